@@ -1,0 +1,1 @@
+"""The APOGEE survey: where files lie, what they hold, which stars stay."""

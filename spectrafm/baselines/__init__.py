@@ -1,0 +1,1 @@
+"""What the foundation model is measured against."""

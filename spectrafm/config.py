@@ -1,0 +1,514 @@
+"""The typed configuration: every key, its default, what is allowed.
+
+``config.yaml`` at the top of the repository is the paper's run, each key explained. The same
+models describe the options of the commands: a key of a section is a flag of the command that the
+section belongs to (``stages.pretrain.epochs: 325`` is ``spectrafm train --epochs=325``), so there
+is one source of truth for names, types and defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from spectrafm.apogee import bitmasks
+from spectrafm.files import SpectraFMError
+from spectrafm.labels import LABELS
+
+Spectra = Literal["observed", "synthetic"]
+Split = Literal["train", "validation", "test"]
+LabelName = Literal["TEFF", "LOGG", "O_FE", "MG_FE", "FE_H"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values cannot be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _window(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("a window is [shortest, longest] in Angstrom")
+    return value
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_window)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
+class Survey(Section):
+    """Where the survey lies and how it is fetched."""
+
+    source: str = Field(
+        "https://data.sdss.org/sas",
+        pattern=r"^(https?://|file:///|/|[A-Za-z0-9_.])",
+        description="SAS root: https://..., http://..., file:///... or a folder",
+    )
+    release: Name = Field("dr17", description="data release, as in the SAS paths")
+    aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the SAS paths")
+    allstar_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        None, description="published SHA-1 of the allStar file; null: not checked"
+    )
+    shards: int = Field(64, ge=1, le=999, description="fetching jobs, each one shard of stars")
+    connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
+    tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
+    flux_range: tuple[float, float] = Field(
+        (0.05, 1.2), description="normalised flux outside this range is masked"
+    )
+
+
+class Mock(Section):
+    """The mock survey, written as a SAS tree where ``survey.source`` points."""
+
+    rows: int = Field(2600, ge=50, description="rows of the mock allStar catalogue")
+    seed: int = Field(17, ge=0)
+    gap: float = Field(
+        1.0, ge=0, le=3, description="strength of the synthetic gap; 0: observed = noisy model"
+    )
+    halo_share: float = Field(
+        0.14, ge=0, le=1, description="share of halo stars (APOGEE: about 0.03)"
+    )
+
+
+class SplitShares(Section):
+    """How stars are divided; by a hash of seed and APOGEE_ID, hence the same in every run."""
+
+    train: Share = 0.7
+    validation: Share = 0.1
+    test: Share = 0.2
+    seed: int = Field(42, ge=0)
+
+    @model_validator(mode="after")
+    def _sum(self):
+        if not math.isclose(self.train + self.validation + self.test, 1.0, abs_tol=1e-9):
+            raise ValueError("train + validation + test must be 1")
+        return self
+
+
+class Selection(Section):
+    """Which rows of allStar stay (paper appendix B)."""
+
+    snr_above: float = Field(200.0, ge=0, description="keep rows with SNR above this")
+    starflag: Literal["any"] | list[str] = Field(
+        "any", description="STARFLAG names that drop a row; any: every set bit does"
+    )
+    aspcapflag: Literal["any"] | list[str] = Field(
+        ["STAR_BAD"], description="ASPCAPFLAG names that drop a row; any: every set bit does"
+    )
+    vscatter_below: float | None = Field(
+        1.0, gt=0, description="keep rows with VSCATTER below this, km/s; null: no cut"
+    )
+    split: SplitShares = SplitShares()
+
+    @model_validator(mode="after")
+    def _flags(self):
+        for bitmask, names in (("STARFLAG", self.starflag), ("ASPCAPFLAG", self.aspcapflag)):
+            if names != "any":
+                try:
+                    bitmasks.mask_of(bitmask, names)
+                except SpectraFMError as error:
+                    raise ValueError(str(error)) from None
+        return self
+
+
+class Block(Section):
+    """One Transformer block."""
+
+    heads: int = Field(ge=1)
+    feedforward: int = Field(ge=1)
+
+
+class Model(Section):
+    """The network's sizes (paper section 2)."""
+
+    dimension: int = Field(256, ge=2, multiple_of=2)
+    encoder: list[Block] = [
+        Block(heads=16, feedforward=2048),
+        Block(heads=8, feedforward=1024),
+    ]
+    decoder: list[Block] = [
+        Block(heads=16, feedforward=2048),
+        Block(heads=8, feedforward=1024),
+        Block(heads=4, feedforward=512),
+    ]
+    head: list[int] = [2048, 1024, 512, 256]
+    dropout: float = Field(0.05, ge=0, lt=1)
+    encoding: Literal["paper", "log_wavelength"] = "paper"
+    flux_scale: float = Field(0.1, gt=0, description="a token holds (flux - 1) / flux_scale")
+
+    @model_validator(mode="after")
+    def _heads(self):
+        for block in (*self.encoder, *self.decoder):
+            if self.dimension % block.heads:
+                raise ValueError(f"dimension {self.dimension} is no multiple of {block.heads} heads")
+        return self
+
+
+class Stars(Section):
+    """Which stars of a split a stage learns from."""
+
+    where: str | None = Field(
+        None,
+        pattern=r"^(TEFF|LOGG|O_FE|MG_FE|FE_H) *(<|<=|>|>=) *-?[0-9.]+$",
+        description="condition on a label, such as 'FE_H > -1'; null: all",
+    )
+    count: int | None = Field(None, ge=1, description="that many, drawn with the seed; null: all")
+    seed: int = Field(77, ge=0)
+
+
+class Sampling(Section):
+    """Which pixels of its windows a star shows at one step."""
+
+    scheme: Literal["scattered", "contiguous", "mixed", "paper", "all"] = Field(
+        "mixed",
+        description="scattered: random pixels of one window; contiguous: neighbouring pixels; "
+        "mixed: either, by turns; paper: the same random pixels of all windows for every star of "
+        "an epoch; all: every pixel of the windows in order, missing ones included",
+    )
+    tokens: int = Field(512, ge=1, description="pixels shown per star and step")
+    noise: float = Field(
+        0.0, ge=0, description="largest one-sigma Gaussian noise added to the flux while training"
+    )
+    known_labels: float = Field(
+        0.0, ge=0, lt=1, description="probability that a label is given as a token, not asked"
+    )
+
+
+class Schedule(Section):
+    """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    minimum: float = Field(1e-10, ge=0, description="learning rate at the end of each cosine")
+    warmup_epochs: float = Field(0.0, ge=0)
+    restart_epochs: float = Field(50.0, gt=0, description="length of each cosine, in epochs")
+
+
+class Stage(Section):
+    """One training: what it starts from, what it sees, what it learns, for how long."""
+
+    architecture: Literal["spectrafm", "fcnn"] = "spectrafm"
+    start_from: Name | None = Field(None, description="stage whose weights are the start")
+    spectra: Spectra = "synthetic"
+    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
+    labels: list[LabelName] = Field(list(LABELS), min_length=1)
+    stars: Stars = Stars()
+    freeze: list[Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]] = Field(
+        [], description="parts that keep their weights: embedding, encoder.1, decoder, head ..."
+    )
+    sampling: Sampling = Sampling()
+    epochs: int = Field(325, ge=1)
+    batch: int = Field(256, ge=1, description="stars per step")
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: not clipped")
+    schedule: Schedule = Schedule()
+    average: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of the averaged weights; 0: not averaged"
+    )
+    validate_every: int = Field(1, ge=1, description="epochs between two validations")
+    patience: int | None = Field(
+        None, ge=1, description="validations without a better one before stopping; null: never"
+    )
+    selection: Literal["validation", "paper", "last"] = Field(
+        "validation",
+        description="which checkpoint is kept. validation: lowest loss on validation stars of the "
+        "same kind as the training stars; paper: the authors' choice, which looked at iron-poor "
+        "stars; last: the final one",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
+    )
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _fcnn(self):
+        if self.architecture == "fcnn":
+            if self.start_from is not None:
+                raise ValueError("fcnn starts from scratch: start_from must be null")
+            if self.sampling.scheme != "all":
+                raise ValueError("fcnn needs sampling.scheme: all")
+            if len(self.labels) != 1:
+                raise ValueError("fcnn predicts one label")
+        return self
+
+
+class Evaluation(Section):
+    """Which spectra a set of stages is judged on."""
+
+    stages: list[Name] = Field(min_length=1)
+    spectra: Spectra = "observed"
+    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
+    labels: list[LabelName] = Field(list(LABELS), min_length=1)
+    split: Split = "test"
+    combine: Literal["inverse_variance", "mean"] = Field(
+        "inverse_variance", description="how the chunks of a long spectrum are combined"
+    )
+
+
+class Attention(Section):
+    """The attention maps of Figure 5."""
+
+    stage: Name = "pretrain"
+    spectra: Spectra = "synthetic"
+    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
+    split: Split = "test"
+    stars: int = Field(5000, ge=1, description="at most this many stars of the split")
+
+
+class Figures(Section):
+    """Which predictions each table and figure shows: ``<stage>--<evaluation>``."""
+
+    figure1_star: str | None = Field(None, description="APOGEE_ID; null: the first test giant")
+    table1: list[str] = Field(
+        ["pretrain--first_half", "finetune_observed--first_half"], min_length=1
+    )
+    table1_logg: tuple[float, float] = (1.0, 3.5)
+    figure3: str = "finetune_observed--first_half"
+    figure4: list[str] = Field(
+        [
+            "fcnn--iron_window",
+            "pretrain--iron_window",
+            "finetune_observed--iron_window",
+            "finetune_iron--iron_window",
+        ],
+        min_length=1,
+    )
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    run: Name = Field("dr17", description="name of the run, and of its folder in results/")
+    survey: Survey = Survey()
+    mock: Mock | None = Field(None, description="the mock survey; null: the survey is real")
+    selection: Selection = Selection()
+    model: Model = Model()
+    stages: dict[Name, Stage] = {}
+    evaluations: dict[Name, Evaluation] = {}
+    attention: Attention = Attention()
+    figures: Figures = Figures()
+    gpus: int = Field(1, ge=0, le=1, description="GPUs a training asks the scheduler for")
+    threads: int = Field(8, ge=1, description="CPU threads of a training or prediction")
+
+    @model_validator(mode="after")
+    def _names(self):
+        for name, stage in self.stages.items():
+            seen = {name}
+            before = stage.start_from
+            while before is not None:
+                if before not in self.stages:
+                    raise ValueError(
+                        f"stages.{name}.start_from: no stage {before!r}; "
+                        f"known: {', '.join(self.stages)}"
+                    )
+                if before in seen:
+                    raise ValueError(f"stages.{name}.start_from: a circle through {before!r}")
+                seen.add(before)
+                before = self.stages[before].start_from
+        for name, evaluation in self.evaluations.items():
+            for stage in evaluation.stages:
+                if stage not in self.stages:
+                    raise ValueError(
+                        f"evaluations.{name}.stages: no stage {stage!r}; "
+                        f"known: {', '.join(self.stages)}"
+                    )
+        if self.stages and self.attention.stage not in self.stages:
+            raise ValueError(
+                f"attention.stage: no stage {self.attention.stage!r}; "
+                f"known: {', '.join(self.stages)}"
+            )
+        made = set(self.predictions)
+        wanted = {"table1": self.figures.table1, "figure3": [self.figures.figure3]}
+        wanted["figure4"] = self.figures.figure4
+        if self.stages:
+            for figure, names in wanted.items():
+                for name in names:
+                    if name not in made:
+                        raise ValueError(
+                            f"figures.{figure}: no evaluation makes {name!r}; "
+                            f"made: {', '.join(sorted(made))}"
+                        )
+        return self
+
+    @property
+    def predictions(self) -> list[str]:
+        """``<stage>--<evaluation>`` of every prediction the configuration asks for."""
+        return [
+            f"{stage}--{name}"
+            for name, evaluation in self.evaluations.items()
+            for stage in evaluation.stages
+        ]
+
+
+def read_config(content: Mapping[str, Any]) -> Config:
+    """Validate the content of a ``config.yaml``.
+
+    Raises
+    ------
+    SpectraFMError
+        One line that names the first wrong key, what it holds and what is allowed.
+    """
+    return validated(Config, content, "config")
+
+
+def validated(section: type[Section], content: Mapping[str, Any], where: str) -> Any:
+    """Build a section from plain values, turning pydantic's report into one clear line.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the key, the value found and what is allowed.
+    """
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        raise SpectraFMError(f"{where}: {_one_line(section, error)}") from None
+
+
+def _one_line(section: type[Section], error: ValidationError) -> str:
+    problems = error.errors()
+    # Where a value may be one of several types, pydantic reports each try: name the key once.
+    problem = problems[0]
+    location = [part for part in problem["loc"] if not _names_a_type(part)]
+    key = ".".join(str(part) for part in location)
+    prefix = f"{key}: " if key else ""
+    if problem["type"] == "extra_forbidden":
+        owner = _section_at(section, location[:-1])
+        known = f"; allowed here: {', '.join(owner.model_fields)}" if owner else ""
+        return f"{prefix}unknown key{known}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{prefix}{message}"
+    allowed = "; or ".join(
+        dict.fromkeys(p["msg"] for p in problems if p["loc"][: len(location)] == tuple(location))
+    )
+    return f"{prefix}{allowed or message} (found {problem['input']!r})"
+
+
+def _names_a_type(part: Any) -> bool:
+    """Whether a piece of pydantic's location is the name of a tried type, not a key."""
+    return isinstance(part, str) and re.match(r"^(literal|list|function|constrained|tuple)\[", part)
+
+
+def _section_at(section: type[Section], location: list) -> type[Section] | None:
+    """The section class that a key path leads to."""
+    current: Any = section
+    for part in location:
+        if isinstance(current, type) and issubclass(current, Section):
+            current = current.model_fields[part].annotation
+        inner = [a for a in get_args(current) if isinstance(a, type) and issubclass(a, Section)]
+        current = inner[0] if inner else current
+    return current if isinstance(current, type) and issubclass(current, Section) else None
+
+
+def read_yaml(path: str | Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is missing, is not YAML, or holds a wrong key.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise SpectraFMError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise SpectraFMError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    return validated(Config, content or {}, str(path))
+
+
+def options(section: Section, leave_out: tuple[str, ...] = ()) -> list[str]:
+    """A section as command-line flags, ``--key=value``, nested keys joined with dots.
+
+    Every key is given, defaults too, so that a command line is complete by itself and Snakemake's
+    reason for running a job again reads like a difference of configurations.
+    """
+    flags = []
+    for key, value in section.model_dump(mode="json").items():
+        if key not in leave_out:
+            flags += _flags(key, value)
+    return flags
+
+
+def _flags(key: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [flag for inner, v in value.items() for flag in _flags(f"{key}.{inner}", v)]
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}"]
+
+
+def add_options(parser, section: type[Section], leave_out: tuple[str, ...] = ()) -> None:
+    """Add one flag per key of ``section`` to an ``argparse`` parser; see `section_of`."""
+    for key, default, description in _leaves(section):
+        if key.split(".")[0] in leave_out:
+            continue
+        shown = default if isinstance(default, str) else json.dumps(default)
+        text = f"{description}; " if description else ""
+        parser.add_argument(
+            f"--{key}",
+            dest=f"option:{key}",
+            metavar="VALUE",
+            default=None,
+            help=f"{text}default {shown}".replace("%", "%%"),
+        )
+
+
+def _leaves(section: type[Section], prefix: str = ""):
+    for key, field in section.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield from _leaves(annotation, f"{prefix}{key}.")
+        else:
+            default = field.get_default(call_default_factory=True)
+            plain = json.loads(json.dumps(default, default=_plain)) if not field.is_required() else None
+            yield f"{prefix}{key}", plain, field.description
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
+
+
+def section_of(section: type[Section], arguments) -> Any:
+    """Build a section from parsed flags; the values are JSON, or plain text where JSON fails.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the flag with a wrong value and what is allowed.
+    """
+    content: dict[str, Any] = {}
+    for name, text in vars(arguments).items():
+        if not name.startswith("option:") or text is None:
+            continue
+        *path, last = name.removeprefix("option:").split(".")
+        inner = content
+        for part in path:
+            inner = inner.setdefault(part, {})
+        try:
+            inner[last] = json.loads(text)
+        except json.JSONDecodeError:
+            inner[last] = text
+    known = {key.split(".")[0] for key, _, _ in _leaves(section)}
+    return validated(section, {k: v for k, v in content.items() if k in known}, "options")
+
+
+def schema() -> dict:
+    """JSON schema of ``config.yaml``, made from the typed configuration."""
+    return Config.model_json_schema()

@@ -1,0 +1,192 @@
+"""Writing files so that a half-written one never stands at a final path.
+
+This is the only module that renames anything into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import spectrafm
+
+
+class SpectraFMError(Exception):
+    """Something the user can mend: the message is one line that names file, star or key."""
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary sibling of ``path`` to write; move it into place when the block ends well.
+
+    Works for files and for folders (the caller makes the folder). When the block raises, the
+    temporary is removed and whatever stood at ``path`` before is untouched. A leftover of a
+    killed run is overwritten.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the finished file or folder shall stand. Its parent folder is created.
+
+    Yields
+    ------
+    pathlib.Path
+        The temporary path, in the same folder, hence on the same file system.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.partial")
+    remove(temporary)
+    try:
+        yield temporary
+        _flush(temporary)
+        if final.is_dir():
+            # A folder cannot be replaced in one step: move the old one aside first.
+            aside = final.with_name(f".{final.name}.old")
+            remove(aside)
+            os.replace(final, aside)
+            os.replace(temporary, final)
+            remove(aside)
+        else:
+            os.replace(temporary, final)
+        _flush_folder(final.parent)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Remove a file or a whole folder if it is there."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Ask the disk to keep a file, or every file of a folder, before it is renamed."""
+    targets = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    for target in targets:
+        with open(target, "rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, content: str) -> None:
+    """Write ``content`` to ``path`` as UTF-8, whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise SpectraFMError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpectraFMError(f"{path}: not JSON ({error})") from None
+
+
+def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) -> None:
+    """Write a data frame as Parquet, with JSON ``metadata`` under the key ``spectrafm``.
+
+    Parameters
+    ----------
+    path : path-like
+    table : pandas.DataFrame
+    metadata : dict, optional
+        What made the table: units, options, versions.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    arrow = pyarrow.Table.from_pandas(table, preserve_index=False)
+    if metadata is not None:
+        kept = dict(arrow.schema.metadata or {})
+        arrow = arrow.replace_schema_metadata({**kept, b"spectrafm": json.dumps(metadata).encode()})
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(
+            arrow, temporary, compression="zstd", write_page_checksum=True
+        )
+
+
+def read_parquet(path: str | os.PathLike):
+    """Read a Parquet file as a data frame; ``frame.attrs`` holds the metadata written with it.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is missing or damaged.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        arrow = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise SpectraFMError(f"{path}: no such file") from None
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise SpectraFMError(f"{path}: not a readable Parquet file ({error})") from None
+    frame = arrow.to_pandas()
+    frame.attrs = json.loads((arrow.schema.metadata or {}).get(b"spectrafm", b"{}"))
+    return frame
+
+
+def sha256_of_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """The package version, with the git commit where the code runs from a checkout."""
+    version = spectrafm.__version__
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return version
+    described = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{version}+{described.stdout.strip()}" if described.returncode == 0 else version
+
+
+def provenance(**facts: Any) -> dict:
+    """What made a result: the code's version and the given facts (options, inputs, seeds)."""
+    return {"spectrafm": code_version(), **facts}

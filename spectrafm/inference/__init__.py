@@ -1,0 +1,1 @@
+"""From a trained model and spectra to labels and attention maps."""

@@ -1,0 +1,1 @@
+"""A survey with no network: physics-based stars written as a SAS tree."""

@@ -1,0 +1,1 @@
+"""The network: encoding, tokens, encoder, decoder, heads; saving and loading it."""

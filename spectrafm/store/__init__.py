@@ -1,0 +1,1 @@
+"""The Zarr store: its layout, writing it shard by shard, loading it."""

@@ -1,0 +1,1 @@
+"""Training: which pixels a star shows, the loss, the schedule, the loop."""
