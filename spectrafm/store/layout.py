@@ -1,0 +1,247 @@
+"""How spectra lie in a Zarr v3 store: arrays, dimensions, units, chunks.
+
+A shard of a fetching job (``spectra/NNN.zarr``) and the whole (``store.zarr``) have the same
+layout. `write_store` writes both.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from spectrafm.apogee.grid import N_PIXELS, WAVELENGTH
+from spectrafm.files import atomic_path
+from spectrafm.labels import LABELS, UNITS, error_column
+
+#: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
+CHUNK_STARS = 32
+SHARD_STARS = 4096
+
+#: Arrays of shape (star, wavelength): long name of each.
+SPECTRA = {
+    "observed": "observed flux, pseudo-continuum normalised",
+    "observed_error": "one-sigma error of the observed flux",
+    "synthetic": "flux of ASPCAP's best-fit model, pseudo-continuum normalised",
+}
+
+
+@dataclass(frozen=True)
+class StarArray:
+    """An array with one value per star: its type, and what the value is."""
+
+    dtype: type
+    long_name: str
+    units: str | None = None
+
+
+STAR_ARRAYS = {
+    "apogee_id": StarArray(str, "APOGEE identifier of the star"),
+    "split": StarArray(str, "side of the split: train, validation or test"),
+    "telescope": StarArray(str, "telescope"),
+    "field": StarArray(str, "field of the survey"),
+    "path": StarArray(str, "path of the aspcapStar file below the root of the archive"),
+    "sha1": StarArray(str, "SHA-1 of the aspcapStar file"),
+    "verified": StarArray(np.bool_, "whether the SHA-1 is the one the survey publishes"),
+    "snr": StarArray(np.float32, "median signal-to-noise ratio per pixel", "1"),
+    "starflag": StarArray(np.int64, "STARFLAG bits"),
+    "aspcapflag": StarArray(np.int64, "ASPCAPFLAG bits"),
+    "vscatter": StarArray(np.float32, "scatter of the visits' radial velocities", "km s-1"),
+    "ra": StarArray(np.float64, "right ascension (J2000)", "degree"),
+    "dec": StarArray(np.float64, "declination (J2000)", "degree"),
+}
+
+#: What xarray shall show as coordinates, besides the dimensions' own.
+COORDINATES = "apogee_id split"
+
+#: Dimension of the five labels. It cannot be called ``label``: xarray allows no two-dimensional
+#: variable with the name of one of its dimensions.
+LABEL_DIMENSION = "label_name"
+
+_CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
+
+
+@dataclass(frozen=True)
+class Stars:
+    """Some stars on their way into a store.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a star: the columns of `STAR_ARRAYS`, the five labels and their errors.
+    spectra : dict
+        The arrays of `SPECTRA`, float32, shape ``(stars, 7514)``, NaN where missing.
+    """
+
+    table: pd.DataFrame
+    spectra: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, rows: slice) -> Stars:
+        return Stars(
+            self.table.iloc[rows], {name: flux[rows] for name, flux in self.spectra.items()}
+        )
+
+
+def write_store(path: Path, stars: Iterable[Stars], attributes: dict[str, Any]) -> None:
+    """Write a store, whole or not at all.
+
+    Spectra are written one whole shard at a time as they come, so that memory holds about
+    ``SHARD_STARS`` of them and no file is written twice.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    stars : iterable of Stars
+        In the order of the store.
+    attributes : dict
+        Attributes of the group: title, release, source, mock, provenance.
+    """
+    tables = []
+    with atomic_path(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=3)
+        for shard in _whole_shards(stars):
+            tables.append(shard.table)
+            for name in SPECTRA:
+                if name not in group:
+                    _create_spectra(group, name, len(shard))
+                group[name].append(shard.spectra[name])
+        for name in SPECTRA:
+            if name not in group:
+                _create_spectra(group, name, stars_per_shard=1)
+        table = pd.concat(tables) if tables else _no_stars()
+        _write_star_arrays(group, table)
+        _write_labels(group, table)
+        _write_wavelength(group)
+        group.attrs.put({**attributes, "coordinates": COORDINATES})
+        _consolidate(group)
+
+
+def _whole_shards(stars: Iterable[Stars]) -> Iterator[Stars]:
+    """The same stars in blocks of ``SHARD_STARS``, the last one smaller."""
+    waiting: list[Stars] = []
+    for some in stars:
+        waiting.append(some)
+        while sum(map(len, waiting)) >= SHARD_STARS:
+            together = _joined(waiting)
+            yield together[:SHARD_STARS]
+            waiting = [together[SHARD_STARS:]]
+    if sum(map(len, waiting)):
+        yield _joined(waiting)
+
+
+def _joined(blocks: list[Stars]) -> Stars:
+    if len(blocks) == 1:
+        return blocks[0]
+    return Stars(
+        pd.concat([block.table for block in blocks]),
+        {name: np.concatenate([block.spectra[name] for block in blocks]) for name in SPECTRA},
+    )
+
+
+def _no_stars() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*STAR_ARRAYS, *LABELS, *map(error_column, LABELS)])
+
+
+def _create_spectra(group: zarr.Group, name: str, stars_per_shard: int) -> None:
+    """An array of spectra with no star yet; with few stars a shard is no longer than they need."""
+    chunks = -(-min(stars_per_shard, SHARD_STARS) // CHUNK_STARS)
+    group.create_array(
+        name,
+        shape=(0, N_PIXELS),
+        chunks=(CHUNK_STARS, N_PIXELS),
+        shards=(chunks * CHUNK_STARS, N_PIXELS),
+        dtype=np.float32,
+        fill_value=np.nan,
+        compressors=_CODECS,
+        dimension_names=("star", "wavelength"),
+        attributes={"long_name": SPECTRA[name], "units": "1"},
+        config={"write_empty_chunks": True},
+    )
+
+
+def _write_array(
+    group: zarr.Group,
+    name: str,
+    values: np.ndarray,
+    dtype: type,
+    dimensions: tuple[str, ...],
+    attributes: dict[str, str],
+) -> None:
+    """Write a small array as one chunk."""
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=tuple(max(size, 1) for size in values.shape),
+        dtype=dtype,
+        fill_value=np.nan if np.issubdtype(dtype, np.floating) else None,
+        compressors=_CODECS,
+        dimension_names=dimensions,
+        attributes=attributes,
+        config={"write_empty_chunks": True},
+    )
+    if values.size:
+        array[...] = values
+
+
+def _write_star_arrays(group: zarr.Group, table: pd.DataFrame) -> None:
+    for name, star_array in STAR_ARRAYS.items():
+        attributes = {"long_name": star_array.long_name}
+        if star_array.units is not None:
+            attributes["units"] = star_array.units
+        is_text = star_array.dtype is str
+        values = table[name].to_numpy(dtype=object if is_text else star_array.dtype)
+        _write_array(group, name, values, star_array.dtype, ("star",), attributes)
+
+
+def _write_labels(group: zarr.Group, table: pd.DataFrame) -> None:
+    units = ", ".join(f"{label}: {unit}" for label, unit in UNITS.items())
+    arrays = {
+        "label": (list(LABELS), "calibrated stellar label of allStar"),
+        "label_error": ([error_column(label) for label in LABELS], "one-sigma error of the label"),
+    }
+    for name, (columns, long_name) in arrays.items():
+        _write_array(
+            group,
+            name,
+            table[columns].to_numpy(dtype=np.float32),
+            np.float32,
+            ("star", LABEL_DIMENSION),
+            {"long_name": long_name, "units": units},
+        )
+    _write_array(
+        group,
+        LABEL_DIMENSION,
+        np.array(LABELS, dtype=object),
+        str,
+        (LABEL_DIMENSION,),
+        {"long_name": "allStar column of the label"},
+    )
+
+
+def _write_wavelength(group: zarr.Group) -> None:
+    attributes = {
+        "long_name": "wavelength",
+        "units": "Angstrom",
+        "medium": "vacuum",
+        "frame": "rest",
+    }
+    _write_array(group, "wavelength", WAVELENGTH, np.float64, ("wavelength",), attributes)
+
+
+def _consolidate(group: zarr.Group) -> None:
+    """Gather all metadata in one file: one read to open, and xarray warns where it is missing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Consolidated metadata is currently not part", category=UserWarning
+        )
+        zarr.consolidate_metadata(group.store)

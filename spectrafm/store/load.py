@@ -1,0 +1,184 @@
+"""Opening a store, noticing what is missing or damaged, loading stars from it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zarr
+import zarr.errors
+
+from spectrafm.config import Spectra
+from spectrafm.files import SpectraFMError
+from spectrafm.store.layout import LABEL_DIMENSION, SHARD_STARS, SPECTRA, STAR_ARRAYS
+
+_ARRAYS = (*SPECTRA, *STAR_ARRAYS, "label", "label_error", LABEL_DIMENSION, "wavelength")
+
+
+@dataclass(frozen=True)
+class StarSet:
+    """Stars in memory, ready to be learned from or predicted.
+
+    Attributes
+    ----------
+    apogee_id, split : numpy.ndarray
+        Text, shape ``(stars,)``.
+    wavelength : numpy.ndarray
+        float64, shape ``(pixels,)``: Angstrom, vacuum, rest frame.
+    flux : numpy.ndarray
+        float32, shape ``(stars, pixels)``: normalised flux of the asked spectra, NaN = missing.
+    flux_error : numpy.ndarray
+        Same shape: one-sigma error of the star's *observed* flux, NaN where that is missing. A
+        synthetic spectrum has no error of its own; this is how well its star was observed.
+    label, label_error : numpy.ndarray
+        float32, shape ``(stars, 5)``, in the order of `spectrafm.labels.LABELS`; NaN = unknown.
+    mock : bool
+        Whether the stars are of the mock survey.
+    """
+
+    apogee_id: np.ndarray
+    split: np.ndarray
+    wavelength: np.ndarray
+    flux: np.ndarray
+    flux_error: np.ndarray
+    label: np.ndarray
+    label_error: np.ndarray
+    mock: bool
+
+    def __len__(self) -> int:
+        return len(self.apogee_id)
+
+
+def open_store(path: Path) -> zarr.Group:
+    """Open a store for reading, after checking that nothing of it is missing.
+
+    A missing chunk file would read as fill values, so their presence is checked here; each
+    chunk's checksum is checked as it is read, see `read`.
+
+    Raises
+    ------
+    SpectraFMError
+        When the path holds no store, or a store without one of its arrays or chunk files; names
+        the path and the array.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SpectraFMError(f"{path}: no such store")
+    try:
+        group = zarr.open_group(path, mode="r")
+        present = {name for name, _ in group.arrays()}
+    except (OSError, ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
+        raise SpectraFMError(f"{path}: not a readable Zarr store ({error})") from None
+    for name in _ARRAYS:
+        if name not in present:
+            raise SpectraFMError(f"{path}: no array {name!r}")
+        for chunk in _chunk_files(path / name, group[name]):
+            if not chunk.is_file():
+                raise SpectraFMError(
+                    f"{path}: array {name!r} lacks its file {chunk.relative_to(path)}"
+                )
+    return group
+
+
+def _chunk_files(folder: Path, array: zarr.Array) -> Iterator[Path]:
+    """Every file that holds a part of the array."""
+    part = array.shards or array.chunks
+    counts = [math.ceil(size / step) for size, step in zip(array.shape, part, strict=True)]
+    for index in itertools.product(*map(range, counts)):
+        yield folder.joinpath("c", *map(str, index))
+
+
+def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
+    """Read (some rows of) an array; text comes as numpy strings.
+
+    Raises
+    ------
+    SpectraFMError
+        When a chunk is damaged; names the store and the array.
+    """
+    try:
+        values = np.asarray(group[name][rows])
+    except Exception as error:  # a damaged chunk raises errors of many types in the codecs
+        raise SpectraFMError(
+            f"{group.store_path}: array {name!r} is damaged ({error or type(error).__name__})"
+        ) from None
+    return values if values.dtype.kind in "fib" else values.astype(object).astype(str)
+
+
+def blocks(group: zarr.Group) -> Iterator[slice]:
+    """Rows of a store shard by shard."""
+    n = group["observed"].shape[0]
+    for start in range(0, n, SHARD_STARS):
+        yield slice(start, min(start + SHARD_STARS, n))
+
+
+def load_stars(
+    path: Path,
+    spectra: Spectra,
+    split: str | None = None,
+    windows: Sequence[tuple[float, float]] | None = None,
+) -> StarSet:
+    """Load the stars of one side of the split, and the pixels of some windows, into memory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    spectra : {"observed", "synthetic"}
+    split : {"train", "validation", "test"}, optional
+        Default: all stars.
+    windows : sequence of (float, float), optional
+        Shortest and longest wavelength of each window, both included, Angstrom. Default: all
+        pixels.
+
+    Raises
+    ------
+    SpectraFMError
+        When the store is missing, incomplete or damaged, or no pixel lies in the windows.
+    """
+    group = open_store(path)
+    wavelength = read(group, "wavelength")
+    pixels = _pixels_in(wavelength, windows)
+    if not pixels.any():
+        raise SpectraFMError(f"{path}: no pixel lies in the windows {list(windows or [])}")
+    splits = read(group, "split")
+    wanted = np.ones(len(splits), bool) if split is None else splits == split
+    flux = _read_pixels(group, spectra, wanted, pixels)
+    flux_error = _read_pixels(group, "observed_error", wanted, pixels)
+    return StarSet(
+        apogee_id=read(group, "apogee_id")[wanted],
+        split=splits[wanted],
+        wavelength=wavelength[pixels],
+        flux=flux,
+        flux_error=flux_error,
+        label=read(group, "label")[wanted],
+        label_error=read(group, "label_error")[wanted],
+        mock=bool(group.attrs.get("mock", False)),
+    )
+
+
+def _pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | None) -> np.ndarray:
+    """Mask of the pixels that lie in any of the windows."""
+    if windows is None:
+        return np.ones(wavelength.size, bool)
+    pixels = np.zeros(wavelength.size, bool)
+    for shortest, longest in windows:
+        pixels |= (wavelength >= shortest) & (wavelength <= longest)
+    return pixels
+
+
+def _read_pixels(
+    group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
+) -> np.ndarray:
+    """Rows and pixels of an array of spectra, read shard by shard into one array."""
+    result = np.empty((np.count_nonzero(wanted), np.count_nonzero(pixels)), np.float32)
+    filled = 0
+    for rows in blocks(group):
+        part = read(group, name, rows)[np.ix_(wanted[rows], pixels)]
+        result[filled : filled + len(part)] = part
+        filled += len(part)
+    return result
