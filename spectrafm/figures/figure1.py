@@ -1,0 +1,154 @@
+"""Figure 1, left: a star as observed and as its best-fit model, whole and close up.
+
+store.zarr  ->  draw_figure1  ->  figures/figure1.{png,pdf}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch, Rectangle
+
+from spectrafm.figures.spectra import Star, gaps, read_star, with_gaps, within
+from spectrafm.figures.style import FAINT, OBSERVED, SYNTHETIC, new_figure, outlined, save, styled
+
+#: The close-up, Angstrom (as in the paper).
+ZOOM = (16275.0, 16325.0)
+
+
+def draw_figure1(store: Path, output_stem: Path, apogee_id: str | None = None) -> None:
+    """Draw Figure 1 (left) from a store.
+
+    Parameters
+    ----------
+    store : path
+        ``store.zarr``.
+    output_stem : path
+        ``<output_stem>.png`` and ``.pdf`` are written.
+    apogee_id : str, optional
+        The star; none: the first giant of the test split.
+
+    Raises
+    ------
+    SpectraFMError
+        When the store or the star is missing.
+    """
+    save(figure1(read_star(store, apogee_id)), output_stem)
+
+
+@styled()
+def figure1(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
+    """Observed and synthetic spectrum of a star: above all of it, below a close-up.
+
+    Parameters
+    ----------
+    star : Star
+    zoom : tuple of float
+        Range of the close-up, Angstrom.
+    """
+    note = f"star {star.apogee_id}, one of {star.stars:,}"
+    figure = new_figure(8, 5.8, note, star.mock)
+    whole, close = figure.subplots(2, 1)
+    figure.suptitle("Observed and Synthetic APOGEE Spectra")
+    figure.supylabel("Normalized Flux", y=0.53)
+    close.set_xlabel("Wavelength (Å)")
+
+    for axes in (whole, close):
+        _shade_missing(axes, star)
+    whole.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=0.8)
+    whole.plot(*with_gaps(star.wavelength, star.synthetic), color=SYNTHETIC, lw=0.8, alpha=0.9)
+    close.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=1.8, label="Observed")
+    close.plot(
+        *with_gaps(star.wavelength, star.synthetic),
+        color=SYNTHETIC,
+        lw=2.2,
+        ls=(0, (4, 1.6)),
+        label="Synthetic",
+    )
+    whole.set_xlim(star.wavelength[0] - 20, star.wavelength[-1] + 20)
+    whole.set_ylim(*_flux_range(star, np.isfinite(star.wavelength), below=0.14))
+    close.set_xlim(*zoom)
+    close.set_ylim(*_flux_range(star, within(star.wavelength, [zoom]), below=0.06))
+
+    _name_gaps(whole, star)
+    missing = int(np.isnan(star.observed).sum())
+    whole.text(
+        sum(zoom) / 2,
+        0.04,
+        f"Total pixels: {star.wavelength.size} ({missing} missing)",
+        transform=whole.get_xaxis_transform(),
+        ha="center",
+        color=FAINT,
+        fontsize=11,
+    )
+    close.legend(loc="lower center", bbox_to_anchor=(0.52, 0.0), handlelength=2.6)
+    _connect(figure, whole, close)
+    return figure
+
+
+def _shade_missing(axes: Axes, star: Star) -> None:
+    """Grey bands where the observed spectrum has no pixel."""
+    missing = np.concatenate([[False], np.isnan(star.observed), [False]])
+    starts, stops = np.flatnonzero(missing[1:] != missing[:-1]).reshape(-1, 2).T
+    half_pixel = np.median(np.diff(star.wavelength)) / 2
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        axes.axvspan(
+            star.wavelength[start] - half_pixel,
+            star.wavelength[stop - 1] + half_pixel,
+            color="0.88",
+            lw=0,
+            zorder=0,
+            label="Missing" if number == 0 else None,
+        )
+
+
+def _flux_range(star: Star, pixels: np.ndarray, below: float) -> tuple[float, float]:
+    """Limits that hold both spectra, with room for text below; 0.5-1.2 where there is no flux."""
+    flux = np.concatenate([star.observed[pixels], star.synthetic[pixels]])
+    flux = flux[np.isfinite(flux)]
+    if flux.size == 0:
+        return 0.5, 1.2
+    return flux.min() - below, flux.max() + 0.03
+
+
+def _name_gaps(axes: Axes, star: Star) -> None:
+    for start, stop in gaps(star.wavelength):
+        axes.text(
+            (start + stop) / 2,
+            0.68,
+            "Detector gap",
+            transform=axes.get_xaxis_transform(),
+            rotation=90,
+            ha="center",
+            va="center",
+            color=FAINT,
+            fontsize=11,
+        )
+
+
+def _connect(figure: Figure, whole: Axes, close: Axes) -> None:
+    """Mark the close-up's range in the whole spectrum and join the two, behind both."""
+    (left, right), (bottom, top) = close.get_xlim(), close.get_ylim()
+    whole.add_patch(
+        Rectangle((left, bottom), right - left, top - bottom, fill=False, ec="0.35", lw=1, zorder=4)
+    )
+    for side in (left, right):
+        figure.add_artist(
+            ConnectionPatch(
+                (side, bottom),
+                (side, close.get_ylim()[1]),
+                coordsA=whole.transData,
+                coordsB=close.transData,
+                color="0.35",
+                lw=0.8,
+                zorder=-1,
+                in_layout=False,
+            )
+        )
+    for axes in (whole, close):
+        axes.patch.set_visible(False)
+    for name in whole.get_xticklabels():
+        name.set_path_effects(outlined())

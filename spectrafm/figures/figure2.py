@@ -1,0 +1,133 @@
+"""Figure 2: which spectra and wavelengths each stage of the training sees.
+
+store.zarr, models/<stage>/config.json  ->  draw_figure2  ->  figures/figure2.{png,pdf}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectrafm.evaluation.predictions import windows_text
+from spectrafm.figures.spectra import Star, read_star, with_gaps, within
+from spectrafm.figures.style import SPECTRA_COLOURS, SYNTHETIC, new_figure, save, styled
+from spectrafm.files import SpectraFMError, read_json
+
+#: The two Fe I lines that made the authors choose the iron window, vacuum Angstrom (Smith et al.
+#: 2013 give 16153.247 and 16165.032 in air).
+IRON_LINES = (16157.66, 16169.45)
+
+
+def draw_figure2(
+    store: Path, models: Sequence[Path], output_stem: Path, apogee_id: str | None = None
+) -> None:
+    """Draw Figure 2 from a star of the store and the stages' options.
+
+    Parameters
+    ----------
+    store : path
+        ``store.zarr``.
+    models : sequence of path
+        ``models/<stage>`` folders, one row each, in this order.
+    output_stem : path
+        ``<output_stem>.png`` and ``.pdf`` are written.
+    apogee_id : str, optional
+        The star; none: the first giant of the test split.
+
+    Raises
+    ------
+    SpectraFMError
+        When the store, the star or a model is missing.
+    """
+    stages = [read_stage(Path(model)) for model in models]
+    save(figure2(read_star(store, apogee_id), stages), output_stem)
+
+
+def read_stage(model: Path) -> dict[str, Any]:
+    """The options with which a model was trained, from its ``config.json``."""
+    config = read_json(model / "config.json")
+    if "stage" not in config:
+        raise SpectraFMError(f"{model / 'config.json'}: no 'stage': not a trained stage")
+    return config["stage"]
+
+
+@styled()
+def figure2(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
+    """One row a stage: the star's whole synthetic spectrum, faint, and what the stage sees.
+
+    Parameters
+    ----------
+    star : Star
+    stages : sequence of dict
+        Options of each stage: ``spectra``, ``windows`` (Angstrom), ``labels``, ``start_from``,
+        ``stars``.
+    """
+    note = f"star {star.apogee_id}, one of {star.stars:,}"
+    figure = new_figure(13, 0.9 + 1.75 * len(stages), note, star.mock)
+    rows = figure.subplots(len(stages), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, stage in zip(rows, stages, strict=True):
+        _draw_stage(axes, star, stage)
+    micron = star.wavelength / 1e4
+    padding = 0.01 * (micron[-1] - micron[0])
+    rows[0].set_xlim(micron[0] - padding, micron[-1] + padding)
+    flux = np.concatenate([star.observed, star.synthetic])
+    if np.isfinite(flux).any():
+        # The range is written below the spectrum.
+        rows[0].set_ylim(np.nanmin(flux) - 0.22, np.nanmax(flux) + 0.04)
+    figure.supylabel("Normalized Flux", y=0.53)
+    rows[-1].set_xlabel("Wavelength (µm)", fontsize=16)
+    return figure
+
+
+def _draw_stage(axes: Axes, star: Star, stage: dict[str, Any]) -> None:
+    axes.set_title(stage_title(stage), fontsize=16)
+    wavelength, ghost = with_gaps(star.wavelength, star.synthetic)
+    axes.plot(wavelength / 1e4, ghost, color=SYNTHETIC, lw=0.9, alpha=0.18)
+
+    seen = within(star.wavelength, stage["windows"])
+    flux = np.where(seen, getattr(star, stage["spectra"]), np.nan)
+    wavelength, flux = with_gaps(star.wavelength, flux)
+    axes.plot(wavelength / 1e4, flux, color=SPECTRA_COLOURS[stage["spectra"]], lw=0.9)
+
+    edges = [edge for window in stage["windows"] for edge in window]
+    axes.text(
+        (min(edges) + max(edges)) / 2e4,
+        0.05,
+        windows_text(stage["windows"]),
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=14,
+    )
+    if stage["labels"] == ["FE_H"]:
+        for line in IRON_LINES:
+            axes.plot(
+                [line / 1e4] * 2,
+                [0.24, 1],
+                transform=axes.get_xaxis_transform(),
+                color="black",
+                ls="--",
+                lw=0.8,
+            )
+
+
+def stage_title(stage: dict[str, Any]) -> str:
+    """A stage in words, what it sees in bold: Fine-tuning on **Observed Iron-Rich** Spectra."""
+    if stage["start_from"] is not None:
+        step = "Fine-tuning"
+    else:
+        step = "Pre-training" if stage["spectra"] == "synthetic" else "Training"
+    words = [stage["spectra"].capitalize()]
+    where = (stage["stars"].get("where") or "").replace(" ", "")
+    if where.startswith("FE_H>"):
+        words.append("Iron‐Rich")
+    elif where.startswith("FE_H<"):
+        words.append("Iron‐Poor")
+    count = stage["stars"].get("count")
+    bold = " ".join(rf"$\mathbf{{{word}}}$" for word in words)
+    return f"{step} on {f'{count:,} ' if count else ''}{bold} Spectra"

@@ -1,0 +1,122 @@
+"""Figure 3: predicted against catalogue labels, coloured by the predicted uncertainty.
+
+predictions/<stage>--<evaluation>.parquet  ->  draw_figure3  ->  figures/figure3.{png,pdf}
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure
+
+from spectrafm.evaluation.predictions import (
+    architecture_name,
+    read_predictions,
+    selection_note,
+    stars_text,
+    training_name,
+    windows_text,
+)
+from spectrafm.figures.style import new_figure, one_to_one, point_area, save, styled
+from spectrafm.labels import SYMBOLS
+
+PANELS_PER_ROW = 3
+
+#: The colours end at this many mean uncertainties (as in the paper).
+BRIGHTEST = 5.0
+
+
+def draw_figure3(prediction: Path, output_stem: Path) -> None:
+    """Draw Figure 3 from a prediction file.
+
+    Parameters
+    ----------
+    prediction : path
+        ``predictions/<stage>--<evaluation>.parquet``.
+    output_stem : path
+        ``<output_stem>.png`` and ``.pdf`` are written.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is missing or damaged.
+    """
+    save(figure3(read_predictions(prediction)), output_stem)
+
+
+@styled()
+def figure3(table: pandas.DataFrame) -> Figure:
+    """One panel a label; rows of three, the last row centred.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from `read_predictions`.
+    """
+    facts, labels = table.attrs, table.attrs["labels"]
+    rows = math.ceil(len(labels) / PANELS_PER_ROW)
+    figure = new_figure(13, 1.2 + 3.2 * rows, stars_text(table), facts["mock"])
+    grid = figure.add_gridspec(rows, 2 * PANELS_PER_ROW)
+    for number, label in enumerate(labels):
+        row, place = divmod(number, PANELS_PER_ROW)
+        in_row = min(PANELS_PER_ROW, len(labels) - row * PANELS_PER_ROW)
+        first = PANELS_PER_ROW - in_row + 2 * place
+        axes = figure.add_subplot(grid[row, first : first + 2])
+        bar = _draw_label(axes, table, label)
+        axes.set_title(SYMBOLS[label] + (" (K)" if label == "TEFF" else ""), fontsize=17)
+        if place == 0:
+            axes.set_ylabel("Predicted")
+        if place == in_row - 1 and bar is not None:
+            bar.set_label("Predicted Error")
+    figure.supxlabel("Actual")
+    figure.suptitle(_title(facts))
+    return figure
+
+
+def _title(facts: dict) -> str:
+    trained = facts["trained"]
+    model = f"{architecture_name(trained)} {training_name(trained)}"
+    lines = [
+        f"Predictions on {facts['spectra'].capitalize()} Spectra, {windows_text(facts['windows'])}",
+        f"{model}, {windows_text(trained['windows'])}",
+    ]
+    if note := selection_note(trained):
+        lines[1] += f" ({note})"
+    return "\n".join(lines)
+
+
+def _draw_label(axes: Axes, table: pandas.DataFrame, label: str) -> Colorbar | None:
+    """Draw one label's panel and give its colour bar; None where no star has the label."""
+    actual, predicted, sigma = (
+        table[f"{label}_{part}"].to_numpy(np.float64)
+        for part in ("actual", "predicted", "uncertainty")
+    )
+    shown = np.isfinite(actual) & np.isfinite(predicted) & np.isfinite(sigma)
+    actual, predicted, sigma = actual[shown], predicted[shown], sigma[shown]
+    if actual.size == 0:
+        axes.text(0.5, 0.5, "no stars", transform=axes.transAxes, ha="center")
+        return None
+    brightest = BRIGHTEST * sigma.mean()
+    points = axes.scatter(
+        actual,
+        predicted,
+        c=sigma,
+        s=point_area(actual.size),
+        lw=0,
+        vmin=sigma.min(),
+        vmax=brightest,
+        rasterized=True,
+    )
+    one_to_one(axes, actual.min(), actual.max(), width=1.6)
+    bar = axes.figure.colorbar(points, ax=axes, pad=0.02)
+    bar.minorticks_off()
+    ticks = np.linspace(sigma.min(), brightest, 5)
+    digits = 0 if brightest > 10 else 2
+    names = [f"{tick:.{digits}f}" for tick in ticks]
+    bar.set_ticks(ticks, labels=[*names[:-1], f">{names[-1]}"])
+    return bar

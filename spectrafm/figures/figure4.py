@@ -1,0 +1,212 @@
+"""Figure 4: what each model makes of [Fe/H], above all in the iron-poor stars it never saw.
+
+predictions/*.parquet, models/<stage>/config.json, store.zarr
+    ->  draw_figure4  ->  figures/figure4.{png,pdf}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from spectrafm.evaluation.metrics import grouped_scores
+from spectrafm.evaluation.predictions import (
+    architecture_name,
+    read_predictions,
+    selection_note,
+    stars_text,
+    told_apart,
+    training_name,
+    windows_text,
+)
+from spectrafm.figures.spectra import open_zarr
+from spectrafm.figures.style import FAINT, new_figure, one_to_one, point_area, save, styled
+from spectrafm.files import SpectraFMError, read_json
+from spectrafm.labels import IRON_POOR
+
+#: Both axes, dex (as in the paper).
+RANGE = (-2.2, 0.6)
+
+#: Predicted uncertainty at which the colours end, dex (as in the paper).
+BRIGHTEST = 0.30
+
+TRAINING = "purple"
+
+
+def draw_figure4(
+    predictions: Sequence[Path], models: Sequence[Path], store: Path, output_stem: Path
+) -> None:
+    """Draw Figure 4 from prediction files.
+
+    Parameters
+    ----------
+    predictions : sequence of path
+        Prediction files with [Fe/H], one panel each, in this order.
+    models : sequence of path
+        ``models/<stage>`` folders of the stages predicted: they list the training stars where a
+        subset was drawn.
+    store : path
+        ``store.zarr``, for the [Fe/H] of those stars.
+    output_stem : path
+        ``<output_stem>.png`` and ``.pdf`` are written.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is missing or damaged, a prediction has no [Fe/H] or no model among
+        ``models``, or a training star is not in the store.
+    """
+    folders = {Path(model).name: Path(model) for model in models}
+    panels, training = [], []
+    for path in predictions:
+        table = read_predictions(path)
+        stage = table.attrs["stage"]
+        if "FE_H" not in table.attrs["labels"]:
+            raise SpectraFMError(f"{path}: no column 'FE_H_predicted'")
+        if stage not in folders:
+            raise SpectraFMError(f"{path}: its stage {stage!r} is not among the models given")
+        panels.append(table)
+        training.append(training_iron(folders[stage], store))
+    save(figure4(panels, training), output_stem)
+
+
+def training_iron(model: Path, store: Path) -> np.ndarray | None:
+    """[Fe/H] of the subset of stars a model learned from; None where it learned from all.
+
+    Raises
+    ------
+    SpectraFMError
+        When the model or a star is missing.
+    """
+    names = read_json(model / "config.json").get("training_stars")
+    if names is None:
+        return None
+    data = open_zarr(store)
+    iron = pandas.Series(
+        data["label"].sel(label_name="FE_H").values, index=data["apogee_id"].values.astype(object)
+    )
+    missing = set(names) - set(iron.index)
+    if missing:
+        raise SpectraFMError(f"{store}: no star {min(missing)!r}, which {model} learned from")
+    return iron[names].dropna().to_numpy()
+
+
+@styled()
+def figure4(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
+    """Predicted against catalogue [Fe/H], one panel a model.
+
+    Parameters
+    ----------
+    panels : sequence of pandas.DataFrame
+        As from `read_predictions`, each with [Fe/H].
+    training : sequence of (star,) array or None
+        For each panel the [Fe/H] of the subset it was trained on, dex; None: no histogram.
+    """
+    facts = [table.attrs for table in panels]
+    poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
+    note = f"{stars_text(panels[0])}, {poor:,} iron-poor"
+    mock = any(fact["mock"] for fact in facts)
+    figure = new_figure(1.4 + 3.5 * len(panels), 5.4, note, mock)
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, table, title, iron in zip(row, panels, _titles(panels), training, strict=True):
+        axes.set_title(title)
+        points = _draw_panel(axes, table)
+        if iron is not None:
+            _draw_training(axes, iron)
+    row[0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0], ylabel="Predicted [Fe/H]")
+    row[0].set_yticks(np.arange(-2, 0.6, 0.5))
+    figure.supxlabel("Actual [Fe/H]", fontsize=14)
+    shown = {
+        f"{fact['spectra'].capitalize()} Spectra, {windows_text(fact['windows'])}" for fact in facts
+    }
+    figure.suptitle(f"[Fe/H] Predictions on {'; '.join(sorted(shown))}")
+    bar = figure.colorbar(points, ax=list(row), extend="max", pad=0.01, aspect=28)
+    bar.set_ticks([0, 0.1, 0.2, 0.3], labels=["0.00", "0.10", "0.20", "> 0.30"])
+    bar.set_label("Predicted Error (dex)")
+    return figure
+
+
+def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
+    """Three lines a panel: the network, how it learned, from which wavelengths."""
+    titles = []
+    for table in panels:
+        trained = table.attrs["trained"]
+        how = training_name(trained)
+        lines = [
+            architecture_name(trained),
+            how[0].upper() + how[1:],
+            windows_text(trained["windows"]),
+        ]
+        if note := selection_note(trained):
+            lines.append(note)
+        titles.append("\n".join(lines))
+    return told_apart(titles, panels)
+
+
+def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
+    actual, predicted, sigma = (
+        table[f"FE_H_{part}"].to_numpy(np.float64)
+        for part in ("actual", "predicted", "uncertainty")
+    )
+    shown = np.isfinite(actual) & np.isfinite(predicted)
+    points = axes.scatter(
+        actual[shown],
+        predicted[shown],
+        c=sigma[shown],
+        s=point_area(int(shown.sum())),
+        lw=0,
+        vmin=0,
+        vmax=BRIGHTEST,
+        plotnonfinite=True,
+        rasterized=True,
+    )
+    one_to_one(axes, *RANGE, width=0.9)
+    axes.text(0.04, 0.96, _score_text(actual, predicted), transform=axes.transAxes, va="top")
+    outside = int(np.sum(shown & ~(_in_range(actual) & _in_range(predicted))))
+    if outside:
+        axes.text(
+            0.04,
+            0.82,
+            f"{outside} outside",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=10,
+            color=FAINT,
+        )
+    return points
+
+
+def _in_range(iron: np.ndarray) -> np.ndarray:
+    return (iron >= RANGE[0]) & (iron <= RANGE[1])
+
+
+def _score_text(actual: np.ndarray, predicted: np.ndarray) -> str:
+    found = grouped_scores(actual, predicted, None, actual)
+    lines = []
+    for group, name in (("all", "RMSE"), ("poor", "iron-poor RMSE")):
+        value = found[group]["rmse"]
+        lines.append(f"{name}: no stars" if value is None else f"{name} = {value:.3f}")
+    return "\n".join(lines)
+
+
+def _draw_training(axes: Axes, iron: np.ndarray) -> None:
+    """Histogram of the training stars' [Fe/H] along the bottom of a panel."""
+    counts = axes.twinx()
+    heights, _, _ = counts.hist(iron, bins=10, color=TRAINING, alpha=0.5)
+    counts.set_ylim(0, max(iron.size, 1))
+    counts.set_yticks([])
+    counts.minorticks_off()
+    counts.text(
+        np.median(iron),
+        heights.max() + 0.03 * iron.size,
+        f"{iron.size:,} star\ntraining set",
+        color=TRAINING,
+        ha="center",
+        va="bottom",
+    )

@@ -1,0 +1,82 @@
+"""The look that all figures share, the note of where the stars come from, and saving."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectrafm.files import atomic_path
+
+#: Decorator and context that applies ``spectrafm.mplstyle``: ``@styled()``.
+styled = functools.partial(matplotlib.style.context, Path(__file__).with_name("spectrafm.mplstyle"))
+
+OBSERVED = "#4B7BE5"
+SYNTHETIC = "#FF8C38"
+SPECTRA_COLOURS = {"observed": OBSERVED, "synthetic": SYNTHETIC}
+FAINT = "0.45"
+MOCK = "#B00020"
+
+#: Height kept free below a figure for its note, inches.
+NOTE_HEIGHT = 0.3
+
+
+def new_figure(width: float, height: float, note: str, mock: bool) -> Figure:
+    """An empty figure with a note at its lower right.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    note : str
+        Which stars the figure shows, and how many.
+    mock : bool
+        Whether they are of the mock survey, which the note then says in bold red.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    kept = NOTE_HEIGHT / height
+    figure.get_layout_engine().set(rect=(0, kept, 1, 1 - kept))
+    figure.text(
+        1 - 0.1 / width,
+        0.08 / height,
+        f"MOCK SURVEY · {note}" if mock else note,
+        ha="right",
+        va="bottom",
+        fontsize=11,
+        color=MOCK if mock else FAINT,
+        weight="bold" if mock else "normal",
+        in_layout=False,
+    )
+    return figure
+
+
+def point_area(stars: int) -> float:
+    """Marker area, points squared, that keeps hundreds and ten thousands of stars readable."""
+    return min(14.0, max(1.5, 14.0 * (400 / max(stars, 1)) ** 0.5))
+
+
+def outlined() -> list:
+    """Path effects that keep text readable where a line passes behind it."""
+    return [patheffects.withStroke(linewidth=3, foreground="white")]
+
+
+def one_to_one(axes: Axes, lowest: float, highest: float, width: float = 1.2) -> None:
+    """A dashed red line where predicted equals actual."""
+    axes.plot([lowest, highest], [lowest, highest], color="red", ls="--", lw=width, zorder=3)
+
+
+@styled()
+def save(figure: Figure, stem: str | Path) -> None:
+    """Write ``<stem>.png`` and ``<stem>.pdf``, each whole or not at all.
+
+    Nothing that changes from run to run (dates, versions) goes into the files, so that the same
+    data gives the same bytes.
+    """
+    nothing = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+    for kind, metadata in nothing.items():
+        with atomic_path(f"{stem}.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata)
