@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -48,6 +48,7 @@ def _window(value: tuple[float, float]) -> tuple[float, float]:
 
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Part = Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
@@ -155,7 +156,9 @@ class Model(Section):
     def _heads(self):
         for block in (*self.encoder, *self.decoder):
             if self.dimension % block.heads:
-                raise ValueError(f"dimension {self.dimension} is no multiple of {block.heads} heads")
+                raise ValueError(
+                    f"dimension {self.dimension} is no multiple of {block.heads} heads"
+                )
         return self
 
 
@@ -207,7 +210,7 @@ class Stage(Section):
     windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
     labels: list[LabelName] = Field(list(LABELS), min_length=1)
     stars: Stars = Stars()
-    freeze: list[Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]] = Field(
+    freeze: list[Part] = Field(
         [], description="parts that keep their weights: embedding, encoder.1, decoder, head ..."
     )
     sampling: Sampling = Sampling()
@@ -247,10 +250,9 @@ class Stage(Section):
         return self
 
 
-class Evaluation(Section):
-    """Which spectra a set of stages is judged on."""
+class Predict(Section):
+    """Which spectra are predicted, and how."""
 
-    stages: list[Name] = Field(min_length=1)
     spectra: Spectra = "observed"
     windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
     labels: list[LabelName] = Field(list(LABELS), min_length=1)
@@ -258,6 +260,12 @@ class Evaluation(Section):
     combine: Literal["inverse_variance", "mean"] = Field(
         "inverse_variance", description="how the chunks of a long spectrum are combined"
     )
+
+
+class Evaluation(Predict):
+    """Which spectra a set of stages is judged on."""
+
+    stages: list[Name] = Field(min_length=1)
 
 
 class Attention(Section):
@@ -278,6 +286,7 @@ class Figures(Section):
         ["pretrain--first_half", "finetune_observed--first_half"], min_length=1
     )
     table1_logg: tuple[float, float] = (1.0, 3.5)
+    figure2: list[Name] = Field(["pretrain", "finetune_observed", "finetune_iron"], min_length=1)
     figure3: str = "finetune_observed--first_half"
     figure4: list[str] = Field(
         [
@@ -336,6 +345,9 @@ class Config(Section):
         wanted = {"table1": self.figures.table1, "figure3": [self.figures.figure3]}
         wanted["figure4"] = self.figures.figure4
         if self.stages:
+            for stage in self.figures.figure2:
+                if stage not in self.stages:
+                    raise ValueError(f"figures.figure2: no stage {stage!r}")
             for figure, names in wanted.items():
                 for name in names:
                     if name not in made:
@@ -405,15 +417,23 @@ def _names_a_type(part: Any) -> bool:
     return isinstance(part, str) and re.match(r"^(literal|list|function|constrained|tuple)\[", part)
 
 
-def _section_at(section: type[Section], location: list) -> type[Section] | None:
+def _section_at(annotation: Any, location: list) -> type[Section] | None:
     """The section class that a key path leads to."""
-    current: Any = section
     for part in location:
-        if isinstance(current, type) and issubclass(current, Section):
-            current = current.model_fields[part].annotation
-        inner = [a for a in get_args(current) if isinstance(a, type) and issubclass(a, Section)]
-        current = inner[0] if inner else current
-    return current if isinstance(current, type) and issubclass(current, Section) else None
+        annotation = _section_in(annotation)
+        if annotation is None:
+            return None
+        if part in annotation.model_fields:
+            annotation = annotation.model_fields[part].annotation
+    return _section_in(annotation)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section class itself, or the one that an optional, a list or a mapping holds."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = [found for found in map(_section_in, get_args(annotation)) if found]
+    return inner[0] if inner else None
 
 
 def read_yaml(path: str | Path) -> Config:
@@ -424,8 +444,6 @@ def read_yaml(path: str | Path) -> Config:
     SpectraFMError
         When the file is missing, is not YAML, or holds a wrong key.
     """
-    import yaml
-
     try:
         content = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
@@ -435,16 +453,24 @@ def read_yaml(path: str | Path) -> Config:
     return validated(Config, content or {}, str(path))
 
 
-def options(section: Section, leave_out: tuple[str, ...] = ()) -> list[str]:
+def options(section: Section, prefix: str = "", only: tuple[str, ...] = ()) -> list[str]:
     """A section as command-line flags, ``--key=value``, nested keys joined with dots.
 
     Every key is given, defaults too, so that a command line is complete by itself and Snakemake's
     reason for running a job again reads like a difference of configurations.
+
+    Parameters
+    ----------
+    section : Section
+    prefix : str
+        Put before each key, such as ``"model."``.
+    only : tuple of str
+        Top-level keys to give; all where empty.
     """
     flags = []
     for key, value in section.model_dump(mode="json").items():
-        if key not in leave_out:
-            flags += _flags(key, value)
+        if not only or key in only:
+            flags += _flags(f"{prefix}{key}", value)
     return flags
 
 
@@ -454,16 +480,17 @@ def _flags(key: str, value: Any) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}"]
 
 
-def add_options(parser, section: type[Section], leave_out: tuple[str, ...] = ()) -> None:
+def add_options(parser, section: type[Section], prefix: str = "") -> None:
     """Add one flag per key of ``section`` to an ``argparse`` parser; see `section_of`."""
+    group = parser.add_argument_group(
+        f"{section.__name__.lower()} options", "values are YAML, as in config.yaml"
+    )
     for key, default, description in _leaves(section):
-        if key.split(".")[0] in leave_out:
-            continue
         shown = default if isinstance(default, str) else json.dumps(default)
         text = f"{description}; " if description else ""
-        parser.add_argument(
-            f"--{key}",
-            dest=f"option:{key}",
+        group.add_argument(
+            f"--{prefix}{key}",
+            dest=f"option:{prefix}{key}",
             metavar="VALUE",
             default=None,
             help=f"{text}default {shown}".replace("%", "%%"),
@@ -476,8 +503,8 @@ def _leaves(section: type[Section], prefix: str = ""):
         if isinstance(annotation, type) and issubclass(annotation, Section):
             yield from _leaves(annotation, f"{prefix}{key}.")
         else:
-            default = field.get_default(call_default_factory=True)
-            plain = json.loads(json.dumps(default, default=_plain)) if not field.is_required() else None
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            plain = json.loads(json.dumps(default, default=_plain))
             yield f"{prefix}{key}", plain, field.description
 
 
@@ -485,8 +512,8 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
 
 
-def section_of(section: type[Section], arguments) -> Any:
-    """Build a section from parsed flags; the values are JSON, or plain text where JSON fails.
+def section_of(section: type[Section], arguments, prefix: str = "") -> Any:
+    """Build a section from flags that `add_options` added.
 
     Raises
     ------
@@ -494,19 +521,28 @@ def section_of(section: type[Section], arguments) -> Any:
         Naming the flag with a wrong value and what is allowed.
     """
     content: dict[str, Any] = {}
-    for name, text in vars(arguments).items():
-        if not name.startswith("option:") or text is None:
+    for key, _, _ in _leaves(section):
+        text = getattr(arguments, f"option:{prefix}{key}")
+        if text is None:
             continue
-        *path, last = name.removeprefix("option:").split(".")
+        *path, last = key.split(".")
         inner = content
         for part in path:
             inner = inner.setdefault(part, {})
-        try:
-            inner[last] = json.loads(text)
-        except json.JSONDecodeError:
-            inner[last] = text
-    known = {key.split(".")[0] for key, _, _ in _leaves(section)}
-    return validated(section, {k: v for k, v in content.items() if k in known}, "options")
+        inner[last] = _value_of(text)
+    return validated(section, content, "options")
+
+
+def _value_of(text: str) -> Any:
+    """A flag's text as `options` wrote it (JSON), or as a person types it (YAML)."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def schema() -> dict:

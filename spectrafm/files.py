@@ -138,9 +138,7 @@ def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) 
         kept = dict(arrow.schema.metadata or {})
         arrow = arrow.replace_schema_metadata({**kept, b"spectrafm": json.dumps(metadata).encode()})
     with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(
-            arrow, temporary, compression="zstd", write_page_checksum=True
-        )
+        pyarrow.parquet.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path: str | os.PathLike):

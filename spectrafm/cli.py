@@ -1,0 +1,323 @@
+"""The ``spectrafm`` command: one sub-command per workflow rule, named like the function it calls.
+
+Modules are imported inside the commands, so that ``spectrafm --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from spectrafm import __version__, config
+from spectrafm.files import SpectraFMError
+
+BESIDE = "PNG to write; the PDF is written beside it"
+
+#: Exit codes: bad use of the command is argparse's 2; bad input, options or data is this.
+BAD_INPUT = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; print an error as one line and return the exit code."""
+    parsed = build_parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        parsed.run(parsed)
+    except SpectraFMError as error:
+        print(f"spectrafm {parsed.command}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"spectrafm {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="spectrafm", description="A stellar foundation model from public APOGEE spectra."
+    )
+    parser.add_argument("--version", action="version", version=f"spectrafm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_survey, _add_training, _add_evaluation, _add_figures):
+        add(commands)
+    return parser
+
+
+def _command(commands, name: str, run: Callable, help_text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _path(parser: argparse.ArgumentParser, *names: str, help_text: str = "", **extra) -> None:
+    required = {} if not names[0].startswith("-") or "default" in extra else {"required": True}
+    parser.add_argument(*names, type=Path, help=help_text, **required, **extra)
+
+
+# The survey: from the SAS to the store.
+
+
+def _add_survey(commands) -> None:
+    new = _command(commands, "mock-survey", _mock_survey, "write the mock survey as a SAS tree")
+    _path(new, "--output", help_text="root of the SAS tree")
+    new.add_argument("--processes", type=int, default=2, help="default 2")
+    config.add_options(new, config.Mock)
+    config.add_options(new, config.Survey, "survey.")
+
+    new = _command(commands, "fetch-allstar", _fetch_allstar, "fetch the allStar catalogue")
+    _path(new, "--output", help_text="FITS file to write")
+    config.add_options(new, config.Survey)
+
+    new = _command(commands, "select-stars", _select_stars, "cut the catalogue and split the stars")
+    _path(new, "allstar", help_text="allStar FITS file")
+    _path(new, "--selected", help_text="Parquet to write: one row a star")
+    _path(new, "--alternates", help_text="Parquet to write: the same stars' lower-S/N rows")
+    _path(new, "--cuts", help_text="CSV to write: rows left after each cut")
+    config.add_options(new, config.Selection)
+    config.add_options(new, config.Survey, "survey.")
+
+    new = _command(commands, "fetch-spectra", _fetch_spectra, "fetch one shard's spectra")
+    _path(new, "--selected")
+    _path(new, "--alternates")
+    new.add_argument("--shard", type=int, required=True, help="which shard, from 0")
+    _path(new, "--output", help_text="Zarr group to write")
+    _path(new, "--missing", help_text="Parquet to write: files that were not usable, and why")
+    config.add_options(new, config.Survey)
+
+    new = _command(commands, "build-store", _build_store, "join the shards into one store")
+    _path(new, "--selected")
+    _path(new, "--cuts")
+    _path(new, "--shards", nargs="+", help_text="Zarr groups of fetch-spectra, in order")
+    _path(new, "--shard-missing", nargs="+", help_text="their tables of missing files")
+    _path(new, "--store", help_text="Zarr group to write")
+    _path(new, "--missing", help_text="Parquet to write")
+    _path(new, "--funnel", help_text="CSV to write")
+
+    new = _command(commands, "fetch-astronn", _fetch_astronn, "fetch astroNN's labels")
+    _path(new, "--selected")
+    _path(new, "--output", help_text="Parquet to write; empty where the survey has none")
+    config.add_options(new, config.Survey)
+
+
+def _mock_survey(given) -> None:
+    from spectrafm.mock.sas import mock_survey
+
+    mock = config.section_of(config.Mock, given)
+    survey = config.section_of(config.Survey, given, "survey.")
+    mock_survey(given.output, mock, survey, given.processes)
+
+
+def _fetch_allstar(given) -> None:
+    from spectrafm.apogee.source import fetch_allstar
+
+    fetch_allstar(given.output, config.section_of(config.Survey, given))
+
+
+def _select_stars(given) -> None:
+    from spectrafm.apogee.selection import select_stars
+
+    select_stars(
+        given.allstar,
+        given.selected,
+        given.alternates,
+        given.cuts,
+        config.section_of(config.Selection, given),
+        config.section_of(config.Survey, given, "survey."),
+    )
+
+
+def _fetch_spectra(given) -> None:
+    from spectrafm.store.shard import fetch_spectra
+
+    survey = config.section_of(config.Survey, given)
+    fetch_spectra(
+        given.selected, given.alternates, given.shard, given.output, given.missing, survey
+    )
+
+
+def _build_store(given) -> None:
+    from spectrafm.store.build import build_store
+
+    build_store(
+        given.selected,
+        given.cuts,
+        given.shards,
+        given.shard_missing,
+        given.store,
+        given.missing,
+        given.funnel,
+    )
+
+
+def _fetch_astronn(given) -> None:
+    from spectrafm.apogee.astronn import fetch_astronn
+
+    fetch_astronn(given.selected, given.output, config.section_of(config.Survey, given))
+
+
+# Training.
+
+
+def _add_training(commands) -> None:
+    new = _command(commands, "train", _train, "train one stage")
+    _path(new, "store", help_text="store.zarr")
+    new.add_argument("--name", required=True, help="name of the stage")
+    _path(new, "--output", help_text="folder of the model to write")
+    _path(new, "--start", default=None, help_text="folder of the model that start_from names")
+    _path(new, "--checkpoints", default=None, help_text="folder of checkpoints to resume from")
+    config.add_options(new, config.Stage)
+    config.add_options(new, config.Model, "model.")
+
+
+def _train(given) -> None:
+    from spectrafm.training.trainer import train
+
+    stage = config.section_of(config.Stage, given)
+    model = config.section_of(config.Model, given, "model.")
+    if (stage.start_from is None) != (given.start is None):
+        raise SpectraFMError("--start and --start_from go together")
+    train(given.store, given.output, given.name, stage, model, given.start, given.checkpoints)
+
+
+# Inference and evaluation.
+
+
+def _add_evaluation(commands) -> None:
+    new = _command(commands, "predict", _predict, "predict the labels of one split")
+    _path(new, "model", help_text="folder of the model")
+    _path(new, "store", help_text="store.zarr")
+    new.add_argument("--name", required=True, help="name of the evaluation")
+    _path(new, "--output", help_text="Parquet to write")
+    config.add_options(new, config.Predict)
+
+    new = _command(commands, "map-attention", _map_attention, "average attention over stars")
+    _path(new, "model", help_text="folder of the model")
+    _path(new, "store", help_text="store.zarr")
+    _path(new, "--output", help_text="Zarr group to write")
+    config.add_options(new, config.Attention)
+
+    new = _command(commands, "score", _score, "score any table of predictions")
+    _path(new, "table", help_text="CSV or Parquet")
+    new.add_argument("--actual", required=True, metavar="COL")
+    new.add_argument("--predicted", required=True, metavar="COL")
+    new.add_argument("--uncertainty", metavar="COL", help="one-sigma uncertainty")
+    new.add_argument("--feh", metavar="COL", help="[Fe/H] that tells rich from poor stars")
+    new.add_argument("--json", action="store_true", help="print JSON")
+
+    new = _command(commands, "collect-metrics", _collect_metrics, "score all predictions of a run")
+    _path(new, "predictions", nargs="+", help_text="Parquet files of predict")
+    _path(new, "--output", help_text="JSON to write")
+
+    new = _command(commands, "table1", _table1, "write Table 1")
+    _path(new, "predictions", nargs="+", help_text="Parquet files of predict, one per column")
+    _path(new, "--astronn", help_text="Parquet of fetch-astronn")
+    new.add_argument("--logg", type=float, nargs=2, default=(1.0, 3.5), help="default 1 3.5")
+    _path(new, "--output", help_text="CSV to write; .md and .tex are written beside it")
+
+
+def _predict(given) -> None:
+    from spectrafm.inference.predict import predict
+
+    options = config.section_of(config.Predict, given)
+    predict(given.model, given.store, given.output, given.name, options)
+
+
+def _map_attention(given) -> None:
+    from spectrafm.inference.attention import map_attention
+
+    options = config.section_of(config.Attention, given)
+    map_attention(given.model, given.store, given.output, options)
+
+
+def _score(given) -> None:
+    from spectrafm.evaluation.metrics import format_scores, score_table
+
+    scores = score_table(given.table, given.actual, given.predicted, given.uncertainty, given.feh)
+    print(json.dumps(scores, indent=2) if given.json else format_scores(scores))
+
+
+def _collect_metrics(given) -> None:
+    from spectrafm.evaluation.metrics import collect_metrics
+
+    collect_metrics(given.predictions, given.output)
+
+
+def _table1(given) -> None:
+    from spectrafm.evaluation.tables import table1
+
+    table1(given.predictions, given.astronn, tuple(given.logg), given.output.with_suffix(""))
+
+
+# Figures.
+
+
+def _add_figures(commands) -> None:
+    new = _command(commands, "figure1", _figure1, "an observed spectrum and its best fit")
+    _path(new, "store", help_text="store.zarr")
+    new.add_argument("--star", help="APOGEE_ID; default: the first test giant")
+    _path(new, "--output", help_text=BESIDE)
+
+    new = _command(commands, "figure2", _figure2, "the wavelengths of each stage")
+    _path(new, "store", help_text="store.zarr")
+    _path(new, "models", nargs="+", help_text="folders of the stages' models")
+    _path(new, "--output", help_text=BESIDE)
+
+    new = _command(commands, "figure3", _figure3, "predicted against actual labels")
+    _path(new, "prediction", help_text="Parquet of predict")
+    _path(new, "--output", help_text=BESIDE)
+
+    new = _command(commands, "figure4", _figure4, "[Fe/H] of iron-rich and iron-poor stars")
+    _path(new, "--predictions", nargs="+", help_text="Parquet files of predict, one per panel")
+    _path(new, "--models", nargs="+", help_text="their models, in the same order")
+    _path(new, "--store", help_text="store.zarr")
+    _path(new, "--output", help_text=BESIDE)
+
+    new = _command(commands, "figure5", _figure5, "attention maps")
+    _path(new, "attention", help_text="Zarr group of map-attention")
+    _path(new, "--output", help_text=BESIDE)
+
+    new = _command(commands, "report", _report, "one page with everything a run made")
+    _path(new, "output", help_text="HTML to write, at the top of the run's folder")
+
+
+def _figure1(given) -> None:
+    from spectrafm.figures.figure1 import draw_figure1
+
+    draw_figure1(given.store, given.output.with_suffix(""), given.star)
+
+
+def _figure2(given) -> None:
+    from spectrafm.figures.figure2 import draw_figure2
+
+    draw_figure2(given.store, given.models, given.output.with_suffix(""))
+
+
+def _figure3(given) -> None:
+    from spectrafm.figures.figure3 import draw_figure3
+
+    draw_figure3(given.prediction, given.output.with_suffix(""))
+
+
+def _figure4(given) -> None:
+    from spectrafm.figures.figure4 import draw_figure4
+
+    draw_figure4(given.predictions, given.models, given.store, given.output.with_suffix(""))
+
+
+def _figure5(given) -> None:
+    from spectrafm.figures.figure5 import draw_figure5
+
+    draw_figure5(given.attention, given.output.with_suffix(""))
+
+
+def _report(given) -> None:
+    from spectrafm.report import report
+
+    report(given.output)

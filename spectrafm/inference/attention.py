@@ -1,0 +1,163 @@
+"""Where the network looks: mean attention per request over giants and dwarfs (Figure 5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spectrafm import config, files
+from spectrafm.files import SpectraFMError
+from spectrafm.inference.predict import BATCH, chunks_of
+from spectrafm.labels import LABELS
+from spectrafm.model import io
+from spectrafm.model.spectrafm import SpectraFM
+from spectrafm.progress import track
+from spectrafm.store.arrays import Variable, write_dataset
+from spectrafm.store.load import StarSet, load_stars
+
+#: Bounds in logg of the two populations (paper section 4.2).
+GIANTS_BELOW = 3.0
+DWARFS_ABOVE = 4.0
+
+
+def map_attention(model: Path, store: Path, output: Path, options: config.Attention) -> None:
+    """Average the last decoder block's attention over stars and write it as a Zarr group.
+
+    Parameters
+    ----------
+    model : Path
+        ``models/<stage>``.
+    store : Path
+        ``store.zarr``.
+    output : Path
+        ``attention/<stage>.zarr``: attention (population, request, wavelength), relative to
+        looking everywhere alike; count and mean spectrum (population, wavelength).
+    options : spectrafm.config.Attention
+
+    Raises
+    ------
+    SpectraFMError
+        When the model has no attention, or a population has no star.
+    """
+    network, facts = io.from_pretrained(model)
+    if not isinstance(network, SpectraFM):
+        raise SpectraFMError(f"{model}: a {facts['architecture']} network has no attention")
+    stars = load_stars(store, options.spectra, options.split, options.windows)
+    populations = populations_of(stars, options.stars)
+    chunks = chunks_of(network, stars.wavelength, options.windows, facts["tokens"])
+    # A pixel that two windows share is looked at in two chunks, but is one pixel of the map.
+    covered = np.unique(np.concatenate(chunks))
+    maps = [mean_attention(network, stars, rows, chunks) for rows in populations.values()]
+    counts = [np.isfinite(stars.flux[rows]).sum(axis=0) for rows in populations.values()]
+    spectra = [_mean_spectrum(stars.flux[rows]) for rows in populations.values()]
+    by_pixel = ("population", "wavelength")
+    variables = {
+        "attention": Variable(
+            ("population", "request", "wavelength"),
+            np.stack(maps)[..., covered].astype(np.float32),
+            {"units": "1", "long_name": "attention relative to uniform attention"},
+        ),
+        "count": Variable(
+            by_pixel,
+            np.stack(counts)[:, covered].astype(np.int32),
+            {"units": "1", "long_name": "stars with a good pixel"},
+        ),
+        "spectrum": Variable(
+            by_pixel,
+            np.stack(spectra)[:, covered].astype(np.float32),
+            {"units": "1", "long_name": "mean normalised flux"},
+        ),
+        "n_stars": Variable(
+            ("population",),
+            np.array([len(rows) for rows in populations.values()], dtype=np.int32),
+            {"units": "1", "long_name": "number of stars"},
+        ),
+        "population": Variable(
+            ("population",),
+            np.array(list(populations), dtype=object),
+            {"long_name": f"giants: logg < {GIANTS_BELOW}; dwarfs: logg > {DWARFS_ABOVE}"},
+        ),
+        "request": Variable(
+            ("request",),
+            np.array(network.labels, dtype=object),
+            {"long_name": "label that is asked for"},
+        ),
+        "wavelength": Variable(
+            ("wavelength",),
+            stars.wavelength[covered],
+            {"units": "Angstrom", "medium": "vacuum", "frame": "rest"},
+        ),
+    }
+    attributes = {
+        "title": "Attention of the last decoder block, mean over heads and stars",
+        "stage": facts["stage_name"],
+        "spectra": options.spectra,
+        "mock": stars.mock,
+        **files.provenance(model=files.sha256_of_file(model / io.WEIGHTS)),
+    }
+    write_dataset(output, variables, attributes)
+
+
+def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
+    """Rows of dwarfs and of giants among the first stars.
+
+    Raises
+    ------
+    SpectraFMError
+        When one of them is empty.
+    """
+    logg = stars.label[:at_most, LABELS.index("LOGG")]
+    rows = {
+        "dwarfs": np.flatnonzero(logg > DWARFS_ABOVE),
+        "giants": np.flatnonzero(logg < GIANTS_BELOW),
+    }
+    for name, found in rows.items():
+        if not len(found):
+            raise SpectraFMError(f"attention.stars: no {name} among the first {len(logg)} stars")
+    return rows
+
+
+@torch.no_grad()
+def mean_attention(
+    network: SpectraFM, stars: StarSet, rows: np.ndarray, chunks: list[np.ndarray]
+) -> np.ndarray:
+    """Mean attention over some stars, added up on the fly.
+
+    Within a star and chunk the weights are scaled to a mean of 1 over its good pixels, so that 1
+    means no preference and chunks of different size compare.
+
+    Returns
+    -------
+    ndarray, shape (L, P)
+        NaN where no star has a good pixel.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device).eval()
+    spectra = torch.from_numpy(np.ascontiguousarray(stars.flux[rows]))
+    grid = torch.from_numpy(np.ascontiguousarray(stars.wavelength))
+    total = torch.zeros(len(network.labels), len(grid), dtype=torch.float64)
+    count = torch.zeros(len(grid), dtype=torch.float64)
+    for chunk in track(chunks, "attention"):
+        pixels = torch.from_numpy(chunk)
+        position = network.encoding(grid[pixels].to(device))
+        for batch in spectra.split(BATCH):
+            shown = batch[:, pixels].to(device)
+            missing = ~shown.isfinite()
+            _, attention = network(
+                shown.masked_fill(missing, 1.0), position, missing, return_attention=True
+            )
+            good = (~missing).sum(dim=1)[:, None, None]
+            share = attention / attention.sum(dim=-1, keepdim=True) * good
+            total[:, pixels] += share.nan_to_num().sum(dim=0).double().cpu()
+            count[pixels] += (~missing).sum(dim=0).double().cpu()
+    return (total / count).numpy()
+
+
+def _mean_spectrum(flux: np.ndarray) -> np.ndarray:
+    """Mean over stars of each pixel's valid fluxes; NaN where there are none."""
+    valid = np.isfinite(flux)
+    count = valid.sum(axis=0)
+    total = np.where(valid, flux, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

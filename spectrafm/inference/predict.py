@@ -1,0 +1,224 @@
+"""From spectra of any length to labels and uncertainties."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from spectrafm import config, files
+from spectrafm.baselines.fcnn import FCNN
+from spectrafm.files import SpectraFMError
+from spectrafm.labels import LABELS, UNITS
+from spectrafm.model import io
+from spectrafm.progress import track
+from spectrafm.store.load import StarSet, load_stars
+
+logger = logging.getLogger(__name__)
+
+#: Stars per forward pass.
+BATCH = 256
+
+#: Seed of the order in which a window's pixels are dealt to chunks (the authors' code has 0 too).
+CHUNK_SEED = 0
+
+NO_GOOD_PIXEL = "no good pixel"
+
+
+class Prediction(NamedTuple):
+    """Labels of stars: values and one-sigma uncertainties, shape (n, R), in the labels' units."""
+
+    value: np.ndarray
+    uncertainty: np.ndarray
+
+
+def predict(model: Path, store: Path, output: Path, name: str, options: config.Predict) -> None:
+    """Predict the labels of one split's stars and write them beside the catalogue's.
+
+    Parameters
+    ----------
+    model : Path
+        ``models/<stage>``.
+    store : Path
+        ``store.zarr``.
+    output : Path
+        ``predictions/<stage>--<evaluation>.parquet``.
+    name : str
+        The evaluation's name.
+    options : spectrafm.config.Predict
+
+    Raises
+    ------
+    SpectraFMError
+        When the network does not know a label or cannot read these pixels.
+    """
+    network, facts = io.from_pretrained(model)
+    stars = load_stars(store, options.spectra, options.split, options.windows)
+    labels = [label for label in options.labels if label in network.labels]
+    if not labels:
+        raise SpectraFMError(
+            f"{model}: knows {', '.join(network.labels)}, asked for {', '.join(options.labels)}"
+        )
+    chunks = chunks_of(network, stars.wavelength, options.windows, facts["tokens"])
+    prediction = infer(network, stars.flux, stars.wavelength, labels, chunks, options.combine)
+    table = prediction_table(stars, labels, prediction)
+    trained = facts["stage"]
+    metadata = {
+        "stage": facts["stage_name"],
+        "evaluation": name,
+        "units": {
+            f"{label}_{what}": UNITS[label]
+            for label in labels
+            for what in ("actual", "error", "predicted", "uncertainty")
+        },
+        "spectra": options.spectra,
+        "windows": [list(window) for window in options.windows],
+        "split": options.split,
+        "combine": options.combine,
+        "chunks": len(chunks),
+        "trained": {
+            key: trained[key]
+            for key in ("architecture", "spectra", "windows", "stars", "labels", "selection")
+        },
+        "training_stars": facts["training_star_count"],
+        "mock": stars.mock,
+        **files.provenance(model=files.sha256_of_file(model / io.WEIGHTS)),
+    }
+    files.write_parquet(output, table, metadata)
+    unread = int((table["flags"] != "").sum())
+    logger.info("%s: %d stars, %d of them without a good pixel", output, len(table), unread)
+
+
+def chunks_of(
+    network: nn.Module,
+    wavelength: np.ndarray,
+    windows: Sequence[tuple[float, float]],
+    tokens: int,
+) -> list[np.ndarray]:
+    """Disjoint pixel sets that together cover the windows, each no larger than one context.
+
+    A window's pixels are dealt at random, the same for every star, into sets of nearly equal
+    size. The FCNN reads all its pixels at once.
+
+    Parameters
+    ----------
+    network : SpectraFM or FCNN
+    wavelength : ndarray, shape (P,)
+    windows : sequence of (low, high), Angstrom
+    tokens : int
+        The network's context: pixels per star in training.
+
+    Returns
+    -------
+    list of ndarray of int
+    """
+    inside = [np.flatnonzero((wavelength >= low) & (wavelength <= high)) for low, high in windows]
+    if isinstance(network, FCNN):
+        return [np.concatenate(inside)]
+    generator = np.random.default_rng(CHUNK_SEED)
+    chunks = []
+    for pixels in inside:
+        if len(pixels):
+            dealt = generator.permutation(pixels)
+            chunks += np.array_split(dealt, -(-len(pixels) // tokens))
+    return [np.sort(chunk) for chunk in chunks]
+
+
+@torch.no_grad()
+def infer(
+    network: nn.Module,
+    flux: np.ndarray,
+    wavelength: np.ndarray,
+    labels: Sequence[str],
+    chunks: Sequence[np.ndarray],
+    combine: str = "inverse_variance",
+) -> Prediction:
+    """Ask a network for labels of many stars.
+
+    Parameters
+    ----------
+    network : SpectraFM or FCNN
+    flux : ndarray, shape (n, P)
+        Continuum-normalised; NaN where missing.
+    wavelength : ndarray, shape (P,)
+        Vacuum, rest frame, Angstrom.
+    labels : sequence of str
+        R labels that the network knows.
+    chunks : sequence of ndarray of int
+        Disjoint pixel sets; from `chunks_of`.
+    combine : {"inverse_variance", "mean"}
+        How the answers of the chunks are combined.
+
+    Returns
+    -------
+    Prediction
+        NaN for a star without a good pixel.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device).eval()
+    request = torch.tensor([network.labels.index(label) for label in labels], device=device)
+    spectra = torch.from_numpy(np.ascontiguousarray(flux, dtype=np.float32))
+    grid = torch.from_numpy(np.ascontiguousarray(wavelength))
+    means = torch.full((len(chunks), len(flux), len(labels)), torch.nan)
+    variances = torch.full_like(means, torch.nan)
+    batches = torch.arange(len(flux)).split(BATCH)
+    for number, chunk in enumerate(track(chunks, "predicting")):
+        pixels = torch.from_numpy(chunk)
+        position = network.encoding(grid[pixels].to(device))
+        for rows in batches:
+            shown = spectra[rows[:, None], pixels].to(device)
+            missing = ~shown.isfinite()
+            readable = (~missing.all(dim=1)).cpu()
+            answer = network(shown.masked_fill(missing, 1.0), position, missing, request)
+            means[number, rows[readable]] = answer.mean.cpu()[readable]
+            variances[number, rows[readable]] = answer.log_variance.exp().cpu()[readable]
+    mean, sigma = COMBINATIONS[combine](means.double(), variances.double())
+    scale = network.label_scale[request].cpu().double()
+    centre = network.label_centre[request].cpu().double()
+    return Prediction((mean * scale + centre).numpy(), (sigma * scale).numpy())
+
+
+def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight each chunk by its inverse variance; the chunks count as independent.
+
+    Parameters
+    ----------
+    means, variances : Tensor, shape (chunks, n, R)
+        NaN where a chunk shows no good pixel of a star.
+
+    Returns
+    -------
+    mean, sigma : Tensor, shape (n, R)
+    """
+    weight = variances.reciprocal().nan_to_num(0.0)
+    total = weight.sum(dim=0)
+    mean = (weight * means.nan_to_num(0.0)).sum(dim=0) / total
+    return mean, total.rsqrt().masked_fill(total == 0, torch.nan)
+
+
+def plain_mean(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """The authors' way: plain means of the chunks' answers and of their sigmas."""
+    return means.nanmean(dim=0), variances.sqrt().nanmean(dim=0)
+
+
+COMBINATIONS = {"inverse_variance": inverse_variance, "mean": plain_mean}
+
+
+def prediction_table(stars: StarSet, labels: Sequence[str], prediction: Prediction) -> pd.DataFrame:
+    """One row a star: id, split, and for each label actual, error, predicted, uncertainty."""
+    columns: dict[str, np.ndarray] = {"apogee_id": stars.apogee_id, "split": stars.split}
+    for number, label in enumerate(labels):
+        known = LABELS.index(label)
+        columns[f"{label}_actual"] = stars.label[:, known]
+        columns[f"{label}_error"] = stars.label_error[:, known]
+        columns[f"{label}_predicted"] = prediction.value[:, number].astype(np.float32)
+        columns[f"{label}_uncertainty"] = prediction.uncertainty[:, number].astype(np.float32)
+    unread = ~np.isfinite(stars.flux).any(axis=1)
+    columns["flags"] = np.where(unread, NO_GOOD_PIXEL, "")
+    return pd.DataFrame(columns)

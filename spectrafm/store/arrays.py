@@ -1,0 +1,62 @@
+"""Zarr arrays as every store of this package has them: named dimensions, units, checksums."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from spectrafm.files import atomic_path
+
+#: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
+CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
+
+
+class Variable(NamedTuple):
+    """A small array on its way into a store."""
+
+    dimensions: tuple[str, ...]
+    values: np.ndarray
+    attributes: dict[str, str]
+
+
+def write_array(group: zarr.Group, name: str, variable: Variable) -> None:
+    """Write a small array as one chunk; text (dtype object) as variable-length strings."""
+    values = variable.values
+    text = values.dtype == object
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=tuple(max(size, 1) for size in values.shape),
+        dtype=str if text else values.dtype,
+        fill_value=np.nan if values.dtype.kind == "f" else None,
+        compressors=CODECS,
+        dimension_names=variable.dimensions,
+        attributes=variable.attributes,
+        config={"write_empty_chunks": True},
+    )
+    if values.size:
+        array[...] = values
+
+
+def consolidate(group: zarr.Group) -> None:
+    """Gather all metadata in one file: one read to open, and xarray warns where it is missing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Consolidated metadata is currently not part", category=UserWarning
+        )
+        zarr.consolidate_metadata(group.store)
+
+
+def write_dataset(path: Path, variables: dict[str, Variable], attributes: dict[str, Any]) -> None:
+    """Write some small arrays as one Zarr group, whole or not at all."""
+    with atomic_path(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=3)
+        for name, variable in variables.items():
+            write_array(group, name, variable)
+        group.attrs.put(attributes)
+        consolidate(group)

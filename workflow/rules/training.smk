@@ -1,0 +1,36 @@
+# store -> train (one job a stage, each from the model that its start_from names) -> models
+# A new stage is a new entry under `stages` in the config; its name is a target.
+
+
+rule train:
+    input:
+        store=rules.build_store.output.store,
+        start=model_of_start,
+    output:
+        directory(f"{RESULTS}/models/{{stage}}"),
+    log:
+        f"{RESULTS}/logs/train/{{stage}}.log",
+    conda:
+        "../../envs/spectrafm.yaml"
+    threads: RUN.threads
+    resources:
+        gpu=RUN.gpus,
+        mem="32GB",
+        runtime="12h",
+    params:
+        start=start_flag,
+        options=stage_options,
+        checkpoints=f"{RESULTS}/checkpoints",
+    shell:
+        "exec spectrafm train {input.store} --name {wildcards.stage} --output {output}"
+        " --checkpoints {params.checkpoints} {params.start} {params.options:q} > {log} 2>&1"
+
+
+for stage in RUN.stages:
+
+    rule:
+        name:
+            stage
+        input:
+            f"{RESULTS}/models/{stage}",
+        localrule: True
