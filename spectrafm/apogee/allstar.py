@@ -6,19 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy.io import fits
 
-from spectrafm.apogee.fits import opened_fits
-from spectrafm.files import SpectraFMError
+from spectrafm.apogee.fits import opened_catalogue, read_columns
 from spectrafm.labels import LABELS, error_column
-
-#: Older releases fill unknown values with -9999 or -9999.99; DR17 uses NaN.
-FILL = -9000.0
 
 _NAMES = ("APOGEE_ID", "TELESCOPE", "FIELD")
 _MEASURED = ("RA", "DEC", "SNR", "VSCATTER")
 _FLAGS = ("STARFLAG", "ASPCAPFLAG")
 _LABEL_COLUMNS = (*LABELS, *map(error_column, LABELS))
+
+_ARRAYS = ("PARAM", "PARAM_COV", "X_H", "X_H_ERR")
 
 #: Where ASPCAP's arrays hold what the label columns are made of, in DR13 to DR17 alike: elements
 #: of PARAM (effective temperature, gravity) and of X_H (oxygen, magnesium, iron).
@@ -50,52 +47,25 @@ def read_allstar(path: Path) -> pd.DataFrame:
     SpectraFMError
         Naming the file and the column that is missing, or the damage.
     """
-    with opened_fits(Path(path), str(path)) as hdus:
-        if len(hdus) < 2 or hdus[1].is_image:
-            raise SpectraFMError(f"{path}: HDU1 is not a table")
-        table = hdus[1].data
-        present = set(table.names)
-        from_arrays = present.isdisjoint(_LABEL_COLUMNS) and "PARAM" in present
-        needed = ("PARAM", "PARAM_COV", "X_H", "X_H_ERR") if from_arrays else _LABEL_COLUMNS
-        missing = [c for c in (*_NAMES, *_MEASURED, *_FLAGS, *needed) if c not in present]
-        if missing:
-            raise SpectraFMError(f"{path}: no column {', '.join(missing)}")
+    name = str(path)
+    with opened_catalogue(Path(path), name) as table:
         columns = {"row": np.arange(len(table))}
-        columns |= {name: _text(table, name) for name in _NAMES}
-        columns |= {name: _measured(table[name]) for name in _MEASURED}
-        columns |= {name: _flags(table[name]) for name in _FLAGS}
-        columns |= (
-            _labels_from_arrays(table)
-            if from_arrays
-            else {name: _measured(table[name]) for name in _LABEL_COLUMNS}
-        )
+        columns |= read_columns(table, (*_NAMES, *_MEASURED, *_FLAGS), name)
+        if set(table.names).isdisjoint(_LABEL_COLUMNS) and "PARAM" in table.names:
+            columns |= _labels_from_arrays(read_columns(table, _ARRAYS, name))
+        else:
+            columns |= read_columns(table, _LABEL_COLUMNS, name)
     return pd.DataFrame(columns)
 
 
-def _text(table: fits.FITS_rec, name: str) -> np.ndarray:
-    return np.char.strip(np.asarray(table[name]).astype(str))
-
-
-def _measured(values: np.ndarray) -> np.ndarray:
-    """Values in native byte order, fills as NaN."""
-    values = values.astype(values.dtype.newbyteorder("="))
-    return np.where(values <= FILL, values.dtype.type(np.nan), values)
-
-
-def _flags(values: np.ndarray) -> np.ndarray:
-    """Bits as int64; the sign of a 32-bit integer is its bit 31, not a sign."""
-    unsigned = values.astype(np.uint32) if values.dtype.itemsize == 4 else values
-    return unsigned.astype(np.int64)
-
-
-def _labels_from_arrays(table: fits.FITS_rec) -> dict[str, np.ndarray]:
+def _labels_from_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The label columns as the pipeline makes them of PARAM and X_H.
 
     [X/Fe] = [X/H] - [Fe/H], and its error is that of [X/H].
     """
-    param, x_h, x_h_error = (_measured(table[name]) for name in ("PARAM", "X_H", "X_H_ERR"))
+    param, x_h, x_h_error = arrays["PARAM"], arrays["X_H"], arrays["X_H_ERR"]
     n = param.shape[1]
-    variance = _measured(table["PARAM_COV"]).reshape(-1, n, n)
+    variance = arrays["PARAM_COV"].reshape(-1, n, n)
     variance = np.where(variance > 0, variance, np.float32(np.nan))
     return {
         "TEFF": param[:, _TEFF],

@@ -21,7 +21,7 @@ import aiohttp
 from yarl import URL
 
 from spectrafm.apogee import sas
-from spectrafm.apogee.fits import opened_fits
+from spectrafm.apogee.fits import opened_catalogue
 from spectrafm.config import Survey
 from spectrafm.files import SpectraFMError, atomic_path
 
@@ -159,9 +159,8 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
         failure = download(survey.source, path, temporary, survey.tries, survey.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
-        with opened_fits(temporary, name) as hdus:
-            if len(hdus) < 2 or hdus[1].is_image:
-                raise SpectraFMError(f"{name}: HDU1 is not a table")
+        with opened_catalogue(temporary, name):
+            pass
 
 
 def _read_local(path: Path, sha1: str | None) -> bytes | Failure:

@@ -52,6 +52,8 @@ def fetch_spectra(
     """
     asked, metadata = _rows_of(selected, shard)
     others, _ = _rows_of(alternates, shard)
+    if metadata.get("release", survey.release) != survey.release:
+        raise SpectraFMError(f"{selected}: of release {metadata['release']}, not {survey.release}")
     lost: list[dict] = []
     attributes = _attributes(survey, metadata)
     write_store(output, _delivered(asked, others, survey, lost), attributes)
