@@ -1,0 +1,299 @@
+"""Writing the mock survey as a piece of the SDSS Science Archive Server (SAS), in DR17's layout.
+
+population -> observing -> aspcap -> atmosphere -> synthesis -> instrument -> aspcapStar files
+                              `---> allstar -> allStar
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from spectrafm.apogee import sas
+from spectrafm.apogee.grid import (
+    CHIP_PIXELS,
+    LOG_WAVELENGTH_START,
+    LOG_WAVELENGTH_STEP,
+    N_GRID,
+    WAVELENGTH,
+)
+from spectrafm.config import Mock, Survey
+from spectrafm.files import atomic_path
+from spectrafm.mock import atmosphere, instrument, synthesis
+from spectrafm.mock.allstar import COLUMNS, ELEMENT_ORDER, PARAMETER_ORDER, make_allstar
+from spectrafm.mock.aspcap import Fit, fit, measure, true_global
+from spectrafm.mock.atmosphere import Parameters
+from spectrafm.mock.lines import model_lines, sky_lines
+from spectrafm.mock.observing import CUT_SHARES, Rows, observe_stars
+from spectrafm.mock.population import Stars, draw_stars
+from spectrafm.progress import track
+
+# Rows synthesised together. Fixed, so that the result does not depend on the number of processes.
+_BATCH = 50
+
+# DR17's writer (sdss/apogee, aspcap.py) fills numpy arrays of double precision, and so are the
+# images of real DR17 apStar files; DR13 was single precision.
+_SPECTRUM = np.dtype(">f8")
+
+# One checksum in so many is absent from its list, as happens on the SAS.
+_UNLISTED = 200
+
+# The hydrogen lines of the models are stronger than those of the stars by this at gap 1.
+_MODEL_BRACKETT = 0.4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of allStar that one process turns into files."""
+
+    first: int  # position of the batch's first row in allStar
+    stars: Stars  # of each row
+    rows: Rows
+    best: Fit
+    table: np.ndarray
+
+
+def mock_survey(root: Path, options: Mock, survey: Survey, processes: int = 2) -> None:
+    """Write a mock survey under ``root``, whole or not at all.
+
+    Parameters
+    ----------
+    root : path-like
+        SAS root: where ``survey.source`` will point. Replaced when it exists.
+    options : spectrafm.config.Mock
+        Rows, seed, strength of the synthetic gap, share of halo stars. The same options give the
+        same bytes, whatever ``processes`` is.
+    survey : spectrafm.config.Survey
+        Names of the release and of the ASPCAP reduction.
+    processes : int
+        Number of processes that compute and write spectra.
+    """
+    stars, rows, best, table = make_survey(options, survey)
+    with atomic_path(root) as tree:
+        tree.mkdir()
+        write_allstar(tree / sas.allstar_path(survey.release, survey.aspcap), table)
+        listed = defaultdict(list)
+        batches = [
+            Batch(
+                i, stars.take(s), rows.take(s), Fit(*(v[s] for v in vars(best).values())), table[s]
+            )
+            for i in range(0, len(rows), _BATCH)
+            for s in [slice(i, i + _BATCH)]
+        ]
+        write = functools.partial(_write_batch, tree, options, survey)
+        for written in track(_each(write, batches, processes), "mock spectra", len(batches)):
+            for path, sha1 in written:
+                listed[path.parent].append((path.name, sha1))
+        _write_checksums(listed, survey, tree)
+
+
+def make_survey(options: Mock, survey: Survey) -> tuple[Stars, Rows, Fit, np.ndarray]:
+    """Everything about the survey but its spectra.
+
+    Returns
+    -------
+    stars : Stars
+        The star of each row of allStar.
+    rows : Rows
+    best : Fit
+    table : structured array
+        The allStar catalogue.
+    """
+    rng = np.random.default_rng([options.seed, 0])
+    repeats = round(CUT_SHARES["repeat"] * options.rows)
+    stars = draw_stars(options.rows - repeats, options.halo_share, rng)
+    rows = observe_stars(stars, repeats, rng)
+    stars = stars.take(rows.star)
+    best = fit(stars, rows.snr, options.gap, rng)
+    labels = measure(stars, best, rng)
+    table = make_allstar(stars, rows, best, labels, survey.release, survey.aspcap)
+    return stars, rows, best, table
+
+
+def _each(write, batches: list[Batch], processes: int) -> Iterator:
+    """Results of ``write`` for every batch, in order."""
+    if processes == 1:
+        yield from map(write, batches)
+        return
+    # Fresh processes: a fork of one that runs threads (torch, OpenBLAS) may hang.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        yield from pool.map(write, batches)
+
+
+def _write_batch(tree: Path, options: Mock, survey: Survey, batch: Batch) -> list[tuple[Path, str]]:
+    """Compute and write the spectra of a batch; returns paths and SHA-1 sums."""
+    template = _Template()
+    written = []
+    for position, spectra in enumerate(batch_spectra(batch, options)):
+        if not batch.rows.has_file[position]:
+            continue
+        row = batch.table[position]
+        path = tree / sas.aspcapstar_path(
+            survey.release,
+            survey.aspcap,
+            row["TELESCOPE"].decode(),
+            row["FIELD"].decode(),
+            row["APOGEE_ID"].decode(),
+        )
+        content = template.filled(*spectra, row)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        written.append((path, hashlib.sha1(content).hexdigest()))
+    return written
+
+
+def batch_spectra(
+    batch: Batch, options: Mock
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Observed spectrum, error and best-fit model of each row, on the grid of 8575 pixels."""
+    gap = options.gap
+    seen = seen_parameters(batch.stars, gap)
+    fitted = batch.best.parameters()
+    # Line-poor surfaces are cooler than one-dimensional atmospheres say.
+    surface = -0.012 * gap * np.clip(-batch.stars.fe_h, 0, None)
+    sky = atmosphere.solve(seen, surface)
+    model = atmosphere.solve(fitted)
+    for position in range(len(batch.rows)):
+        rng = np.random.default_rng([options.seed, 1, batch.first + position])
+        best = synthesis.normalised_flux(
+            model,
+            position,
+            fitted.vmicro[position],
+            model_lines(gap),
+            1 + _MODEL_BRACKETT * gap,
+        )
+        best = instrument.normalise(instrument.to_pixels(best, fitted.broadening[position]))
+        if batch.rows.empty[position]:
+            # ASPCAP's answer to an empty spectrum: a model of one everywhere.
+            yield np.zeros(N_GRID), np.zeros(N_GRID), (best > 0).astype(float)
+            continue
+        stars = batch.stars
+        lines = sky_lines(stars.teff[position], stars.logg[position], stars.fe_h[position], gap)
+        vmicro = seen.vmicro[position] * np.exp(0.07 * gap * rng.normal())
+        fine = synthesis.normalised_flux(sky, position, vmicro, lines)
+        exposure = instrument.Exposure(
+            batch.rows.snr[position],
+            batch.rows.fibre[position],
+            batch.rows.shift[position],
+            batch.rows.persistence[position],
+        )
+        flux, error = instrument.observe(fine, seen.broadening[position], exposure, gap, rng)
+        yield flux, error, best
+
+
+def seen_parameters(stars: Stars, gap: float) -> Parameters:
+    """What the observed spectra are made from: every element with its own abundance.
+
+    Towards ``gap`` 0 the single elements approach the global abundances, which are all that the
+    models know, so that observed spectra become noisy models.
+    """
+    truth = true_global(stars).parameters()
+    own = min(gap, 1.0) * (stars.abundance - truth.abundance)
+    return replace(truth, abundance=truth.abundance + own)
+
+
+class _Template:
+    """An aspcapStar file whose headers astropy wrote once: they are the same for every star."""
+
+    def __init__(self):
+        file = io.BytesIO()
+        hdus = fits.HDUList([_primary()])
+        for _ in ("flux", "error", "best fit"):
+            hdus.append(fits.ImageHDU(np.zeros(N_GRID, _SPECTRUM), _spectrum_header()))
+        hdus.append(fits.BinTableHDU(np.zeros(1, COLUMNS)))
+        hdus.writeto(file)
+        self._content = file.getvalue()
+        with fits.open(io.BytesIO(self._content)) as read:
+            self._data = [hdu.fileinfo()["datLoc"] for hdu in read[1:]]
+
+    def filled(self, flux, error, best, row: np.ndarray) -> bytes:
+        """Bytes of the file of one star."""
+        content = bytearray(self._content)
+        for start, block in zip(self._data, (flux, error, best, row), strict=True):
+            data = block.tobytes() if block is row else block.astype(_SPECTRUM).tobytes()
+            content[start : start + len(data)] = data
+        return bytes(content)
+
+
+def _primary() -> fits.PrimaryHDU:
+    header = fits.Header()
+    header["VERSION"] = ("spectrafm mock survey", "not observed: computed")
+    return fits.PrimaryHDU(header=header)
+
+
+def _spectrum_header() -> fits.Header:
+    header = fits.Header()
+    header["CRVAL1"] = LOG_WAVELENGTH_START
+    header["CDELT1"] = LOG_WAVELENGTH_STEP
+    header["CRPIX1"] = 1
+    header["CTYPE1"] = "LOG-LINEAR"
+    header["DC-FLAG"] = 1
+    return header
+
+
+def write_allstar(path: Path, table: np.ndarray) -> None:
+    """Write the catalogue: the table, the index by right ascension, what its arrays hold, fields.
+
+    Parameters
+    ----------
+    path : path-like
+    table : structured array
+        Sorted by right ascension.
+    """
+    # Row of the first star beyond each degree of right ascension.
+    index = np.searchsorted(table["RA"], np.arange(360)).astype(">i4")
+    fields = np.unique(table[["TELESCOPE", "FIELD", "LOCATION_ID"]])
+    hdus = fits.HDUList(
+        [
+            _primary(),
+            fits.BinTableHDU(table),
+            fits.ImageHDU(index),
+            fits.BinTableHDU(_array_meanings()),
+            fits.BinTableHDU(np.array(fields)),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hdus.writeto(path)
+
+
+def _array_meanings() -> np.ndarray:
+    """One row that says what the array columns hold."""
+    count = len(ELEMENT_ORDER)
+    meanings = np.zeros(
+        1,
+        [
+            ("WAVE", ">f4", (CHIP_PIXELS.size,)),
+            ("PARAM_SYMBOL", "S16", (len(PARAMETER_ORDER),)),
+            ("ELEM_SYMBOL", "S5", (count,)),
+            ("ELEMTOH", ">i4", (count,)),
+        ],
+    )
+    meanings["WAVE"] = WAVELENGTH
+    meanings["PARAM_SYMBOL"] = PARAMETER_ORDER
+    meanings["ELEM_SYMBOL"] = ELEMENT_ORDER
+    return meanings
+
+
+def _write_checksums(listed: dict, survey: Survey, tree: Path) -> None:
+    """Write the list of SHA-1 sums beside the files of every field."""
+    count = 0
+    for folder, sums in sorted(listed.items()):
+        telescope, field = folder.parts[-2:]
+        lines = []
+        for name, sha1 in sorted(sums):
+            count += 1
+            if count % _UNLISTED:
+                lines.append(f"{sha1}  {name}\n")
+        path = tree / sas.sha1sum_path(survey.release, survey.aspcap, telescope, field)
+        path.write_text("".join(lines))
