@@ -10,6 +10,7 @@ import pandas
 import xarray
 
 from spectrafm.apogee.grid import WAVELENGTH
+from spectrafm.figures.spectra import within
 from spectrafm.files import write_parquet
 from spectrafm.labels import LABELS, UNITS
 
@@ -123,13 +124,14 @@ def write_prediction(
     path = folder / "predictions" / f"{stage}--{evaluation}.parquet"
     labels = [label for label in LABELS if f"{label}_predicted" in table]
     units = {f"{label}_predicted": UNITS[label] for label in labels}
+    kept = {key: value for key, value in STAGES[stage].items() if key != "start_from"}
     metadata = {
         "stage": stage,
         "evaluation": evaluation,
         "units": units,
         "spectra": "observed",
         "windows": windows,
-        "trained": {**STAGES[stage], **trained},
+        "trained": {**kept, **trained},
         "training_stars": STAGES[stage]["stars"]["count"] or 1000,
         "mock": mock,
         "spectrafm": "0",
@@ -181,7 +183,10 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
             "wavelength": WAVELENGTH,
             "label_name": np.array(LABELS, dtype=object),
             "apogee_id": ("star", np.array(names_of(stars), dtype=object)),
-            "split": ("star", np.where(np.arange(stars) < stars // 2, "train", "test").astype(object)),
+            "split": (
+                "star",
+                np.where(np.arange(stars) < stars // 2, "train", "test").astype(object),
+            ),
         },
         attrs={"mock": mock},
     )
@@ -192,7 +197,7 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
 
 def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
     """Attention with one peak a label, at the wavelength that `PEAKS` gives, in all windows."""
-    seen = np.any([(WAVELENGTH >= lo) & (WAVELENGTH <= hi) for lo, hi in windows], axis=0)
+    seen = within(WAVELENGTH, windows)
     wavelength = WAVELENGTH[seen]
     rng = np.random.default_rng(4)
     maps = rng.uniform(0.2, 1.2, (2, len(LABELS), wavelength.size))
@@ -202,18 +207,16 @@ def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
     return xarray.Dataset(
         {
             "attention": (("population", "request", "wavelength"), maps),
-            "count": (
-                ("population", "wavelength"),
-                np.repeat([[80], [240]], wavelength.size, axis=1),
-            ),
+            "count": (("population", "wavelength"), np.full((2, wavelength.size), 80)),
             "spectrum": (("population", "wavelength"), synthetic[:, seen]),
+            "n_stars": (("population",), [80, 240]),
         },
         coords={
             "population": np.array(["dwarfs", "giants"], dtype=object),
             "request": np.array(LABELS, dtype=object),
             "wavelength": wavelength,
         },
-        attrs={"mock": mock, "stage": "pretrain", "n_stars": [80, 240]},
+        attrs={"mock": mock, "stage": "pretrain"},
     )
 
 

@@ -94,7 +94,8 @@ def table1(
         Prediction files, one column each, in this order.
     astronn : path
         ``catalogue/astronn.parquet``: the labels of the AstroNN catalogue. With no rows its
-        column is left out, with the note of its metadata.
+        column is left out, with the note of its metadata. Its ``release`` decides whether the
+        published numbers are given.
     logg : tuple of float
         Open interval of catalogue log g that a star must lie in.
     output : path
@@ -136,7 +137,7 @@ def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float
         for column, fact in zip(columns[-len(facts) :], facts, strict=True)
         if (note := selection_note(fact["trained"]))
     ]
-    is_dr17 = not mock and all(fact.get("release", "dr17") == "dr17" for fact in facts)
+    is_dr17 = not mock and catalogue.attrs.get("release") == "dr17"
     if is_dr17:
         notes.append(
             "Published: mad_std of Koblischke & Bovy (2024), Table 1: 16,489 test stars of "

@@ -50,7 +50,7 @@ def figure1(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
         Range of the close-up, Angstrom.
     """
     note = f"star {star.apogee_id}, one of {star.stars:,}"
-    figure = new_figure(8, 5.8, note, star.mock)
+    figure = new_figure(8, 5.8, note, star.mock, strip=0.3)
     whole, close = figure.subplots(2, 1)
     figure.suptitle("Observed and Synthetic APOGEE Spectra")
     figure.supylabel("Normalized Flux", y=0.53)
@@ -69,9 +69,9 @@ def figure1(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
         label="Synthetic",
     )
     whole.set_xlim(star.wavelength[0] - 20, star.wavelength[-1] + 20)
-    whole.set_ylim(*_flux_range(star, np.isfinite(star.wavelength), below=0.14))
+    whole.set_ylim(*_flux_range(star, np.isfinite(star.wavelength), room=0.25))
     close.set_xlim(*zoom)
-    close.set_ylim(*_flux_range(star, within(star.wavelength, [zoom]), below=0.06))
+    close.set_ylim(*_flux_range(star, within(star.wavelength, [zoom]), room=0.25))
 
     _name_gaps(whole, star)
     missing = int(np.isnan(star.observed).sum())
@@ -84,7 +84,7 @@ def figure1(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
         color=FAINT,
         fontsize=11,
     )
-    close.legend(loc="lower center", bbox_to_anchor=(0.52, 0.0), handlelength=2.6)
+    close.legend(loc="lower center", ncols=3, handlelength=2.6)
     _connect(figure, whole, close)
     return figure
 
@@ -105,13 +105,17 @@ def _shade_missing(axes: Axes, star: Star) -> None:
         )
 
 
-def _flux_range(star: Star, pixels: np.ndarray, below: float) -> tuple[float, float]:
-    """Limits that hold both spectra, with room for text below; 0.5-1.2 where there is no flux."""
+def _flux_range(star: Star, pixels: np.ndarray, room: float) -> tuple[float, float]:
+    """Limits that hold both spectra and, below them, text that takes ``room`` of their range.
+
+    0.5-1.2 where there is no flux.
+    """
     flux = np.concatenate([star.observed[pixels], star.synthetic[pixels]])
     flux = flux[np.isfinite(flux)]
     if flux.size == 0:
         return 0.5, 1.2
-    return flux.min() - below, flux.max() + 0.03
+    span = np.ptp(flux)
+    return flux.min() - room * span, flux.max() + 0.06 * span
 
 
 def _name_gaps(axes: Axes, star: Star) -> None:

@@ -68,7 +68,7 @@ def figure2(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
         ``stars``.
     """
     note = f"star {star.apogee_id}, one of {star.stars:,}"
-    figure = new_figure(13, 0.9 + 1.75 * len(stages), note, star.mock)
+    figure = new_figure(13, 0.7 + 1.75 * len(stages), note, star.mock)
     rows = figure.subplots(len(stages), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, stage in zip(rows, stages, strict=True):
         _draw_stage(axes, star, stage)
@@ -78,9 +78,11 @@ def figure2(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
     flux = np.concatenate([star.observed, star.synthetic])
     if np.isfinite(flux).any():
         # The range is written below the spectrum.
-        rows[0].set_ylim(np.nanmin(flux) - 0.22, np.nanmax(flux) + 0.04)
-    figure.supylabel("Normalized Flux", y=0.53)
-    rows[-1].set_xlabel("Wavelength (µm)", fontsize=16)
+        lowest, highest = np.nanmin(flux), np.nanmax(flux)
+        span = highest - lowest
+        rows[0].set_ylim(lowest - 0.4 * span, highest + 0.08 * span)
+    figure.supylabel("Normalized Flux")
+    figure.supxlabel("Wavelength (µm)")
     return figure
 
 

@@ -60,7 +60,7 @@ def figure3(table: pandas.DataFrame) -> Figure:
     """
     facts, labels = table.attrs, table.attrs["labels"]
     rows = math.ceil(len(labels) / PANELS_PER_ROW)
-    figure = new_figure(13, 1.2 + 3.2 * rows, stars_text(table), facts["mock"])
+    figure = new_figure(13, 1.1 + 3.2 * rows, stars_text(table), facts["mock"])
     grid = figure.add_gridspec(rows, 2 * PANELS_PER_ROW)
     for number, label in enumerate(labels):
         row, place = divmod(number, PANELS_PER_ROW)
@@ -71,7 +71,7 @@ def figure3(table: pandas.DataFrame) -> Figure:
         axes.set_title(SYMBOLS[label] + (" (K)" if label == "TEFF" else ""), fontsize=17)
         if place == 0:
             axes.set_ylabel("Predicted")
-        if place == in_row - 1 and bar is not None:
+        if bar is not None:
             bar.set_label("Predicted Error")
     figure.supxlabel("Actual")
     figure.suptitle(_title(facts))

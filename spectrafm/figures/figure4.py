@@ -26,7 +26,15 @@ from spectrafm.evaluation.predictions import (
     windows_text,
 )
 from spectrafm.figures.spectra import open_zarr
-from spectrafm.figures.style import FAINT, new_figure, one_to_one, point_area, save, styled
+from spectrafm.figures.style import (
+    FAINT,
+    new_figure,
+    one_to_one,
+    outlined,
+    point_area,
+    save,
+    styled,
+)
 from spectrafm.files import SpectraFMError, read_json
 from spectrafm.labels import IRON_POOR
 
@@ -112,16 +120,16 @@ def figure4(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | 
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
     note = f"{stars_text(panels[0])}, {poor:,} iron-poor"
     mock = any(fact["mock"] for fact in facts)
-    figure = new_figure(1.4 + 3.5 * len(panels), 5.4, note, mock)
+    figure = new_figure(1.4 + 3.5 * len(panels), 5.0, note, mock)
     row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, table, title, iron in zip(row, panels, _titles(panels), training, strict=True):
         axes.set_title(title)
         points = _draw_panel(axes, table)
-        if iron is not None:
+        if iron is not None and iron.size:
             _draw_training(axes, iron)
     row[0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0], ylabel="Predicted [Fe/H]")
     row[0].set_yticks(np.arange(-2, 0.6, 0.5))
-    figure.supxlabel("Actual [Fe/H]", fontsize=14)
+    figure.supxlabel("Actual [Fe/H]")
     shown = {
         f"{fact['spectra'].capitalize()} Spectra, {windows_text(fact['windows'])}" for fact in facts
     }
@@ -163,11 +171,12 @@ def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
         lw=0,
         vmin=0,
         vmax=BRIGHTEST,
-        plotnonfinite=True,
         rasterized=True,
     )
     one_to_one(axes, *RANGE, width=0.9)
-    axes.text(0.04, 0.96, _score_text(actual, predicted), transform=axes.transAxes, va="top")
+    axes.text(
+        0.04, 0.96, _score_text(actual, predicted), transform=axes.transAxes, va="top"
+    ).set_path_effects(outlined())
     outside = int(np.sum(shown & ~(_in_range(actual) & _in_range(predicted))))
     if outside:
         axes.text(
@@ -189,7 +198,7 @@ def _in_range(iron: np.ndarray) -> np.ndarray:
 def _score_text(actual: np.ndarray, predicted: np.ndarray) -> str:
     found = grouped_scores(actual, predicted, None, actual)
     lines = []
-    for group, name in (("all", "RMSE"), ("poor", "iron-poor RMSE")):
+    for group, name in (("all", "RMSE"), ("poor", "iron-poor")):
         value = found[group]["rmse"]
         lines.append(f"{name}: no stars" if value is None else f"{name} = {value:.3f}")
     return "\n".join(lines)
@@ -199,7 +208,7 @@ def _draw_training(axes: Axes, iron: np.ndarray) -> None:
     """Histogram of the training stars' [Fe/H] along the bottom of a panel."""
     counts = axes.twinx()
     heights, _, _ = counts.hist(iron, bins=10, color=TRAINING, alpha=0.5)
-    counts.set_ylim(0, max(iron.size, 1))
+    counts.set_ylim(0, iron.size)
     counts.set_yticks([])
     counts.minorticks_off()
     counts.text(

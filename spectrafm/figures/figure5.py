@@ -57,12 +57,12 @@ def figure5(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
     ----------
     maps : xarray.Dataset
         ``attention`` (population, request, wavelength) relative to uniform attention, NaN where
-        there is no pixel; ``spectrum`` and ``count`` (population, wavelength).
+        there is no pixel; ``spectrum`` (population, wavelength); ``n_stars`` (population).
     lines : pandas.DataFrame
         As from `read_lines`.
     """
     populations = [str(name) for name in maps["population"].values]
-    counts = [int(n) for n in maps["count"].max("wavelength").values]
+    counts = [int(n) for n in maps["n_stars"].values]
     note = ", ".join(f"{n:,} {name}" for n, name in zip(counts, populations, strict=True))
     figure = new_figure(13, 1 + 4.7 * len(populations), note, bool(maps.attrs["mock"]))
     panels = figure.subplots(len(populations), 1, sharex=True, squeeze=False)[:, 0]
@@ -71,8 +71,8 @@ def figure5(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
         axes.set_title(f"{name.capitalize()} ({count:,} stars)", loc="right", weight="bold")
     _name_lines(panels[0], lines)
     panels[0].set_xlim(*RANGE)
-    panels[-1].set_xlabel("Wavelength (Å)", fontsize=16)
-    figure.supylabel("Normalized Attention", y=0.52)
+    figure.supxlabel("Wavelength (Å)")
+    figure.supylabel("Normalized Attention")
     figure.suptitle("SpectraFM Attention (Inverted)")
     return figure
 

@@ -21,11 +21,8 @@ SPECTRA_COLOURS = {"observed": OBSERVED, "synthetic": SYNTHETIC}
 FAINT = "0.45"
 MOCK = "#B00020"
 
-#: Height kept free below a figure for its note, inches.
-NOTE_HEIGHT = 0.3
 
-
-def new_figure(width: float, height: float, note: str, mock: bool) -> Figure:
+def new_figure(width: float, height: float, note: str, mock: bool, strip: float = 0) -> Figure:
     """An empty figure with a note at its lower right.
 
     Parameters
@@ -36,10 +33,11 @@ def new_figure(width: float, height: float, note: str, mock: bool) -> Figure:
         Which stars the figure shows, and how many.
     mock : bool
         Whether they are of the mock survey, which the note then says in bold red.
+    strip : float
+        Inches kept free at the bottom, where the note would otherwise meet the axis label.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
-    kept = NOTE_HEIGHT / height
-    figure.get_layout_engine().set(rect=(0, kept, 1, 1 - kept))
+    figure.get_layout_engine().set(rect=(0, strip / height, 1, 1 - strip / height))
     figure.text(
         1 - 0.1 / width,
         0.08 / height,

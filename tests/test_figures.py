@@ -1,0 +1,399 @@
+"""Figures 1-5: panels, titles, limits, what they say of the survey, same data same bytes."""
+
+import fabricated
+import numpy as np
+import pytest
+from fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
+
+from spectrafm.apogee.grid import WAVELENGTH
+from spectrafm.evaluation.predictions import read_predictions, training_name, windows_text
+from spectrafm.figures import style
+from spectrafm.figures.figure1 import draw_figure1, figure1
+from spectrafm.figures.figure2 import draw_figure2, figure2, stage_title
+from spectrafm.figures.figure3 import draw_figure3, figure3
+from spectrafm.figures.figure4 import draw_figure4, figure4, training_iron
+from spectrafm.figures.figure5 import draw_figure5, figure5, read_lines
+from spectrafm.figures.spectra import gaps, read_star, with_gaps
+from spectrafm.files import SpectraFMError
+from spectrafm.labels import LABELS
+
+STARS = 40
+
+
+@pytest.fixture(scope="module")
+def actual():
+    return fabricated.labels_of(STARS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, actual):
+    return fabricated.write_store(tmp_path_factory.mktemp("run"), actual)
+
+
+@pytest.fixture(scope="module")
+def star(store):
+    return read_star(store)
+
+
+def predicted(folder, actual, stage, labels=("FE_H",), windows=IRON_WINDOW, **trained):
+    table = fabricated.prediction_table(actual, list(labels))
+    return fabricated.write_prediction(folder, stage, "shown", windows, table, **trained)
+
+
+def words(figure):
+    """All text of a figure outside the axes, and its titles."""
+    return [text.get_text() for text in figure.texts]
+
+
+def panel_words(axes):
+    return " ".join(text.get_text() for text in axes.texts)
+
+
+# Spectra
+
+
+def test_default_star_is_the_first_giant_of_the_test_split(store, actual):
+    logg = actual[:, LABELS.index("LOGG")]
+    first = next(number for number in range(STARS // 2, STARS) if logg[number] < 3)
+    star = read_star(store)
+    assert star.apogee_id == f"2M{first:08d}"
+    assert star.stars == STARS
+    assert star.mock is True
+    assert star.observed.shape == star.synthetic.shape == (7514,)
+
+
+def test_a_star_that_is_not_there(store, tmp_path):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: no star '2Mx' \(figures\.figure1_star"):
+        draw_figure1(store, tmp_path / "figure1", "2Mx")
+    with pytest.raises(SpectraFMError, match=r"none\.zarr: not a readable Zarr folder"):
+        draw_figure1(tmp_path / "none.zarr", tmp_path / "figure1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_lines_stop_at_the_two_gaps():
+    found = gaps(WAVELENGTH)
+    assert [(round(lo), round(hi)) for lo, hi in found] == [(15799, 15868), (16424, 16484)]
+    wavelength, flux = with_gaps(WAVELENGTH, np.ones(WAVELENGTH.size))
+    assert wavelength.size == WAVELENGTH.size + 2
+    assert np.all(np.diff(wavelength) > 0)
+    assert [round(float(middle)) for middle in wavelength[np.isnan(flux)]] == [15833, 16454]
+
+
+# Figure 1
+
+
+def test_figure1(star):
+    figure = figure1(star, zoom=(16275.0, 16325.0))
+    whole, close = figure.axes
+    assert close.get_xlim() == (16275, 16325)
+    assert whole.get_xlim()[0] < WAVELENGTH[0] < WAVELENGTH[-1] < whole.get_xlim()[1]
+    assert [text.get_text() for text in close.get_legend().get_texts()] == [
+        "Missing",
+        "Observed",
+        "Synthetic",
+    ]
+    missing = int(np.isnan(star.observed).sum())
+    assert f"7514 ({missing} missing)" in panel_words(whole)
+    assert panel_words(whole).count("Detector gap") == 2
+    assert f"MOCK SURVEY · star {star.apogee_id}, one of {STARS}" in words(figure)
+    drawn = whole.lines[0].get_ydata()
+    assert np.isnan(drawn).sum() == missing + 2
+
+
+def test_figure1_of_a_real_star_does_not_say_mock(star):
+    assert not any("MOCK" in text for text in words(figure1(star._replace(mock=False))))
+
+
+def test_figure1_with_no_observed_pixel(star, tmp_path):
+    blank = star._replace(observed=np.full(7514, np.nan, np.float32))
+    style.save(figure1(blank), tmp_path / "blank")
+    nothing = blank._replace(synthetic=blank.observed)
+    assert figure1(nothing).axes[0].get_ylim() == (0.5, 1.2)
+
+
+# Figure 2
+
+
+def test_figure2(star):
+    stages = [STAGES[name] for name in ("pretrain", "finetune_observed", "finetune_iron")]
+    figure = figure2(star, stages)
+    assert len(figure.axes) == 3
+    ranges = ["1.515–1.694 µm", "1.515–1.603 µm", "1.611–1.622 µm"]
+    assert [panel_words(axes) for axes in figure.axes] == ranges
+    for axes, stage in zip(figure.axes, stages, strict=True):
+        wavelength, flux = axes.lines[1].get_data()
+        shown = wavelength[np.isfinite(flux)] * 1e4
+        ((lowest, highest),) = stage["windows"]
+        assert lowest <= shown.min() < lowest + 1
+        assert highest - 1 < shown.max() <= highest
+        assert axes.lines[1].get_color() == style.SPECTRA_COLOURS[stage["spectra"]]
+    # The two iron lines, in the row that asks for iron alone.
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2, 4]
+    assert any("MOCK SURVEY" in text for text in words(figure))
+
+
+@pytest.mark.parametrize(
+    ("stage", "title"),
+    [
+        ("pretrain", r"Pre-training on $\mathbf{Synthetic}$ Spectra"),
+        ("finetune_observed", r"Fine-tuning on $\mathbf{Observed}$ Spectra"),
+        (
+            "finetune_iron",
+            r"Fine-tuning on 100 $\mathbf{Observed}$ $\mathbf{Iron‐Rich}$ Spectra",
+        ),
+        ("fcnn", r"Training on 100 $\mathbf{Observed}$ $\mathbf{Iron‐Rich}$ Spectra"),
+    ],
+)
+def test_titles_of_stages(stage, title):
+    assert stage_title(STAGES[stage]) == title
+
+
+def test_figure2_needs_trained_stages(store, tmp_path):
+    with pytest.raises(SpectraFMError, match=r"pretrain/config\.json: no such file"):
+        draw_figure2(store, [tmp_path / "pretrain"], tmp_path / "figure2")
+
+
+# Figure 3
+
+
+def test_figure3(tmp_path, actual):
+    path = predicted(tmp_path, actual, "finetune_observed", LABELS, FIRST_HALF)
+    figure = figure3(read_predictions(path))
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    bars = [axes for axes in figure.axes if not axes.get_title()]
+    assert len(panels) == len(bars) == 5
+    assert panels[0].get_title() == r"$T_\mathrm{eff}$ (K)"
+    assert panels[4].get_title() == "[Fe/H]"
+    for bar in bars:
+        ticks = [text.get_text() for text in bar.get_yticklabels()]
+        assert len(ticks) == 5
+        assert ticks[-1].startswith(">")
+    title = figure.get_suptitle()
+    assert title.startswith("Predictions on Observed Spectra, 1.515–1.603 µm")
+    assert "fine-tuned on observed" in title
+    assert f"MOCK SURVEY · {STARS} test stars" in words(figure)
+    # One star has no prediction, another no label.
+    assert len(panels[0].collections[0].get_offsets()) == STARS - 2
+
+
+def test_figure3_of_a_label_that_no_star_has(tmp_path, actual):
+    blank = actual.copy()
+    blank[:, LABELS.index("O_FE")] = np.nan
+    path = predicted(tmp_path, blank, "finetune_observed", LABELS, FIRST_HALF)
+    figure = figure3(read_predictions(path))
+    assert "no stars" in panel_words(figure.axes[4])
+    style.save(figure, tmp_path / "figure3")
+
+
+def test_figure3_of_one_label(tmp_path, actual):
+    figure = figure3(read_predictions(predicted(tmp_path, actual, "fcnn")))
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["[Fe/H]"]
+    assert "Neural network trained from scratch" in figure.get_suptitle()
+
+
+# Figure 4
+
+
+@pytest.fixture
+def four(tmp_path, actual):
+    stages = ("fcnn", "pretrain", "finetune_observed", "finetune_iron")
+    return [read_predictions(predicted(tmp_path, actual, stage)) for stage in stages]
+
+
+def test_figure4(four, actual):
+    training = np.linspace(-0.9, 0.3, 100)
+    figure = figure4(four, [training, None, None, training])
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == [
+        "Neural network\nTrained from scratch on observed\n1.611–1.622 µm",
+        "SpectraFM\nPre-trained on synthetic\n1.515–1.694 µm",
+        "SpectraFM\nFine-tuned on observed\n1.515–1.603 µm",
+        "SpectraFM\nFine-tuned on observed\n1.611–1.622 µm",
+    ]
+    for axes in panels:
+        assert axes.get_xlim() == axes.get_ylim() == (-2.2, 0.6)
+    residual = (four[0]["FE_H_predicted"] - four[0]["FE_H_actual"]).to_numpy(float)
+    rmse = np.sqrt(np.nanmean(residual**2))
+    poor = np.sqrt(np.nanmean(residual[actual[:, LABELS.index("FE_H")] < -1] ** 2))
+    assert f"RMSE = {rmse:.3f}\niron-poor = {poor:.3f}" in panel_words(panels[0])
+    assert figure.get_suptitle() == "[Fe/H] Predictions on Observed Spectra, 1.611–1.622 µm"
+    # Two histograms of the training stars, one colour bar.
+    twins = [axes for axes in figure.axes if "training set" in panel_words(axes)]
+    assert len(twins) == 2
+    assert len(figure.axes) == 4 + 2 + 1
+    assert sum(bar.get_height() for bar in twins[0].patches) == 100
+    assert panel_words(twins[0]) == "100 star\ntraining set"
+    ticks = [text.get_text() for text in figure.axes[-1].get_yticklabels()]
+    assert ticks == ["0.00", "0.10", "0.20", "> 0.30"]
+    count = int((four[0]["FE_H_actual"] < -1).sum())
+    assert f"MOCK SURVEY · {STARS} test stars, {count} iron-poor" in words(figure)
+
+
+def test_figure4_without_iron_poor_stars(tmp_path, actual):
+    rich = actual.copy()
+    rich[:, LABELS.index("FE_H")] = -0.3
+    figure = figure4([read_predictions(predicted(tmp_path, rich, "fcnn"))], [None])
+    assert "iron-poor: no stars" in panel_words(figure.axes[0])
+    assert f"MOCK SURVEY · {STARS} test stars, 0 iron-poor" in words(figure)
+
+
+def test_figure4_without_any_prediction(four, tmp_path):
+    for column in ("FE_H_predicted", "FE_H_uncertainty"):
+        four[0][column] = np.float32(np.nan)
+    figure = figure4(four[:1], [np.array([])])
+    assert "RMSE: no stars" in panel_words(figure.axes[0])
+    style.save(figure, tmp_path / "figure4")
+
+
+def test_figure4_counts_stars_outside_its_range(tmp_path, actual):
+    far = actual.copy()
+    far[2:5, LABELS.index("FE_H")] = -2.6
+    figure = figure4([read_predictions(predicted(tmp_path, far, "fcnn"))], [None])
+    assert "3 outside" in panel_words(figure.axes[0])
+
+
+def test_figure4_tells_stages_of_the_same_kind_apart(four):
+    titles = [axes.get_title() for axes in figure4([four[3], four[3]], [None, None]).axes[:2]]
+    assert all(title.endswith("\n(finetune_iron)") for title in titles)
+
+
+def test_figure4_labels_a_choice_that_saw_iron_poor_stars(tmp_path, actual):
+    path = predicted(tmp_path, actual, "finetune_iron", selection="paper")
+    assert (
+        "chosen on iron-poor stars" in figure4([read_predictions(path)], [None]).axes[0].get_title()
+    )
+
+
+def test_training_stars_come_from_the_store(tmp_path, store, actual):
+    names = fabricated.names_of(STARS)
+    model = fabricated.write_model(tmp_path, "fcnn", [names[3], names[1]])
+    iron = actual[:, LABELS.index("FE_H")]
+    np.testing.assert_array_equal(training_iron(model, store), iron[[3, 1]])
+    assert training_iron(fabricated.write_model(tmp_path, "pretrain"), store) is None
+
+
+def test_figure4_names_what_is_missing(tmp_path, store, actual):
+    path = predicted(tmp_path, actual, "fcnn")
+    stem = tmp_path / "figure4"
+    with pytest.raises(SpectraFMError, match="'fcnn' is not among the models"):
+        draw_figure4([path], [], store, stem)
+    stranger = fabricated.write_model(tmp_path, "fcnn", ["2Mx"])
+    with pytest.raises(SpectraFMError, match="no star '2Mx'"):
+        draw_figure4([path], [stranger], store, stem)
+    other = predicted(tmp_path, actual, "pretrain", ["TEFF"])
+    with pytest.raises(SpectraFMError, match="no column 'FE_H_predicted'"):
+        draw_figure4([other], [stranger], store, stem)
+    assert not list(tmp_path.glob("figure4*"))
+
+
+# Figure 5
+
+
+def test_figure5():
+    lines = read_lines()
+    figure = figure5(fabricated.attention_maps(), lines)
+    dwarfs, giants = figure.axes
+    titles = [axes.get_title(loc="right") for axes in figure.axes]
+    assert titles == ["Dwarfs (80 stars)", "Giants (240 stars)"]
+    assert dwarfs.get_xlim() == giants.get_xlim()
+    assert dwarfs.get_xlim()[0] < WAVELENGTH[0] < WAVELENGTH[-1] < dwarfs.get_xlim()[1]
+    for number, peak in enumerate(fabricated.PEAKS):
+        wavelength, curve = giants.lines[number].get_data()
+        deepest = np.nanargmin(curve)
+        # Inverted: the peak of attention is the lowest point, 0.9 below the curve's offset.
+        assert wavelength[deepest] == pytest.approx(peak, abs=1)
+        assert curve[deepest] == pytest.approx(number + 0.5 - 0.9)
+        assert np.isnan(curve).sum() == 2
+    names = [text.get_text() for text in dwarfs.texts]
+    assert names[:2] == [r"$T_\mathrm{eff}$", r"$\log g$"]
+    assert names[5] == "Spectrum"
+    assert names[6:] == list(lines["element"])
+    assert "MOCK SURVEY · 80 dwarfs, 240 giants" in words(figure)
+
+
+def test_figure5_of_a_part_of_the_spectrum():
+    maps = fabricated.attention_maps(windows=FIRST_HALF)
+    maps["attention"][0, 2] = np.nan
+    figure = figure5(maps, read_lines())
+    dwarfs, giants = figure.axes
+    assert giants.get_xlim() == (15130, 16965)
+    assert np.nanmax(giants.lines[0].get_xdata()) < 16028
+    curves = [
+        sum(line.get_color() == f"C{number}" for line in axes.lines)
+        for axes in (dwarfs, giants)
+        for number in range(5)
+    ]
+    assert curves == [1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_lines_are_the_papers_with_brackett_11_corrected():
+    lines = read_lines()
+    assert len(lines) == 14
+    assert lines["wavelength"].is_monotonic_increasing
+    assert lines.set_index("element").loc["Br11", "wavelength"] == 16811.18
+    # Names in one row never touch: 30 Angstrom are about two letters.
+    for _, row in lines.groupby("row"):
+        assert row["wavelength"].diff().min() > 30
+
+
+# Names and files
+
+
+def test_windows_in_micron():
+    assert windows_text(FULL) == "1.515–1.694 µm"
+    assert windows_text([*FIRST_HALF, *IRON_WINDOW]) == "1.515–1.603 and 1.611–1.622 µm"
+
+
+@pytest.mark.parametrize(
+    ("trained", "name"),
+    [
+        ({"spectra": "observed", "start_from": None}, "trained from scratch on observed"),
+        ({"spectra": "synthetic", "start_from": "pretrain"}, "fine-tuned on synthetic"),
+        ({"spectra": "synthetic"}, "pre-trained on synthetic"),
+        ({"spectra": "observed"}, "fine-tuned on observed"),
+    ],
+)
+def test_how_a_model_learned(trained, name):
+    assert training_name({"architecture": "spectrafm", **trained}) == name
+
+
+def test_commands_write_the_same_bytes_twice(tmp_path, store, actual):
+    names = [
+        name
+        for name, iron in zip(fabricated.names_of(STARS), actual[:, 4], strict=True)
+        if iron > -1
+    ]
+    stages = ("pretrain", "finetune_observed", "finetune_iron")
+    models = [
+        fabricated.write_model(tmp_path, stage, names if stage == "finetune_iron" else None)
+        for stage in stages
+    ]
+    full = predicted(tmp_path, actual, "finetune_observed", LABELS, FIRST_HALF)
+    attention = tmp_path / "attention.zarr"
+    fabricated.attention_maps().to_zarr(attention, zarr_format=3, consolidated=False)
+    written = []
+    for run in ("first", "second"):
+        folder = tmp_path / run
+        draw_figure1(store, folder / "figure1")
+        draw_figure2(store, models, folder / "figure2")
+        draw_figure3(full, folder / "figure3")
+        draw_figure4([full], models, store, folder / "figure4")
+        draw_figure5(attention, folder / "figure5")
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert sorted(written[0]) == [
+        f"figure{n}.{kind}" for n in range(1, 6) for kind in ("pdf", "png")
+    ]
+    assert written[0] == written[1]
+    assert all(content.startswith((b"\x89PNG", b"%PDF")) for content in written[0].values())
+
+
+def test_nothing_is_left_of_a_figure_that_cannot_be_drawn(tmp_path, star):
+    figure = figure1(star)
+    figure.axes[0].set_title("$\\broken$")
+    with pytest.raises(ValueError, match="broken"):
+        style.save(figure, tmp_path / "figure1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_shrink_with_their_number():
+    assert style.point_area(400) > style.point_area(25_681) >= 1.5
