@@ -95,9 +95,10 @@ def cuts_of(selection: Selection) -> list[Cut]:
     cuts: list[Cut] = [
         ("all rows", lambda rows: pd.Series(True, index=rows.index)),
         (f"SNR > {selection.snr_above:g}", lambda rows: rows["SNR"] > selection.snr_above),
-        _flag_cut("STARFLAG", selection.starflag),
-        _flag_cut("ASPCAPFLAG", selection.aspcapflag),
     ]
+    for bitmask, names in (("STARFLAG", selection.starflag), ("ASPCAPFLAG", selection.aspcapflag)):
+        if names:
+            cuts.append(_flag_cut(bitmask, names))
     if selection.vscatter_below is not None:
         text = f"VSCATTER < {selection.vscatter_below:g} km/s"
         cuts.append((text, lambda rows: rows["VSCATTER"] < selection.vscatter_below))
@@ -116,16 +117,18 @@ def _flag_cut(bitmask: str, names: str | list[str]) -> Cut:
 def _safe_names(rows: pd.DataFrame) -> pd.Series:
     """Whether a row's names can be components of its file's path."""
 
-    def safe(value: str, column: str) -> bool:
-        try:
-            return bool(sas.safe_component(value, column))
-        except SpectraFMError:
-            return False
-
     kept = pd.Series(True, index=rows.index)
     for column in ("TELESCOPE", "FIELD", "APOGEE_ID"):
-        kept &= rows[column].map({value: safe(value, column) for value in rows[column].unique()})
+        safe = [value for value in rows[column].unique() if _is_safe(value, column)]
+        kept &= rows[column].isin(safe)
     return kept
+
+
+def _is_safe(value: str, column: str) -> bool:
+    try:
+        return bool(sas.safe_component(value, column))
+    except SpectraFMError:
+        return False
 
 
 def _apply(cuts: list[Cut], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int, int]]]:

@@ -1,0 +1,237 @@
+"""allStar: what is read of it, which rows stay, on which side of the split stars are."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from sas_tree import COLUMNS, row, write_allstar
+
+from spectrafm.apogee.allstar import read_allstar
+from spectrafm.apogee.bitmasks import mask_of
+from spectrafm.apogee.selection import select_stars, split_of
+from spectrafm.config import Selection, SplitShares, Survey
+from spectrafm.files import SpectraFMError, read_parquet
+from spectrafm.labels import LABELS, error_column
+
+NAN = float("nan")
+STAR_BAD = mask_of("ASPCAPFLAG", ["STAR_BAD"])
+
+
+def select(tmp_path: Path, rows: list[dict], shards: int = 1, **selection):
+    """Select from a catalogue of these rows; the three tables."""
+    allstar = tmp_path / "allStar.fits"
+    write_allstar(allstar, rows)
+    outputs = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
+    select_stars(allstar, *outputs, Selection(**selection), Survey(shards=shards))
+    return read_parquet(outputs[0]), read_parquet(outputs[1]), pd.read_csv(outputs[2])
+
+
+# Reading.
+
+
+def test_reads_every_column_in_native_order(tmp_path):
+    lines = [row("2M1", SNR=5.5, FIELD="K04_083+13", ASPCAPFLAG=1 << 41), row("AP17", RA=NAN)]
+    write_allstar(tmp_path / "allStar.fits", lines)
+    table = read_allstar(tmp_path / "allStar.fits")
+    assert table["row"].tolist() == [0, 1]
+    assert set(table.columns) == {"row", *(name for name, _, _ in COLUMNS)}
+    for name, _, _ in COLUMNS:
+        expected = np.array([line[name] for line in lines])
+        found = table[name].to_numpy()
+        if expected.dtype.kind == "f":
+            np.testing.assert_allclose(found.astype(float), expected, rtol=1e-6)
+            assert found.dtype.isnative
+        else:
+            assert found.tolist() == expected.tolist()
+    assert table["ASPCAPFLAG"].dtype == np.int64
+
+
+def test_fill_values_of_older_releases_are_nan(tmp_path):
+    lines = [row("2M1", TEFF=-9999.0, FE_H=-9999.99, VSCATTER=-9999.0, LOGG=-0.5)]
+    write_allstar(tmp_path / "allStar.fits", lines)
+    table = read_allstar(tmp_path / "allStar.fits")
+    assert table[["TEFF", "FE_H", "VSCATTER"]].isna().all(axis=None)
+    assert table["LOGG"].item() == -0.5
+
+
+def test_bit_31_of_a_32_bit_flag_is_one_bit(tmp_path):
+    write_allstar(tmp_path / "allStar.fits", [row("2M1")])
+    with fits.open(tmp_path / "allStar.fits") as hdus:
+        columns = [c for c in hdus[1].columns if c.name != "ASPCAPFLAG"]
+        columns.append(fits.Column("ASPCAPFLAG", "J", array=np.array([-(1 << 31)], np.int32)))
+        fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "old.fits")
+    assert read_allstar(tmp_path / "old.fits")["ASPCAPFLAG"].item() == 1 << 31
+
+
+@pytest.mark.parametrize("column", [name for name, _, _ in COLUMNS])
+def test_a_missing_column_is_named(tmp_path, column):
+    write_allstar(tmp_path / "allStar.fits", [row("2M1")], leave_out=(column,))
+    with pytest.raises(SpectraFMError, match=rf"allStar\.fits: no column {column}$"):
+        read_allstar(tmp_path / "allStar.fits")
+
+
+def test_a_missing_or_truncated_catalogue_is_named(tmp_path):
+    with pytest.raises(SpectraFMError, match=r"absent\.fits: no such file"):
+        read_allstar(tmp_path / "absent.fits")
+    write_allstar(tmp_path / "allStar.fits", [row(f"2M{i}") for i in range(100)])
+    content = (tmp_path / "allStar.fits").read_bytes()
+    (tmp_path / "cut.fits").write_bytes(content[:-4000])
+    with pytest.raises(SpectraFMError, match=r"cut\.fits: not a whole FITS file"):
+        read_allstar(tmp_path / "cut.fits")
+
+
+# Cutting.
+
+
+def test_each_cut_drops_its_rows_and_the_funnel_counts_them(tmp_path):
+    unknown = dict.fromkeys(LABELS, NAN)
+    rows = [
+        row("2M_good"),
+        row("2M_good", FIELD="M67", SNR=250.0),
+        row("2M_faint", SNR=200.0),
+        row("2M_snr_unknown", SNR=NAN),
+        row("2M_flagged", STARFLAG=1 << 16),
+        row("2M_bad", ASPCAPFLAG=STAR_BAD | 1),
+        row("2M_warned", ASPCAPFLAG=1),
+        row("2M_binary", VSCATTER=1.0),
+        row("2M_vscatter_unknown", VSCATTER=NAN),
+        row("2M_unlabelled", **unknown),
+        row("2M_partly_labelled", **(unknown | {"TEFF": 4000.0})),
+        row("../../etc/passwd"),
+        row("2M_elsewhere", FIELD="../up"),
+    ]
+    selected, alternates, cuts = select(tmp_path, rows)
+    assert cuts.values.tolist() == [
+        ["all rows", 13, 12],
+        ["SNR > 200", 11, 10],
+        ["STARFLAG == 0", 10, 9],
+        ["ASPCAPFLAG without STAR_BAD", 9, 8],
+        ["VSCATTER < 1 km/s", 7, 6],
+        ["at least one label", 6, 5],
+        ["no unsafe name (TELESCOPE FIELD APOGEE_ID)", 4, 3],
+        ["highest SNR of each star", 3, 3],
+    ]
+    assert set(selected["apogee_id"]) == {"2M_good", "2M_warned", "2M_partly_labelled"}
+    assert alternates["apogee_id"].tolist() == ["2M_good"]
+    assert alternates["field"].tolist() == ["M67"]
+
+
+def test_flags_are_cut_by_name_and_cuts_can_be_left_out(tmp_path):
+    rows = [
+        row("2M1", STARFLAG=mask_of("STARFLAG", ["LOW_SNR"])),
+        row("2M2", STARFLAG=mask_of("STARFLAG", ["PERSIST_LOW"]), VSCATTER=NAN),
+        row("2M3", ASPCAPFLAG=mask_of("ASPCAPFLAG", ["MULTIPLE_SUSPECT"])),  # bit 41
+        row("2M4", ASPCAPFLAG=STAR_BAD),
+    ]
+    selected, _, cuts = select(
+        tmp_path,
+        rows,
+        starflag=["LOW_SNR", "BAD_PIXELS"],
+        aspcapflag=["MULTIPLE_SUSPECT"],
+        vscatter_below=None,
+    )
+    assert selected["apogee_id"].tolist() == ["2M2", "2M4"]
+    assert "STARFLAG without LOW_SNR BAD_PIXELS" in cuts["cut"].tolist()
+    selected, _, cuts = select(tmp_path, rows, starflag=[], aspcapflag="any", vscatter_below=None)
+    assert selected["apogee_id"].tolist() == ["2M1", "2M2"]
+    assert "ASPCAPFLAG == 0" in cuts["cut"].tolist()
+
+
+def test_an_unknown_flag_name_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match="'STAR_WORSE' is no ASPCAPFLAG flag; known: TEFF_WARN"):
+        Selection(aspcapflag=["STAR_WORSE"])
+
+
+def test_a_star_is_given_by_its_row_of_highest_snr_among_those_that_passed(tmp_path):
+    rows = [
+        row("2M1", FIELD="f1", SNR=900.0, STARFLAG=1, TEFF=1.0),
+        row("2M1", FIELD="f2", SNR=300.0, TEFF=2.0),
+        row("2M1", FIELD="f3", SNR=500.0, TEFF=3.0),
+        row("2M1", FIELD="f4", SNR=400.0, TEFF=4.0, TELESCOPE="lco25m"),
+    ]
+    selected, alternates, _ = select(tmp_path, rows)
+    assert selected[["field", "row", "TEFF", "snr"]].values.tolist() == [["f3", 2, 3.0, 500.0]]
+    assert alternates["field"].tolist() == ["f4", "f2"], "best first"
+    assert alternates["shard"].tolist() == [0, 0]
+    assert set(alternates["split"]) == set(selected["split"])
+    assert selected["path"].item() == (
+        "dr17/apogee/spectro/aspcap/dr17/synspec_rev1/apo25m/f3/aspcapStar-dr17-2M1.fits"
+    )
+
+
+def test_columns_values_and_metadata(tmp_path):
+    rows = [row("2M1", TEFF=4321.0, FE_H=NAN, FE_H_ERR=NAN, ASPCAPFLAG=1 << 40)]
+    selected, alternates, _ = select(tmp_path, rows, aspcapflag=["STAR_BAD"])
+    described = "apogee_id telescope field path row shard split snr starflag aspcapflag vscatter"
+    assert list(selected.columns) == [
+        *described.split(),
+        "ra",
+        "dec",
+        *LABELS,
+        *map(error_column, LABELS),
+    ]
+    assert list(alternates.columns) == list(selected.columns)
+    assert alternates.empty
+    assert selected["aspcapflag"].item() == 1 << 40
+    assert selected["TEFF"].item() == 4321
+    assert np.isnan(selected["FE_H"].item())
+    content = (tmp_path / "allStar.fits").read_bytes()
+    assert selected.attrs["allstar_sha1"] == hashlib.sha1(content).hexdigest()
+    assert selected.attrs["units"]["TEFF_ERR"] == "K"
+    assert selected.attrs["selection"]["snr_above"] == 200
+
+
+def test_shards_are_equal_blocks_of_the_stars_in_their_order(tmp_path):
+    rows = [
+        row(f"2M{i}", FIELD=f"f{i % 3}", TELESCOPE=["lco25m", "apo25m"][i % 2]) for i in range(50)
+    ]
+    selected, _, _ = select(tmp_path, rows, shards=7)
+    names = selected[["telescope", "field", "apogee_id"]].values.tolist()
+    assert names == sorted(names)
+    assert selected["shard"].is_monotonic_increasing
+    counts = selected["shard"].value_counts()
+    assert len(counts) == 7
+    assert counts.max() - counts.min() <= 1
+    selected, _, _ = select(tmp_path, rows[:3], shards=7)
+    assert selected["shard"].between(0, 6).all()
+
+
+def test_no_star_left_is_an_error_that_tells_the_cuts(tmp_path):
+    with pytest.raises(SpectraFMError, match=r"allStar\.fits: no star is left.*SNR > 200: 0"):
+        select(tmp_path, [row("2M1", SNR=10.0)])
+    assert [path.name for path in tmp_path.iterdir()] == ["allStar.fits"]
+
+
+# The split.
+
+
+def test_the_split_has_the_shares_and_depends_on_star_and_seed_alone():
+    stars = [f"2M{i:08d}" for i in range(20_000)]
+    shares = SplitShares(train=0.7, validation=0.1, test=0.2, seed=42)
+    sides = pd.Series([split_of(star, shares) for star in stars])
+    share = sides.value_counts(normalize=True)
+    # Three standard deviations of a binomial share of 20,000 stars are 0.01.
+    assert share["train"] == pytest.approx(0.7, abs=0.01)
+    assert share["validation"] == pytest.approx(0.1, abs=0.01)
+    assert share["test"] == pytest.approx(0.2, abs=0.01)
+    again = [split_of(star, shares) for star in reversed(stars)]
+    assert again[::-1] == sides.tolist()
+    other = [split_of(star, SplitShares(seed=43)) for star in stars]
+    assert 0.4 < np.mean(np.array(other) == sides) < 0.7
+
+
+def test_the_split_is_the_same_in_every_process_and_for_ever():
+    # Written down once: a change would move stars between the sides of published runs.
+    expected = {
+        "2M00000032+5737103": "test",
+        "2M19485057+5005279": "train",
+        "VESTA": "test",
+        "AP00425080+4117074": "train",
+        "2M3": "validation",
+    }
+    assert {star: split_of(star, SplitShares()) for star in expected} == expected

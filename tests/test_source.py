@@ -1,0 +1,253 @@
+"""Files from a server or a folder: checked, tried again, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from sas_tree import RELEASE, make_tree, row
+
+from spectrafm.apogee import source
+from spectrafm.apogee.source import Failure, fetch, fetch_allstar, fetch_one
+from spectrafm.config import Survey
+from spectrafm.files import SpectraFMError
+
+
+def sha1(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+class Server:
+    """A loopback server of given files, which can misbehave at a file's first requests."""
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, list[Callable]] = {}
+        self.requests: Counter[str] = Counter()
+        self.clients: set[tuple] = set()
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                server.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/sas"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path.removeprefix("/sas/")
+        with self.lock:
+            self.requests[path] += 1
+            self.clients.add(handler.client_address)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            faults = self.faults.get(path)
+            fault = faults.pop(0) if faults else None
+        try:
+            if fault is not None:
+                fault(handler, self.files.get(path, b""))
+            elif path in self.files:
+                send(handler, 200, self.files[path])
+            else:
+                send(handler, 404, b"<html>not here</html>")
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+
+def send(handler, status: int, content: bytes, length: int | None = None) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(content) if length is None else length))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def unavailable(handler, _content: bytes) -> None:
+    send(handler, 503, b"busy")
+
+
+def forbidden_verb(handler, _content: bytes) -> None:
+    send(handler, 401, b"no")
+
+
+def short(handler, content: bytes) -> None:
+    send(handler, 200, content[: len(content) // 2], length=len(content))
+    handler.close_connection = True
+
+
+def flipped(handler, content: bytes) -> None:
+    send(handler, 200, bytes([content[0] ^ 1]) + content[1:])
+
+
+def hung_up(handler, _content: bytes) -> None:
+    handler.close_connection = True
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    monkeypatch.setattr(source, "FIRST_WAIT", 0.001)
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+def test_fetches_every_file_once_with_few_connections(server):
+    server.files = {f"dr17/000+{i:02d}/file {i}.fits": bytes([i]) * 5000 for i in range(40)}
+    # The request line holds the path quoted, except for the plus sign of field names.
+    served = {path.replace(" ", "%20"): content for path, content in server.files.items()}
+    paths, server.files = list(server.files), served
+    found = dict(fetch(server.url, paths, {}, connections=3, tries=1))
+    assert {path.replace(" ", "%20"): content for path, content in found.items()} == served
+    assert set(server.requests.values()) == {1}
+    assert server.most_at_once <= 3
+    assert len(server.clients) <= 3, "connections are kept alive between files"
+
+
+def test_holds_only_a_few_files_ahead_of_the_caller(server):
+    server.files = {f"{i}": b"x" for i in range(100)}
+    arriving = fetch(server.url, list(server.files), {}, connections=2, tries=1)
+    for _ in range(5):
+        next(arriving)
+    arriving.close()
+    assert 5 <= sum(server.requests.values()) <= 5 + 2 * 2
+
+
+@pytest.mark.parametrize("fault", [unavailable, short, flipped, hung_up])
+def test_tries_again_after_a_passing_fault(server, fault):
+    content = b"spectrum" * 1000
+    server.files, server.faults = {"a": content}, {"a": [fault, fault]}
+    assert fetch_one(server.url, "a", tries=3, sha1=sha1(content)) == content
+    assert server.requests["a"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (unavailable, "refused (503)"),
+        (short, "short body"),
+        (flipped, "wrong sha1"),
+        (hung_up, "no answer"),
+    ],
+)
+def test_names_the_fault_that_stays(server, fault, reason):
+    content = b"spectrum" * 1000
+    server.files, server.faults = {"a": content, "b": b"other"}, {"a": [fault] * 10}
+    found = dict(fetch(server.url, ["a", "b"], {"a": sha1(content)}, connections=1, tries=3))
+    assert found["b"] == b"other"
+    assert found["a"].reason.startswith(reason)
+    assert not found["a"].absent
+    # aiohttp by itself asks again where a connection is closed under it.
+    assert 3 <= server.requests["a"] <= 6
+
+
+def test_an_absent_or_denied_file_is_asked_for_once(server):
+    server.faults = {"denied": [forbidden_verb] * 5}
+    found = dict(fetch(server.url, ["absent", "denied"], {}, connections=1, tries=5))
+    assert found["absent"] == Failure("absent (404)", absent=True)
+    assert found["denied"] == Failure("refused (401)")
+    assert server.requests == {"absent": 1, "denied": 1}
+
+
+def test_a_server_that_is_not_there():
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
+        url = f"http://127.0.0.1:{closed.server_port}"
+    result = fetch_one(url, "a", tries=1)
+    assert result.reason.startswith("no answer")
+    assert not result.absent
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_reads_a_local_source_in_place(tmp_path, form):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/here").write_bytes(b"here")
+    root = (tmp_path / "a b").as_uri() if form == "file" else str(tmp_path / "a b")
+    sha1s = {"here": sha1(b"here")}
+    found = dict(fetch(root, ["here", "absent", "here/below"], sha1s, 1, 1))
+    assert found["here"] == b"here"
+    assert found["absent"].absent
+    assert found["here/below"].absent
+    wrong = fetch_one(root, "here", 1, sha1=sha1(b"there"))
+    assert wrong.reason.startswith("wrong sha1")
+
+
+# The catalogue.
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return make_tree(tmp_path / "sas", [row("2M00000001")])
+
+
+def served(server: Server, tree) -> Survey:
+    server.files = {
+        path.relative_to(tree.root).as_posix(): path.read_bytes()
+        for path in tree.root.rglob("*")
+        if path.is_file()
+    }
+    return tree.survey(source=server.url, tries=2)
+
+
+def test_allstar_from_a_server_and_from_a_folder_are_the_same(server, tree, tmp_path):
+    expected = tree.allstar.read_bytes()
+    published = sha1(expected)
+    for survey in (served(server, tree), tree.survey()):
+        output = tmp_path / "catalogue/allStar.fits"
+        fetch_allstar(output, survey.model_copy(update={"allstar_sha1": published}))
+        assert output.read_bytes() == expected
+        assert not output.is_symlink()
+        assert output.stat().st_nlink == 1, "the run's catalogue is its own"
+        output.unlink()
+
+
+def test_a_download_begins_anew_after_a_short_body(server, tree, tmp_path):
+    survey = served(server, tree)
+    path = tree.allstar.relative_to(tree.root).as_posix()
+    server.faults = {path: [short]}
+    fetch_allstar(tmp_path / "allStar.fits", survey)
+    assert (tmp_path / "allStar.fits").read_bytes() == tree.allstar.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "absent"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "not a whole FITS file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:2880]), "HDU1 is not a table"),
+        (lambda path: path.write_bytes(b"<html>sorry</html>"), "not a whole FITS file"),
+    ],
+)
+@pytest.mark.parametrize("over", ["http", "folder"])
+def test_a_bad_catalogue_is_named_and_leaves_nothing(server, tree, tmp_path, damage, message, over):
+    damage(tree.allstar)
+    survey = served(server, tree) if over == "http" else tree.survey()
+    output = tmp_path / "catalogue/allStar.fits"
+    output.parent.mkdir()
+    output.write_text("the one before")
+    with pytest.raises(SpectraFMError, match=message) as raised:
+        fetch_allstar(output, survey)
+    assert f"allStar-{RELEASE}" in str(raised.value)
+    assert output.read_text() == "the one before"
+    assert [path.name for path in output.parent.iterdir()] == ["allStar.fits"]
+
+
+def test_a_catalogue_with_another_sha1_is_refused(tree, tmp_path):
+    survey = tree.survey(allstar_sha1="0" * 40)
+    with pytest.raises(SpectraFMError, match=r"allStar-dr17-synspec_rev1\.fits: wrong sha1"):
+        fetch_allstar(tmp_path / "allStar.fits", survey)
+    assert not list(Path(tmp_path).glob("*allStar*"))
