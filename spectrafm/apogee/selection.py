@@ -116,7 +116,6 @@ def _flag_cut(bitmask: str, names: str | list[str]) -> Cut:
 
 def _safe_names(rows: pd.DataFrame) -> pd.Series:
     """Whether a row's names can be components of its file's path."""
-
     kept = pd.Series(True, index=rows.index)
     for column in ("TELESCOPE", "FIELD", "APOGEE_ID"):
         safe = [value for value in rows[column].unique() if _is_safe(value, column)]

@@ -101,7 +101,9 @@ def fetch(
         return
     with asyncio.Runner() as runner:
         arriving = _arriving(source, paths, sha1s, connections, tries)
-        while (arrival := runner.run(_next(arriving))) is not None:
+        # Not runner.run: its care of Ctrl-C prints the last result, a whole spectrum, each time.
+        step = runner.get_loop().run_until_complete
+        while (arrival := step(_next(arriving))) is not None:
             yield arrival
 
 

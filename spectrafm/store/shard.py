@@ -129,6 +129,7 @@ def _fetch_block(rows: pd.DataFrame, survey: Survey, lost: list[dict]) -> Stars:
             {"apogee_id": name, "path": row["path"], "reason": reason, "replaced": replaced}
         )
     kept = [star for star in place if star in delivered]
+    assert len(kept) + len(reasons.keys() - delivered.keys()) == len(asked), "a star got lost"
     table = pd.DataFrame([delivered[star] for star in kept], columns=[*rows, "sha1", "verified"])
     keep = [place[star] for star in kept]
     return Stars(table, {kind: flux[keep] for kind, flux in spectra.items()})

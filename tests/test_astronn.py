@@ -1,0 +1,89 @@
+"""astroNN's labels: of the selected stars, one row each, or a note where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+
+from spectrafm.apogee import sas
+from spectrafm.apogee.astronn import fetch_astronn
+from spectrafm.config import Survey
+from spectrafm.files import SpectraFMError, read_parquet, write_parquet
+from spectrafm.labels import LABELS
+
+NAN = float("nan")
+COLUMNS = ("TEFF", "TEFF_ERR", "LOGG", "O_H", "MG_H", "FE_H")
+ROWS = {
+    "APOGEE_ID": ["2M2  ", "2M1", "2M1", "2M1", "2Mnot_selected"],
+    "TEFF": [5000.0, 4000.0, 4100.0, 4200.0, 3000.0],
+    "TEFF_ERR": [NAN, 20.0, 10.0, -9999.0, 1.0],
+    "LOGG": [4.5, 2.0, 2.1, 2.2, 1.0],
+    "O_H": [0.1, -0.2, -0.1, 0.0, 0.0],
+    "MG_H": [-9999.0, 0.0, 0.05, 0.0, 0.0],
+    "FE_H": [0.3, -0.5, -0.4, 0.0, 0.0],
+}
+
+
+@pytest.fixture
+def survey(tmp_path) -> Survey:
+    stars = pd.DataFrame({"apogee_id": ["2M1", "2M2", "2M3"]})
+    write_parquet(tmp_path / "selected.parquet", stars)
+    return Survey(source=str(tmp_path / "sas"))
+
+
+def catalogue_of(survey: Survey, leave_out: tuple[str, ...] = ()) -> Path:
+    path = Path(survey.source) / sas.astronn_path(survey.release)
+    path.parent.mkdir(parents=True)
+    columns = [
+        fits.Column(name, "20A" if name == "APOGEE_ID" else "E", array=values)
+        for name, values in ROWS.items()
+        if name not in leave_out
+    ]
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
+    return path
+
+
+def test_the_row_with_the_smallest_error_of_each_selected_star(survey, tmp_path):
+    catalogue_of(survey)
+    output = tmp_path / "catalogue/astronn.parquet"
+    fetch_astronn(tmp_path / "selected.parquet", output, survey)
+    table = read_parquet(output)
+    assert list(table.columns) == ["apogee_id", *LABELS]
+    assert table["apogee_id"].tolist() == ["2M1", "2M2"]
+    expected = [[4100, 2.1, 0.3, 0.45, -0.4], [5000, 4.5, -0.2, NAN, 0.3]]
+    np.testing.assert_allclose(table[list(LABELS)].to_numpy(), expected, rtol=1e-5)
+    assert "note" not in table.attrs
+    assert [path.name for path in output.parent.iterdir()] == ["astronn.parquet"]
+
+
+def test_without_the_catalogue_an_empty_table_says_so(survey, tmp_path):
+    fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+    table = read_parquet(tmp_path / "astronn.parquet")
+    assert table.empty
+    assert list(table.columns) == ["apogee_id", *LABELS]
+    assert table.attrs["note"] == f"the source has no {sas.astronn_path('dr17')}"
+
+
+@pytest.mark.parametrize("column", ROWS)
+def test_a_missing_column_is_named(survey, tmp_path, column):
+    catalogue_of(survey, leave_out=(column,))
+    with pytest.raises(SpectraFMError, match=rf"astroNN-DR17\.fits: no column {column}$"):
+        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sas", "selected.parquet"]
+
+
+def test_a_truncated_catalogue_is_named(survey, tmp_path):
+    path = catalogue_of(survey)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(SpectraFMError, match=r"astroNN-DR17\.fits: not a whole FITS file"):
+        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+
+
+def test_a_source_that_does_not_answer_is_an_error(survey, tmp_path):
+    silent = survey.model_copy(update={"source": "http://127.0.0.1:9", "tries": 1})
+    with pytest.raises(SpectraFMError, match=r"astroNN-DR17\.fits: no answer"):
+        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", silent)

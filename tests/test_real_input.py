@@ -1,0 +1,292 @@
+"""The survey rules on real survey files: DR13 aspcapStar spectra and allStar rows.
+
+The files lie beside the checkout, in ``../shared/data``, and are not part of the project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from spectrafm.apogee import sas
+from spectrafm.apogee.allstar import read_allstar
+from spectrafm.apogee.selection import select_stars
+from spectrafm.apogee.source import fetch_allstar
+from spectrafm.config import Selection, Survey
+from spectrafm.files import read_parquet
+from spectrafm.labels import LABELS
+from spectrafm.store.build import build_store
+from spectrafm.store.load import load_stars, open_store, read
+from spectrafm.store.shard import fetch_spectra
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SPECTRA = DATA / "aspcapstar_dr13"
+ALLSTAR = DATA / "allstar" / "allStar-dr13-8rows.fits"
+SHARDS = 3
+
+#: Every cut as wide as it goes.
+RELAXED = Selection(snr_above=0, starflag=[], aspcapflag=[], vscatter_below=None)
+
+# Where the element arrays of DR13 hold oxygen, magnesium and iron (their ELEM_SYMBOL).
+OXYGEN, MAGNESIUM, IRON = 3, 5, 17
+
+NAN = float("nan")
+
+
+class RealStar(NamedTuple):
+    """What a file holds, read by astropy with no code of ours."""
+
+    file: Path
+    observed: np.ndarray  # all 8575 pixels
+    error: np.ndarray
+    synthetic: np.ndarray
+    row: np.void
+
+
+def read_real(path: Path) -> RealStar:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DR13 cards that are not standard FITS
+        with fits.open(path, memmap=False) as hdus:
+            spectra = [hdus[i].data.astype(np.float32) for i in (1, 2, 3)]
+            return RealStar(path, *spectra, hdus[4].data[0])
+
+
+def lay_out(root: Path, stars: list[RealStar], labels: dict[str, np.ndarray] | None) -> Survey:
+    """Put the files where a SAS has them, under an allStar of their own HDU4 rows.
+
+    With ``labels`` the catalogue also has these columns, as allStar does; without, it has only
+    what HDU4 has: the arrays PARAM and X_H.
+    """
+    survey = Survey(source=root.as_uri(), release="dr13", aspcap="l30e2", shards=SHARDS, tries=1)
+    for star in stars:
+        names = ("apo25m", star.row["FIELD"].strip(), star.row["APOGEE_ID"].strip())
+        path = root / sas.aspcapstar_path("dr13", "l30e2", *names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(star.file, path)
+        digest = hashlib.sha1(star.file.read_bytes()).hexdigest()
+        with open(root / sas.sha1sum_path("dr13", "l30e2", *names[:2]), "a") as listed:
+            listed.write(f"{digest}  {path.name}\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tables = [fits.getdata(star.file, 4) for star in stars]
+    texts, numbers = ("APOGEE_ID", "FIELD"), ("RA", "DEC", "SNR", "STARFLAG", "ASPCAPFLAG")
+    arrays = ("VSCATTER", "PARAM", "PARAM_COV", "X_H", "X_H_ERR")
+    content = {name: np.array([str(table[name][0]) for table in tables]) for name in texts}
+    content |= {
+        name: np.concatenate([np.asarray(table[name]) for table in tables])
+        for name in (*numbers, *arrays)
+    }
+    content["TELESCOPE"] = np.full(len(stars), "apo25m")
+    content |= labels or {}
+    allstar = root / sas.allstar_path("dr13", "l30e2")
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(Table(content))]).writeto(allstar)
+    return survey
+
+
+def label_columns(stars: list[RealStar]) -> dict[str, np.ndarray]:
+    """The named columns of allStar.
+
+    Most of the 13 stars have no calibrated value at all, and a star without any label is not
+    selected; so that all 13 go the whole way, TEFF is the uncalibrated FPARAM here.
+    """
+    x_h = np.array([star.row["X_H"] for star in stars])
+    x_h_error = np.array([star.row["X_H_ERR"] for star in stars])
+    fill = np.float32(-9999)
+
+    def over_iron(element: int) -> np.ndarray:
+        known = (x_h[:, element] > fill) & (x_h[:, IRON] > fill)
+        return np.where(known, x_h[:, element] - x_h[:, IRON], fill)
+
+    return {
+        "TEFF": np.array([star.row["FPARAM"][0] for star in stars]),
+        "LOGG": np.array([star.row["PARAM"][1] for star in stars]),
+        "O_FE": over_iron(OXYGEN),
+        "MG_FE": over_iron(MAGNESIUM),
+        "FE_H": x_h[:, IRON],
+        "TEFF_ERR": np.array([star.row["FPARAM_COV"][0, 0] ** 0.5 for star in stars]),
+        "LOGG_ERR": np.full(len(stars), fill),
+        "O_FE_ERR": x_h_error[:, OXYGEN],
+        "MG_FE_ERR": x_h_error[:, MAGNESIUM],
+        "FE_H_ERR": x_h_error[:, IRON],
+    }
+
+
+class Built(NamedTuple):
+    store: Path
+    catalogue: Path
+    survey: Survey
+
+
+def run_survey(folder: Path, survey: Survey) -> Built:
+    """fetch_allstar, select_stars, fetch_spectra, build_store."""
+    catalogue, spectra = folder / "catalogue", folder / "spectra"
+    selected, alternates = catalogue / "selected.parquet", catalogue / "alternates.parquet"
+    cuts, store = catalogue / "cuts.csv", folder / "store.zarr"
+    fetch_allstar(catalogue / "allStar.fits", survey)
+    select_stars(catalogue / "allStar.fits", selected, alternates, cuts, RELAXED, survey)
+    shards = [spectra / f"{n:03d}.zarr" for n in range(SHARDS)]
+    missing = [spectra / f"{n:03d}.missing.parquet" for n in range(SHARDS)]
+    for number in range(SHARDS):
+        fetch_spectra(selected, alternates, number, shards[number], missing[number], survey)
+    tables = (catalogue / "missing.parquet", catalogue / "funnel.csv")
+    build_store(selected, cuts, shards, missing, store, *tables)
+    return Built(store, catalogue, survey)
+
+
+@pytest.fixture(scope="module")
+def stars() -> dict[str, RealStar]:
+    """The real files, by star."""
+    files = sorted(SPECTRA.glob("aspcapStar-*.fits"))
+    if not files:
+        pytest.skip(f"no real aspcapStar files: {SPECTRA} is not there")
+    return {star.row["APOGEE_ID"].strip(): star for star in map(read_real, files)}
+
+
+@pytest.fixture(scope="module")
+def built(stars, tmp_path_factory) -> Built:
+    """The store of all real files."""
+    folder = tmp_path_factory.mktemp("real")
+    rows = list(stars.values())
+    return run_survey(folder, lay_out(folder / "sas", rows, label_columns(rows)))
+
+
+def test_every_real_file_reaches_the_store_unchanged(built, stars):
+    group = open_store(built.store)
+    names = read(group, "apogee_id").tolist()
+    assert sorted(names) == sorted(stars)
+    assert len(names) == 13
+    assert read(group, "verified").all()
+    assert read_parquet(built.catalogue / "missing.parquet").empty
+    files = [stars[name].file for name in names]
+    expected = [hashlib.sha1(file.read_bytes()).hexdigest() for file in files]
+    assert read(group, "sha1").tolist() == expected
+
+
+def test_wavelengths_are_those_of_the_headers(built, stars):
+    wavelength = read(open_store(built.store), "wavelength")
+    star = next(iter(stars.values()))
+    header = fits.getheader(star.file, 1)
+    pixel = np.arange(header["NAXIS1"])
+    grid = 10 ** (header["CRVAL1"] + header["CDELT1"] * (pixel + 1 - header["CRPIX1"]))
+    # ASPCAP's model is zero off the detectors and nowhere on them.
+    on_chips = grid[star.synthetic != 0]
+    assert wavelength.shape == (7514,)
+    np.testing.assert_allclose(wavelength, on_chips, rtol=1e-12)
+
+
+def test_spectra_and_masks_are_those_of_the_files(built, stars):
+    group = open_store(built.store)
+    names = read(group, "apogee_id")
+    chips = next(iter(stars.values())).synthetic != 0
+    low, high = built.survey.flux_range
+    masked_in_all = 0
+    for number, name in enumerate(names):
+        star = stars[name]
+        rows = slice(number, number + 1)
+        for kind, flux in (("observed", star.observed), ("synthetic", star.synthetic)):
+            bad = ~((flux[chips] >= low) & (flux[chips] <= high))
+            found = read(group, kind, rows)[0]
+            np.testing.assert_array_equal(np.isnan(found), bad)
+            np.testing.assert_array_equal(found[~bad], flux[chips][~bad])
+            if kind == "observed":
+                masked_in_all += bad.sum()
+                error = read(group, "observed_error", rows)[0]
+                np.testing.assert_array_equal(np.isnan(error), bad)
+                np.testing.assert_array_equal(error[~bad], star.error[chips][~bad])
+    assert masked_in_all > 3000, "the real files do have bad pixels"
+
+
+def test_labels_flags_and_snr_are_those_of_the_rows(built, stars):
+    group = open_store(built.store)
+    names = read(group, "apogee_id")
+    rows = [stars[name].row for name in names]
+    labels = label_columns([stars[name] for name in names])
+    expected = np.column_stack([labels[name] for name in LABELS])
+    expected[expected <= -9000] = np.nan
+    np.testing.assert_array_equal(read(group, "label"), expected.astype(np.float32))
+    errors = np.column_stack([labels[f"{name}_ERR"] for name in LABELS])
+    errors[errors <= -9000] = np.nan
+    np.testing.assert_array_equal(read(group, "label_error"), errors.astype(np.float32))
+    unknown = np.isnan(expected)
+    assert not unknown[:, 0].any()
+    assert unknown[:, 1:].any(axis=1).sum() >= 9, "fill values do occur"
+    for array, column in (("starflag", "STARFLAG"), ("aspcapflag", "ASPCAPFLAG")):
+        assert read(group, array).tolist() == [int(row[column]) for row in rows]
+    for array, column in (("snr", "SNR"), ("vscatter", "VSCATTER"), ("ra", "RA"), ("dec", "DEC")):
+        assert read(group, array).tolist() == [row[column].item() for row in rows]
+
+
+def test_the_store_loads_for_training(built):
+    everything = load_stars(built.store, "observed")
+    window = load_stars(built.store, "observed", windows=[(16105.8, 16220.0)])
+    assert not everything.mock
+    assert window.flux.shape == (13, 512)
+    inside = (everything.wavelength >= 16105.8) & (everything.wavelength <= 16220.0)
+    np.testing.assert_array_equal(window.flux, everything.flux[:, inside])
+
+
+def test_rows_with_arrays_alone_have_the_labels_made_of_them(stars, tmp_path):
+    built = run_survey(tmp_path, lay_out(tmp_path / "sas", list(stars.values()), None))
+    labelled = {
+        name: star
+        for name, star in stars.items()
+        if max(*star.row["PARAM"][:2], star.row["X_H"][IRON]) > -9000
+    }
+    cuts = pd.read_csv(built.catalogue / "cuts.csv").set_index("cut")["rows"]
+    assert cuts["all rows"] == 13
+    assert cuts["at least one label"] == len(labelled)
+    found = load_stars(built.store, "observed")
+    assert sorted(found.apogee_id) == sorted(labelled)
+    for name, label in zip(found.apogee_id, found.label, strict=True):
+        row = stars[name].row
+        expected = [*row["PARAM"][:2], NAN, NAN, row["X_H"][IRON]]
+        if row["X_H"][IRON] > -9000:
+            for index, element in ((2, OXYGEN), (3, MAGNESIUM)):
+                if row["X_H"][element] > -9000:
+                    expected[index] = row["X_H"][element] - row["X_H"][IRON]
+        expected = np.where(np.array(expected) <= -9000, np.nan, expected).astype(np.float32)
+        np.testing.assert_array_equal(label, expected)
+
+
+# Real rows of allStar.
+
+
+@pytest.fixture(scope="module")
+def allstar() -> pd.DataFrame:
+    if not ALLSTAR.exists():
+        pytest.skip(f"no real allStar rows: {ALLSTAR} is not there")
+    return read_allstar(ALLSTAR)
+
+
+def test_reads_real_allstar_rows(allstar):
+    with fits.open(ALLSTAR) as hdus:
+        real = hdus[1].data
+        assert len(allstar) == len(real) == 8
+        for column in ("APOGEE_ID", "TELESCOPE", "FIELD"):
+            assert allstar[column].tolist() == [text.strip() for text in real[column]]
+        for column in ("RA", "DEC", "SNR", "VSCATTER", *LABELS, *(f"{x}_ERR" for x in LABELS)):
+            expected = np.where(real[column] <= -9000, np.nan, real[column])
+            np.testing.assert_array_equal(allstar[column].to_numpy(), expected)
+        for column in ("STARFLAG", "ASPCAPFLAG"):
+            assert allstar[column].tolist() == real[column].tolist()
+    assert np.isnan(allstar["LOGG"][0]), "VESTA has no surface gravity"
+
+
+def test_a_real_repeated_star_is_given_by_its_better_row(allstar, tmp_path):
+    outputs = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
+    survey = Survey(release="dr13", aspcap="l30e2", shards=2)
+    select_stars(ALLSTAR, *outputs, RELAXED, survey)
+    selected, alternates = read_parquet(outputs[0]), read_parquet(outputs[1])
+    assert len(selected) == selected["apogee_id"].nunique() == 7
+    star = selected.set_index("apogee_id").loc["2M00000032+5737103"]
+    assert (star["field"], star["row"]) == ("N7789", 2)
+    assert alternates[["apogee_id", "field"]].values.tolist() == [["2M00000032+5737103", "116-04"]]
