@@ -19,6 +19,9 @@ ELEMENT_ORDER = (
     "Mn", "Fe", "Co", "Ni", "Cu", "Ge", "Rb", "Ce", "Nd", "Yb", "C13",
 )  # fmt: skip
 
+#: Elements whose FELEM is relative to the metals; that of the others is relative to hydrogen.
+OVER_METALS = ("C", "CI", "N", "O", "Mg", "Si", "S", "Ca", "Ti", "TiII")
+
 #: Order of PARAM and FPARAM in DR17.
 PARAMETER_ORDER = (
     "TEFF", "LOGG", "LOGVMICRO", "M_H", "C_M", "N_M", "ALPHA_M", "LGVSINI", "O",
@@ -58,7 +61,7 @@ def _columns() -> list[tuple]:
     columns += [("PARAMFLAG", ">i8", (9,))]
     for name in ("X_H", "X_M"):
         columns += [(f"{name}{suffix}", ">f4", (27,)) for suffix in ("", "_ERR", "_SPEC")]
-    columns += [("ELEMFLAG", ">i8", (27,))]
+    columns += [("FELEM", ">f4", (27,)), ("ELEMFLAG", ">i8", (27,))]
     for name in ("FE_H", *(f"{element}_FE" for element in NAMED_ELEMENTS)):
         columns += [(f"{name}{suffix}", ">f4") for suffix in ("", "_SPEC", "_ERR")]
         columns += [(f"{name}_FLAG", ">i4")]
@@ -189,6 +192,8 @@ def _fill_abundances(table: np.ndarray, best: Fit, labels: Labels) -> None:
         error = labels.error["FE" if symbol == "Fe" else symbol]
         table["X_H_SPEC"][:, column] = labels.value["FE"] + over_iron
         table["X_M_SPEC"][:, column] = over_iron
+        felem = "X_M_SPEC" if symbol in OVER_METALS else "X_H_SPEC"
+        table["FELEM"][:, column] = table[felem][:, column]
         table["X_H"][:, column] = fe_h + over_iron
         table["X_M"][:, column] = fe_h - best.m_h + over_iron
         for array in ("X_H_ERR", "X_M_ERR"):
@@ -211,6 +216,16 @@ def _blank_bad(table: np.ndarray) -> None:
         table[f"{name}_ERR"][bad] = np.nan
     no_result = (table["ASPCAPFLAG"] & mask_of("ASPCAPFLAG", ["NO_ASPCAP_RESULT"])) != 0
     fitted = [name for name in COLUMNS.names if name.endswith("_SPEC")]
-    fitted += ["FPARAM", "FPARAM_COV", "PARAM", "PARAM_COV", "X_H", "X_M", "X_H_ERR", "X_M_ERR"]
+    fitted += [
+        "FELEM",
+        "FPARAM",
+        "FPARAM_COV",
+        "PARAM",
+        "PARAM_COV",
+        "X_H",
+        "X_M",
+        "X_H_ERR",
+        "X_M_ERR",
+    ]
     for name in fitted:
         table[name][no_result] = np.nan

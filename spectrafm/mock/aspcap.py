@@ -13,6 +13,7 @@ import numpy as np
 
 from spectrafm.mock.atmosphere import Parameters
 from spectrafm.mock.chemistry import ALPHA_ELEMENTS, INDEX, SOLAR
+from spectrafm.mock.columns import Columns
 from spectrafm.mock.population import TEFF_RANGE, Stars, microturbulence
 
 #: Elements with an X_FE column in the mock's catalogue, besides iron.
@@ -63,14 +64,14 @@ _QUOTED = {
 _QUOTED_OTHER = ((0.01, 0.02, 0.05), (0.012, 0.03, 0.08))
 
 # Share of cool dwarfs without abundances, against Teff, and the Teff beyond which none has any.
-_MISSING_TEFF = (3100, 3300, 3500, 3620, 3700)
-_MISSING_SHARE = (0.06, 0.15, 0.19, 0.10, 0.0)
-_HOT = 6700.0
+_MISSING_TEFF = (3500, 3600, 3650, 3700)
+_MISSING_SHARE = (1.0, 0.5, 0.1, 0.0)
+_HOT = 6650.0
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Global best-fit parameters. The first axis of every array is the star."""
+class Fit(Columns):
+    """Global best-fit parameters."""
 
     teff: np.ndarray
     logg: np.ndarray

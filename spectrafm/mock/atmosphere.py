@@ -12,6 +12,7 @@ import numpy as np
 
 from spectrafm.mock import chemistry
 from spectrafm.mock.chemistry import BOLTZMANN, ELECTRON_DONORS, INDEX
+from spectrafm.mock.columns import Columns
 from spectrafm.mock.opacity import ContinuousOpacity
 
 #: Rosseland optical depth of the layers.
@@ -19,21 +20,18 @@ OPTICAL_DEPTH = 10 ** np.arange(-4.6, 1.61, 0.4)
 N_LAYERS = OPTICAL_DEPTH.size
 
 # Damped iterations of pressure and electron density together; both errors halve at every step.
-_ITERATIONS = 40
+_ITERATIONS = 30
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What the spectrum of a star depends on. The first axis of every array is the star."""
+class Parameters(Columns):
+    """What the spectrum of a star depends on."""
 
     teff: np.ndarray  # K
     logg: np.ndarray  # log10 of cm s^-2
     abundance: np.ndarray  # (stars, elements), log10 of the number per 10^12 hydrogen nuclei
     vmicro: np.ndarray  # km/s
     broadening: np.ndarray  # km/s, full width at half maximum of macroturbulence and rotation
-
-    def __len__(self) -> int:
-        return len(self.teff)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ def solve(parameters: Parameters, surface_change: np.ndarray | float = 0.0) -> A
     electrons = 1e-4 * pressure / (BOLTZMANN * temperature)
     for _ in range(_ITERATIONS):
         hydrogen, density, electrons = gas.state(pressure, electrons)
-        rosseland, h_band = opacity.means(hydrogen, electrons)
+        formed = gas.molecules(hydrogen, density)
+        rosseland, h_band = opacity.means(hydrogen, electrons, formed["H2O"])
         pressure = np.sqrt(pressure * _hydrostatic(gravity, rosseland / density))
     return Atmosphere(
         temperature,
@@ -106,7 +105,7 @@ def solve(parameters: Parameters, surface_change: np.ndarray | float = 0.0) -> A
         hydrogen,
         rosseland,
         h_band,
-        gas.species(hydrogen, density, electrons),
+        gas.species(hydrogen, density, electrons, formed),
     )
 
 
@@ -130,6 +129,7 @@ class _Gas:
         self._others = self._ratio[:, 1:].sum(axis=1)[:, None]
         self._mass = (self._ratio @ chemistry.MASS)[:, None] * chemistry.ATOMIC_MASS
         self._saha = {s: chemistry.saha(s, temperature) for s in ("H", *ELECTRON_DONORS)}
+        self._molecules = chemistry.Molecules(temperature)
         self._h2 = chemistry.dissociation_constant("H2", temperature)
 
     def of(self, symbol: str) -> np.ndarray:
@@ -152,12 +152,14 @@ class _Gas:
             given = given + nuclei * self.of(symbol) * ratio / (ratio + electrons)
         return hydrogen, nuclei * self._mass, np.sqrt(electrons * given)
 
-    def species(self, hydrogen, density, electrons) -> dict[str, np.ndarray]:
+    def molecules(self, hydrogen: np.ndarray, density: np.ndarray) -> dict[str, np.ndarray]:
+        """Number densities of free C, N, O and of the molecules, cm^-3."""
+        nuclei = density / self._mass
+        return self._molecules.densities(hydrogen, {s: nuclei * self.of(s) for s in "CNO"})
+
+    def species(self, hydrogen, density, electrons, formed) -> dict[str, np.ndarray]:
         """Number density over partition function, cm^-3, of every species that has lines."""
         nuclei = density / self._mass
-        formed = chemistry.molecules(
-            self._temperature, hydrogen, {s: nuclei * self.of(s) for s in ("C", "N", "O")}
-        )
         weighted = {"H": hydrogen / chemistry.ELEMENTS["H"].neutral}
         for symbol, element in chemistry.ELEMENTS.items():
             if symbol in ("H", "He"):

@@ -111,8 +111,7 @@ DIATOMICS = {
     "N2": Diatomic(("N", "N"), 9.759, 1.998, 2359.0, 1, 2),
 }
 
-# Water matters as the sink of the oxygen that CO leaves over in cool dwarfs; it is not a source of
-# lines here.
+# In cool dwarfs water takes the oxygen that CO leaves over, and veils the lines of everything else.
 WATER_ROTATION = (27.88, 14.51, 9.28)  # cm^-1
 WATER_VIBRATION = (3657.0, 1595.0, 3756.0)  # cm^-1
 WATER_ATOMISATION = 9.511  # eV
@@ -173,47 +172,53 @@ def free_atoms_of_pair(nuclei: np.ndarray, constant: np.ndarray) -> np.ndarray:
     return 2 * nuclei / (1 + np.sqrt(1 + 8 * nuclei / constant))
 
 
-def molecules(
-    temperature: np.ndarray, hydrogen: np.ndarray, nuclei: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Number densities of free C, N and O and of CO, OH, CN and H2O.
+class Molecules:
+    """Molecular equilibrium of carbon, nitrogen and oxygen at given temperatures.
 
     CO takes what it can of carbon and oxygen; OH and H2O share the oxygen left over; N2 takes
-    nitrogen; CN is a trace that takes nothing.
+    nitrogen; CN is a trace that takes nothing. The constants depend on temperature alone and are
+    worked out once.
 
     Parameters
     ----------
     temperature : array, K
-    hydrogen : array
-        Number density of neutral hydrogen atoms, cm^-3.
-    nuclei : dict of str to array
-        Total number densities of the nuclei of C, N and O, cm^-3.
-
-    Returns
-    -------
-    dict of str to array
-        Number densities, cm^-3, under C, N, O, CO, OH, CN and H2O.
     """
-    carbon, oxygen = nuclei["C"], nuclei["O"]
-    per_oxygen_oh = hydrogen / dissociation_constant("OH", temperature)
-    per_oxygen_water = hydrogen**2 / water_constant(temperature)
-    # Oxygen outside CO, per free oxygen atom.
-    shared = 1 + per_oxygen_oh + per_oxygen_water
-    constant = dissociation_constant("CO", temperature) * shared
-    # (carbon - x) (oxygen - x) = constant x; the smaller root, without loss of digits.
-    total = carbon + oxygen + constant
-    monoxide = 2 * carbon * oxygen / (total + np.sqrt(total**2 - 4 * carbon * oxygen))
-    # The difference of two nearly equal numbers is avoided by the law of mass action.
-    oxygen_left = np.maximum(oxygen - monoxide, constant * monoxide / carbon)
-    oxygen_free = oxygen_left / shared
-    carbon_free = dissociation_constant("CO", temperature) * monoxide / oxygen_free
-    nitrogen_free = free_atoms_of_pair(nuclei["N"], dissociation_constant("N2", temperature))
-    return {
-        "C": carbon_free,
-        "N": nitrogen_free,
-        "O": oxygen_free,
-        "CO": monoxide,
-        "OH": oxygen_free * per_oxygen_oh,
-        "H2O": oxygen_free * per_oxygen_water,
-        "CN": carbon_free * nitrogen_free / dissociation_constant("CN", temperature),
-    }
+
+    def __init__(self, temperature: np.ndarray):
+        self._constant = {name: dissociation_constant(name, temperature) for name in DIATOMICS}
+        self._water = water_constant(temperature)
+
+    def densities(
+        self, hydrogen: np.ndarray, nuclei: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Number densities of free C, N and O and of CO, OH, CN and H2O, cm^-3.
+
+        Parameters
+        ----------
+        hydrogen : array
+            Number density of neutral hydrogen atoms, cm^-3.
+        nuclei : dict of str to array
+            Number densities of the nuclei of C, N and O, free or bound, cm^-3.
+        """
+        carbon, oxygen = nuclei["C"], nuclei["O"]
+        per_oxygen_oh = hydrogen / self._constant["OH"]
+        per_oxygen_water = hydrogen**2 / self._water
+        # Oxygen outside CO, per free oxygen atom.
+        shared = 1 + per_oxygen_oh + per_oxygen_water
+        constant = self._constant["CO"] * shared
+        # (carbon - x) (oxygen - x) = constant x; the smaller root, without loss of digits.
+        total = carbon + oxygen + constant
+        monoxide = 2 * carbon * oxygen / (total + np.sqrt(total**2 - 4 * carbon * oxygen))
+        # The law of mass action instead of a difference of nearly equal numbers.
+        oxygen_free = np.maximum(oxygen - monoxide, constant * monoxide / carbon) / shared
+        carbon_free = self._constant["CO"] * monoxide / oxygen_free
+        nitrogen_free = free_atoms_of_pair(nuclei["N"], self._constant["N2"])
+        return {
+            "C": carbon_free,
+            "N": nitrogen_free,
+            "O": oxygen_free,
+            "CO": monoxide,
+            "OH": oxygen_free * per_oxygen_oh,
+            "H2O": oxygen_free * per_oxygen_water,
+            "CN": carbon_free * nitrogen_free / self._constant["CN"],
+        }

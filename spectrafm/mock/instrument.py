@@ -23,17 +23,19 @@ _FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
 BAD_ERROR = 1e10  # the pipeline's error of a pixel not to be used
 _BAD_FLUX = 1e-4  # and its flux
 
-# Periods of interference fringes in the detector frame, pixels, and their amplitude.
+# Periods of interference fringes and of the slower ripple that the flat field leaves, in pixels of
+# the detector frame; each of the two has this rms.
 _FRINGES = (170.0, 113.0, 73.0, 61.0, 47.0)
-_FRINGE_AMPLITUDE = 0.006
+_RIPPLE = (640.0, 430.0, 290.0)
+_WAVE_RMS = 0.006
 
 # Airglow lines of OH, vacuum Angstrom in the observer's frame, from the APOGEE pipeline's list
 # (sdss/apogee data/skylines/airglow.txt), with the strongest ones apart.
-_AIRGLOW = np.array(
-    [15187.13, 15287.79, 15395.33, 15500.87, 15509.79, 15546.15, 15570.17, 15597.64]
-    + [15702.54, 15868.40, 15870.21, 15972.61, 16079.77, 16194.64, 16317.16, 16341.77]
-    + [16350.63, 16351.94, 16388.49, 16475.63, 16479.06, 16502.37, 16553.82, 16840.49, 16903.68]
-)
+_AIRGLOW = np.array([
+    15187.13, 15287.79, 15395.33, 15500.87, 15509.79, 15546.15, 15570.17, 15597.64, 15702.54,
+    15868.40, 15870.21, 15972.61, 16079.77, 16194.64, 16317.16, 16341.77, 16350.63, 16351.94,
+    16388.49, 16475.63, 16479.06, 16502.37, 16553.82, 16840.49, 16903.68,
+])  # fmt: skip
 _STRONG_AIRGLOW = np.array([15240.96, 15332.40, 16030.85, 16692.37])
 _AIRGLOW_WIDTH = 0.35  # sigma, Angstrom
 
@@ -135,7 +137,7 @@ def observe(
     resolution = RESOLUTION * (1 + gap * fibre_change)
     flux = to_pixels(fine, broadening, resolution, extra=0.62 * gap)
     flux = _with_stray_light(flux, exposure, gap, rng)
-    flux = flux * _earth_atmosphere(exposure, gap, rng) * _fringes(exposure, gap, rng)
+    flux = flux * _earth_atmosphere(exposure, gap, rng) * _waves(exposure, gap, rng)
     flux = flux + _sky_residuals(exposure, gap, rng)
     return _with_noise(normalise(flux), exposure, rng)
 
@@ -151,13 +153,15 @@ def _with_stray_light(
     return (flux + pedestal) / (1 + pedestal)
 
 
-def _fringes(exposure: Exposure, gap: float, rng: np.random.Generator) -> np.ndarray:
-    """Interference fringes: fixed on the detector, hence shifted by the star's velocity."""
+def _waves(exposure: Exposure, gap: float, rng: np.random.Generator) -> np.ndarray:
+    """Fringes and ripple: fixed on the detector, hence shifted by the star's velocity."""
     pixel = np.arange(N_GRID) + exposure.shift / PIXEL_VELOCITY
     pattern = np.zeros(N_GRID)
-    for period in _FRINGES:
-        amplitude = _FRINGE_AMPLITUDE * rng.normal()
-        pattern += amplitude * np.sin(2 * np.pi * (pixel / period + rng.random()))
+    for periods in (_FRINGES, _RIPPLE):
+        amplitude = _WAVE_RMS * np.sqrt(2 / len(periods))
+        for period in periods:
+            phase = pixel / period + rng.random()
+            pattern += amplitude * rng.normal() * np.sin(2 * np.pi * phase)
     return 1 + gap * pattern
 
 

@@ -6,11 +6,12 @@ Every reason for which the paper drops a row of allStar occurs here, in the prop
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from spectrafm.apogee.bitmasks import mask_of
+from spectrafm.mock.columns import Columns
 from spectrafm.mock.population import Stars
 
 #: Share of the rows with each reason to be dropped, besides S/N < 200.
@@ -49,8 +50,8 @@ _GALACTIC_TO_EQUATORIAL = np.array(
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of allStar, one a star and field. The first axis of every array is the row."""
+class Rows(Columns):
+    """The rows of allStar: one for every star and field."""
 
     star: np.ndarray  # position in the table of stars
     apogee_id: np.ndarray
@@ -72,13 +73,6 @@ class Rows:
     duplicate: np.ndarray  # bool: not the best row of its star
     has_file: np.ndarray  # bool
     empty: np.ndarray  # bool: the file's spectrum is all zero, its model all one
-
-    def __len__(self) -> int:
-        return len(self.star)
-
-    def take(self, rows: np.ndarray) -> Rows:
-        """The rows at the given positions, in that order."""
-        return Rows(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
 def observe_stars(stars: Stars, repeats: int, rng: np.random.Generator) -> Rows:
@@ -207,7 +201,10 @@ class _Fields:
         self._telescope = telescopes
         suffix = np.array(["", "-C", "_btx"])[rng.integers(0, 3, count)]
         self._name = np.array(
-            [f"{lon:03.0f}{lat:+03.0f}{s}" for lon, lat, s in zip(self._glon, self._glat, suffix)]
+            [
+                f"{lon:03.0f}{lat:+03.0f}{ending}"
+                for lon, lat, ending in zip(self._glon, self._glat, suffix, strict=True)
+            ]
         )
         self._name[count // 2] = "hip"
 

@@ -1,9 +1,9 @@
-"""Continuous opacity of cool stars: H-, H, Rayleigh and Thomson scattering.
+"""Continuous opacity of cool stars: H-, H, Rayleigh and Thomson scattering, and steam.
 
 Sources
 -------
 H- bound-free and free-free: John 1988 (A&A 193, 189). Hydrogen: hydrogenic cross-sections with a
-Gaunt factor of one.
+Gaunt factor of one. Water vapour: one effective cross-section, see `STEAM`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ import numpy as np
 from spectrafm.mock.chemistry import BOLTZMANN
 
 THOMSON = 6.6524e-25  # cm^2 per electron
+
+#: Absorption by water vapour beyond 0.9 micron, cm^2 per molecule. Its millions of weak lines act
+#: as a continuum that veils the atomic lines of M dwarfs; this one value stands for the troughs
+#: between them. It is set so that the Al and K lines of ASPCAP's best fits (DR13) to M dwarfs of
+#: 3000 to 3200 K get their depths; without it they come out far too deep.
+STEAM = 4e-22
+_STEAM_FROM = 0.9  # micron
 
 # John (1988), bound-free, C_n; the threshold wavelength in micron.
 _BOUND_FREE = (152.519, 49.534, -118.858, 92.536, -34.194, 4.982)
@@ -119,18 +126,20 @@ class ContinuousOpacity:
         self._hydrogen = np.stack(
             [hydrogen(w, temperature) + rayleigh(w) for w in self._wavelengths]
         )
+        self._steam = np.where(np.array(self._wavelengths) > _STEAM_FROM, STEAM, 0.0)
+        self._steam = self._steam.reshape(-1, *(1 for _ in temperature.shape))
         weights = np.stack([rosseland_weight(w, temperature) for w in ROSSELAND_WAVELENGTHS])
         self._weights = weights / weights.sum(axis=0)
 
     def means(
-        self, hydrogen_atoms: np.ndarray, electrons: np.ndarray
+        self, hydrogen_atoms: np.ndarray, electrons: np.ndarray, water: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Opacity per volume, cm^-1.
 
         Parameters
         ----------
-        hydrogen_atoms, electrons : array
-            Number densities of neutral hydrogen and of electrons, cm^-3.
+        hydrogen_atoms, electrons, water : array
+            Number densities of neutral hydrogen, electrons and H2O, cm^-3.
 
         Returns
         -------
@@ -139,6 +148,6 @@ class ContinuousOpacity:
         """
         electron_pressure = electrons * BOLTZMANN * self._temperature
         by_wavelength = hydrogen_atoms * (self._hminus * electron_pressure + self._hydrogen)
-        by_wavelength += THOMSON * electrons
+        by_wavelength += THOMSON * electrons + self._steam * water
         rosseland = 1 / (self._weights / by_wavelength[:-1]).sum(axis=0)
         return rosseland, by_wavelength[-1]

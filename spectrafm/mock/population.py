@@ -7,21 +7,22 @@ that their share can be raised: a small mock with DR17's share would hold a hand
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from spectrafm.mock.chemistry import ALPHA_ELEMENTS, ELEMENTS, INDEX, SOLAR
+from spectrafm.mock.columns import Columns
 
 #: Limits of the effective temperature, K: gray atmospheres make no sense for later types.
-TEFF_RANGE = (3300.0, 6900.0)
+TEFF_RANGE = (3200.0, 6900.0)
 
 # Shares of log g in steps of 0.25 from 0 to 5: the red clump stands out at 2.25 to 2.75.
 _LOGG_EDGES = np.arange(0, 5.01, 0.25)
-_LOGG_SHARES = np.array(
-    [0.005, 0.011, 0.026, 0.042, 0.046, 0.051, 0.055, 0.054, 0.047, 0.170]
-    + [0.107, 0.047, 0.035, 0.029, 0.019, 0.036, 0.062, 0.073, 0.080, 0.001]
-)
+_LOGG_SHARES = np.array([
+    0.005, 0.011, 0.026, 0.042, 0.046, 0.051, 0.055, 0.054, 0.047, 0.170,
+    0.107, 0.047, 0.035, 0.029, 0.019, 0.036, 0.062, 0.073, 0.080, 0.001,
+])  # fmt: skip
 
 # Percentiles of [Fe/H] > -1, by log g.
 _PERCENT = np.array([0, 1, 5, 25, 50, 75, 95, 99, 100])
@@ -50,7 +51,7 @@ _SUBGIANT_TEFF = {
 
 # Main sequence: percentiles of Teff, then the run of log g and its scatter with Teff.
 _DWARF_PERCENT = (0, 1, 5, 25, 50, 75, 95, 99, 100)
-_DWARF_TEFF = (3310, 3428, 3804, 4901, 5605, 5959, 6311, 6493, 6900)
+_DWARF_TEFF = (3200, 3428, 3804, 4901, 5605, 5959, 6311, 6493, 6900)
 _SEQUENCE_TEFF = (3500, 4100, 4700, 5300, 5900, 6600)
 _SEQUENCE_LOGG = (4.66, 4.62, 4.58, 4.49, 4.23, 4.17)
 _SEQUENCE_SCATTER = (0.05, 0.05, 0.07, 0.13, 0.16, 0.14)
@@ -63,8 +64,8 @@ _HIGH_SHARE = (0.72, 0.60, 0.38, 0.24, 0.15, 0.06, 0.02)
 
 
 @dataclass(frozen=True)
-class Stars:
-    """The truth about a set of stars. The first axis of every array is the star."""
+class Stars(Columns):
+    """The truth about a set of stars."""
 
     teff: np.ndarray  # K
     logg: np.ndarray  # log10 of cm s^-2
@@ -74,13 +75,6 @@ class Stars:
     vsini: np.ndarray  # km/s
     velocity: np.ndarray  # heliocentric, km/s
     halo: np.ndarray  # bool
-
-    def __len__(self) -> int:
-        return len(self.teff)
-
-    def take(self, rows: np.ndarray) -> Stars:
-        """The stars at the given positions, in that order, repeats allowed."""
-        return Stars(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def fe_h(self) -> np.ndarray:

@@ -30,7 +30,13 @@ from spectrafm.apogee.grid import (
 from spectrafm.config import Mock, Survey
 from spectrafm.files import atomic_path
 from spectrafm.mock import atmosphere, instrument, synthesis
-from spectrafm.mock.allstar import COLUMNS, ELEMENT_ORDER, PARAMETER_ORDER, make_allstar
+from spectrafm.mock.allstar import (
+    COLUMNS,
+    ELEMENT_ORDER,
+    OVER_METALS,
+    PARAMETER_ORDER,
+    make_allstar,
+)
 from spectrafm.mock.aspcap import Fit, fit, measure, true_global
 from spectrafm.mock.atmosphere import Parameters
 from spectrafm.mock.lines import model_lines, sky_lines
@@ -53,14 +59,23 @@ _MODEL_BRACKETT = 0.4
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of allStar that one process turns into files."""
+class Catalogue:
+    """Everything about the survey, or about consecutive rows of it, but its spectra."""
 
-    first: int  # position of the batch's first row in allStar
-    stars: Stars  # of each row
+    first: int  # position of the first row in the survey
+    stars: Stars  # the star of each row
     rows: Rows
     best: Fit
-    table: np.ndarray
+    allstar: np.ndarray  # the rows of allStar
+
+    def batches(self) -> list[Catalogue]:
+        """The catalogue cut into the pieces that are computed together."""
+        return [self._part(first) for first in range(0, len(self.rows), _BATCH)]
+
+    def _part(self, first: int) -> Catalogue:
+        part = slice(first, first + _BATCH)
+        columns = (table.take(part) for table in (self.stars, self.rows, self.best))
+        return Catalogue(first, *columns, self.allstar[part])
 
 
 def mock_survey(root: Path, options: Mock, survey: Survey, processes: int = 2) -> None:
@@ -78,36 +93,25 @@ def mock_survey(root: Path, options: Mock, survey: Survey, processes: int = 2) -
     processes : int
         Number of processes that compute and write spectra.
     """
-    stars, rows, best, table = make_survey(options, survey)
+    catalogue = make_catalogue(options, survey)
+    batches = catalogue.batches()
     with atomic_path(root) as tree:
-        tree.mkdir()
-        write_allstar(tree / sas.allstar_path(survey.release, survey.aspcap), table)
-        listed = defaultdict(list)
-        batches = [
-            Batch(
-                i, stars.take(s), rows.take(s), Fit(*(v[s] for v in vars(best).values())), table[s]
-            )
-            for i in range(0, len(rows), _BATCH)
-            for s in [slice(i, i + _BATCH)]
-        ]
+        write_allstar(tree / sas.allstar_path(survey.release, survey.aspcap), catalogue.allstar)
         write = functools.partial(_write_batch, tree, options, survey)
+        listed = defaultdict(list)
         for written in track(_each(write, batches, processes), "mock spectra", len(batches)):
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, survey, tree)
 
 
-def make_survey(options: Mock, survey: Survey) -> tuple[Stars, Rows, Fit, np.ndarray]:
-    """Everything about the survey but its spectra.
+def make_catalogue(options: Mock, survey: Survey) -> Catalogue:
+    """Draw the stars, observe them, fit them and fill allStar; compute no spectra.
 
-    Returns
-    -------
-    stars : Stars
-        The star of each row of allStar.
-    rows : Rows
-    best : Fit
-    table : structured array
-        The allStar catalogue.
+    Parameters
+    ----------
+    options : spectrafm.config.Mock
+    survey : spectrafm.config.Survey
     """
     rng = np.random.default_rng([options.seed, 0])
     repeats = round(CUT_SHARES["repeat"] * options.rows)
@@ -116,11 +120,11 @@ def make_survey(options: Mock, survey: Survey) -> tuple[Stars, Rows, Fit, np.nda
     stars = stars.take(rows.star)
     best = fit(stars, rows.snr, options.gap, rng)
     labels = measure(stars, best, rng)
-    table = make_allstar(stars, rows, best, labels, survey.release, survey.aspcap)
-    return stars, rows, best, table
+    allstar = make_allstar(stars, rows, best, labels, survey.release, survey.aspcap)
+    return Catalogue(0, stars, rows, best, allstar)
 
 
-def _each(write, batches: list[Batch], processes: int) -> Iterator:
+def _each(write, batches: list[Catalogue], processes: int) -> Iterator:
     """Results of ``write`` for every batch, in order."""
     if processes == 1:
         yield from map(write, batches)
@@ -131,14 +135,16 @@ def _each(write, batches: list[Batch], processes: int) -> Iterator:
         yield from pool.map(write, batches)
 
 
-def _write_batch(tree: Path, options: Mock, survey: Survey, batch: Batch) -> list[tuple[Path, str]]:
+def _write_batch(
+    tree: Path, options: Mock, survey: Survey, batch: Catalogue
+) -> list[tuple[Path, str]]:
     """Compute and write the spectra of a batch; returns paths and SHA-1 sums."""
-    template = _Template()
+    template = Template()
     written = []
     for position, spectra in enumerate(batch_spectra(batch, options)):
         if not batch.rows.has_file[position]:
             continue
-        row = batch.table[position]
+        row = batch.allstar[position]
         path = tree / sas.aspcapstar_path(
             survey.release,
             survey.aspcap,
@@ -154,42 +160,59 @@ def _write_batch(tree: Path, options: Mock, survey: Survey, batch: Batch) -> lis
 
 
 def batch_spectra(
-    batch: Batch, options: Mock
+    batch: Catalogue, options: Mock
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Observed spectrum, error and best-fit model of each row, on the grid of 8575 pixels."""
-    gap = options.gap
-    seen = seen_parameters(batch.stars, gap)
-    fitted = batch.best.parameters()
-    # Line-poor surfaces are cooler than one-dimensional atmospheres say.
-    surface = -0.012 * gap * np.clip(-batch.stars.fe_h, 0, None)
-    sky = atmosphere.solve(seen, surface)
-    model = atmosphere.solve(fitted)
-    for position in range(len(batch.rows)):
-        rng = np.random.default_rng([options.seed, 1, batch.first + position])
-        best = synthesis.normalised_flux(
-            model,
-            position,
-            fitted.vmicro[position],
-            model_lines(gap),
-            1 + _MODEL_BRACKETT * gap,
+    """Observed spectrum, error and best-fit model of each row, on the grid of 8575 pixels.
+
+    Parameters
+    ----------
+    batch : Catalogue
+    options : spectrafm.config.Mock
+
+    Yields
+    ------
+    flux, error, best : array (8575,)
+        Exactly zero between the detectors.
+    """
+    observed = _observed_spectra(batch, options)
+    for empty, (flux, error), best in zip(
+        batch.rows.empty, observed, _best_fits(batch, options.gap), strict=True
+    ):
+        if empty:
+            # ASPCAP's answer to an empty spectrum is a model of one everywhere.
+            yield np.zeros(N_GRID), np.zeros(N_GRID), np.where(best > 0, 1.0, 0.0)
+        else:
+            yield flux, error, best
+
+
+def _best_fits(batch: Catalogue, gap: float) -> Iterator[np.ndarray]:
+    """ASPCAP's best-fit model spectra: its own line list, the fitted global parameters."""
+    parameters = batch.best.parameters()
+    atmospheres = atmosphere.solve(parameters)
+    lines = model_lines(gap)
+    for star, vmicro in enumerate(parameters.vmicro):
+        fine = synthesis.normalised_flux(
+            atmospheres, star, vmicro, lines, brackett=1 + _MODEL_BRACKETT * gap
         )
-        best = instrument.normalise(instrument.to_pixels(best, fitted.broadening[position]))
-        if batch.rows.empty[position]:
-            # ASPCAP's answer to an empty spectrum: a model of one everywhere.
-            yield np.zeros(N_GRID), np.zeros(N_GRID), (best > 0).astype(float)
-            continue
-        stars = batch.stars
-        lines = sky_lines(stars.teff[position], stars.logg[position], stars.fe_h[position], gap)
-        vmicro = seen.vmicro[position] * np.exp(0.07 * gap * rng.normal())
-        fine = synthesis.normalised_flux(sky, position, vmicro, lines)
+        yield instrument.normalise(instrument.to_pixels(fine, parameters.broadening[star]))
+
+
+def _observed_spectra(batch: Catalogue, options: Mock) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Observed spectra and their errors: the true stars through the true instrument."""
+    gap, stars, rows = options.gap, batch.stars, batch.rows
+    parameters = seen_parameters(stars, gap)
+    # The surfaces of line-poor stars are cooler than one-dimensional atmospheres say.
+    surface_change = -0.012 * gap * np.clip(-stars.fe_h, 0, None)
+    atmospheres = atmosphere.solve(parameters, surface_change)
+    for star in range(len(rows)):
+        rng = np.random.default_rng([options.seed, 1, batch.first + star])
+        vmicro = parameters.vmicro[star] * np.exp(0.07 * gap * rng.normal())
+        lines = sky_lines(stars.teff[star], stars.logg[star], stars.fe_h[star], gap)
+        fine = synthesis.normalised_flux(atmospheres, star, vmicro, lines)
         exposure = instrument.Exposure(
-            batch.rows.snr[position],
-            batch.rows.fibre[position],
-            batch.rows.shift[position],
-            batch.rows.persistence[position],
+            rows.snr[star], rows.fibre[star], rows.shift[star], rows.persistence[star]
         )
-        flux, error = instrument.observe(fine, seen.broadening[position], exposure, gap, rng)
-        yield flux, error, best
+        yield instrument.observe(fine, parameters.broadening[star], exposure, gap, rng)
 
 
 def seen_parameters(stars: Stars, gap: float) -> Parameters:
@@ -203,7 +226,7 @@ def seen_parameters(stars: Stars, gap: float) -> Parameters:
     return replace(truth, abundance=truth.abundance + own)
 
 
-class _Template:
+class Template:
     """An aspcapStar file whose headers astropy wrote once: they are the same for every star."""
 
     def __init__(self):
@@ -277,11 +300,16 @@ def _array_meanings() -> np.ndarray:
             ("PARAM_SYMBOL", "S16", (len(PARAMETER_ORDER),)),
             ("ELEM_SYMBOL", "S5", (count,)),
             ("ELEMTOH", ">i4", (count,)),
+            ("ELEM_VALUE", "S8", (count,)),
         ],
     )
     meanings["WAVE"] = WAVELENGTH
     meanings["PARAM_SYMBOL"] = PARAMETER_ORDER
     meanings["ELEM_SYMBOL"] = ELEMENT_ORDER
+    meanings["ELEMTOH"] = [element not in OVER_METALS for element in ELEMENT_ORDER]
+    meanings["ELEM_VALUE"] = [
+        f"[{element}/{'M' if element in OVER_METALS else 'H'}]" for element in ELEMENT_ORDER
+    ]
     return meanings
 
 

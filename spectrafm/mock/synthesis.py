@@ -161,7 +161,8 @@ def emergent(layers: Layers, depth: np.ndarray) -> np.ndarray:
     """
     rise = np.diff(layers.planck)
     weights = 0.5 * (np.append(rise, 0) + np.insert(rise, 0, 0)).astype(depth.dtype)
-    attenuation = np.exp(depth * depth.dtype.type(-np.sqrt(3)))
+    attenuation = depth * depth.dtype.type(-np.sqrt(3))
+    np.exp(attenuation, out=attenuation)
     surface = depth.dtype.type(layers.planck[0])
     return surface + np.einsum("lp,l->p", attenuation, weights)
 
