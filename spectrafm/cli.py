@@ -267,6 +267,7 @@ def _add_figures(commands) -> None:
     new = _command(commands, "figure2", _figure2, "the wavelengths of each stage")
     _path(new, "store", help_text="store.zarr")
     _path(new, "models", nargs="+", help_text="folders of the stages' models")
+    new.add_argument("--star", help="APOGEE_ID; default: the first test giant")
     _path(new, "--output", help_text=BESIDE)
 
     new = _command(commands, "figure3", _figure3, "predicted against actual labels")
@@ -296,7 +297,7 @@ def _figure1(given) -> None:
 def _figure2(given) -> None:
     from spectrafm.figures.figure2 import draw_figure2
 
-    draw_figure2(given.store, given.models, given.output.with_suffix(""))
+    draw_figure2(given.store, given.models, given.output.with_suffix(""), given.star)
 
 
 def _figure3(given) -> None:

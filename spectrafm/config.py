@@ -46,6 +46,13 @@ def _window(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _source(value: str) -> str:
+    if "://" in value and not value.startswith(("https://", "http://", "file:///")):
+        raise ValueError(f"{value!r} is none of https://..., http://..., file:///... or a folder")
+    return value
+
+
+Source = Annotated[str, Field(min_length=1), AfterValidator(_source)]
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Part = Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]
@@ -55,9 +62,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 class Survey(Section):
     """Where the survey lies and how it is fetched."""
 
-    source: str = Field(
+    source: Source = Field(
         "https://data.sdss.org/sas",
-        pattern=r"^(https?://|file:///|/|[A-Za-z0-9_.])",
         description="SAS root: https://..., http://..., file:///... or a folder",
     )
     release: Name = Field("dr17", description="data release, as in the SAS paths")
@@ -227,11 +233,11 @@ class Stage(Section):
     patience: int | None = Field(
         None, ge=1, description="validations without a better one before stopping; null: never"
     )
-    selection: Literal["validation", "paper", "last"] = Field(
+    selection: Literal["validation", "validation_rmse", "paper", "last"] = Field(
         "validation",
         description="which checkpoint is kept. validation: lowest loss on validation stars of the "
-        "same kind as the training stars; paper: the authors' choice, which looked at iron-poor "
-        "stars; last: the final one",
+        "same kind as the training stars; validation_rmse: their lowest RMSE; paper: the authors' "
+        "choice, the lowest loss on stars half of which are iron-poor; last: the final one",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
@@ -281,7 +287,9 @@ class Attention(Section):
 class Figures(Section):
     """Which predictions each table and figure shows: ``<stage>--<evaluation>``."""
 
-    figure1_star: str | None = Field(None, description="APOGEE_ID; null: the first test giant")
+    star: str | None = Field(
+        None, description="APOGEE_ID of Figures 1 and 2; null: the first test giant"
+    )
     table1: list[str] = Field(
         ["pretrain--first_half", "finetune_observed--first_half"], min_length=1
     )

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 from astropy.io import fits
-from sas_tree import aspcapstar_bytes, row, spectra_of
 
+from sas_tree import aspcapstar_bytes, row, spectra_of
 from spectrafm.apogee.aspcapstar import (
     AspcapStar,
     mask_bad_pixels,

@@ -1,10 +1,10 @@
 """Figures 1-5: panels, titles, limits, what they say of the survey, same data same bytes."""
 
-import fabricated
 import numpy as np
 import pytest
-from fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
 
+import fabricated
+from fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
 from spectrafm.apogee.grid import WAVELENGTH
 from spectrafm.evaluation.predictions import read_predictions, training_name, windows_text
 from spectrafm.figures import style
@@ -63,7 +63,7 @@ def test_default_star_is_the_first_giant_of_the_test_split(store, actual):
 
 
 def test_a_star_that_is_not_there(store, tmp_path):
-    with pytest.raises(SpectraFMError, match=r"store\.zarr: no star '2Mx' \(figures\.figure1_star"):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: no star '2Mx' \(figures\.star"):
         draw_figure1(store, tmp_path / "figure1", "2Mx")
     with pytest.raises(SpectraFMError, match=r"none\.zarr: not a readable Zarr folder"):
         draw_figure1(tmp_path / "none.zarr", tmp_path / "figure1")

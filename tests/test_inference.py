@@ -100,8 +100,7 @@ def test_long_spectra_equal_their_chunks_combined(network, store):
     chunks = inference.chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
     together = inference.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
     alone = [
-        inference.infer(network, stars.flux, stars.wavelength, LABELS, [chunk])
-        for chunk in chunks
+        inference.infer(network, stars.flux, stars.wavelength, LABELS, [chunk]) for chunk in chunks
     ]
     weight = np.stack([part.uncertainty**-2 for part in alone])
     expected = (weight * np.stack([part.value for part in alone])).sum(0) / weight.sum(0)

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import fabricated
 import numpy as np
 import pandas
 import pytest
 from astropy.stats import mad_std
 
+import fabricated
 from spectrafm.evaluation.metrics import (
     collect_metrics,
     format_scores,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
-from sas_tree import COLUMNS, row, write_allstar
 
+from sas_tree import COLUMNS, row, write_allstar
 from spectrafm.apogee.allstar import read_allstar
 from spectrafm.apogee.bitmasks import mask_of
 from spectrafm.apogee.selection import select_stars, split_of

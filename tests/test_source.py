@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from sas_tree import RELEASE, make_tree, row
 
+from sas_tree import RELEASE, make_tree, row
 from spectrafm.apogee import source
 from spectrafm.apogee.source import Failure, fetch, fetch_allstar, fetch_one
 from spectrafm.config import Survey

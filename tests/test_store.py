@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import xarray
 import zarr
-from sas_tree import SasTree, aspcapstar_bytes, make_tree, row, spectra_of
 
+from sas_tree import SasTree, aspcapstar_bytes, make_tree, row, spectra_of
 from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
 from spectrafm.apogee.selection import select_stars
 from spectrafm.config import Selection, Survey

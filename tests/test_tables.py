@@ -2,11 +2,11 @@
 
 import re
 
-import fabricated
 import numpy as np
 import pandas
 import pytest
 
+import fabricated
 from spectrafm.evaluation.tables import table1
 from spectrafm.files import SpectraFMError, write_parquet
 from spectrafm.labels import LABELS

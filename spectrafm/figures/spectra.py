@@ -59,10 +59,10 @@ def read_star(store: Path, apogee_id: str | None = None) -> Star:
     if apogee_id is None:
         logg = data["label"].sel(label_name="LOGG").values
         found = np.flatnonzero((data["split"].values.astype(object) == "test") & (logg < GIANT))
-        missing = f"no test star with log g < {GIANT:g}: name one as figures.figure1_star"
+        missing = f"no test star with log g < {GIANT:g}: name one as figures.star"
     else:
         found = np.flatnonzero(names == apogee_id)
-        missing = f"no star {apogee_id!r} (figures.figure1_star)"
+        missing = f"no star {apogee_id!r} (figures.star)"
     if found.size == 0:
         raise SpectraFMError(f"{store}: {missing}")
     star = data.isel(star=found[0])

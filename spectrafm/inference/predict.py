@@ -84,7 +84,15 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
         "chunks": len(chunks),
         "trained": {
             key: trained[key]
-            for key in ("architecture", "spectra", "windows", "stars", "labels", "selection")
+            for key in (
+                "architecture",
+                "start_from",
+                "spectra",
+                "windows",
+                "stars",
+                "labels",
+                "selection",
+            )
         },
         "training_stars": facts["training_star_count"],
         "mock": stars.mock,

@@ -42,6 +42,7 @@ def model_card(facts: dict[str, Any]) -> str:
 
 _SELECTIONS = {
     "validation": "the lowest loss on validation stars of the same kind",
+    "validation_rmse": "the lowest RMSE on validation stars of the same kind",
     "paper": "chosen as in the paper, on stars half of which are iron-poor",
     "last": "the last one",
 }

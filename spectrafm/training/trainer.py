@@ -142,7 +142,7 @@ class Run:
         self.averaged = copy.deepcopy(network) if stage.average else network
         self.epoch = 0
         self.step = 0
-        self.best_loss = math.inf
+        self.best_criterion = math.inf
         self.best_epoch = 0
         self.best = checkpoint.copy_of(network)
         self.metrics: list[dict[str, float]] = []
@@ -196,7 +196,7 @@ class Run:
         }
         if self.averaged is not self.network:
             tensors |= checkpoint.with_prefix("averaged", self.averaged.state_dict())
-        facts = ("epoch", "step", "best_loss", "best_epoch", "metrics")
+        facts = ("epoch", "step", "best_criterion", "best_epoch", "metrics")
         return checkpoint.State(tensors, {fact: getattr(self, fact) for fact in facts})
 
     def _train_epoch(self) -> float:
@@ -255,8 +255,12 @@ class Run:
         row |= {f"validation_rmse_{n}": r for n, r in zip(names, rmse, strict=True)}
         self.metrics.append(row)
         logger.info("%s: %s", self.name, ", ".join(f"{k} {v:.5g}" for k, v in row.items()))
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.epoch
+        criterion = loss
+        if self.stage.selection == "validation_rmse":
+            scale = self.network.label_scale[self.request].tolist()
+            criterion = sum(r / s for r, s in zip(rmse, scale, strict=True)) / len(rmse)
+        if criterion < self.best_criterion:
+            self.best_criterion, self.best_epoch = criterion, self.epoch
             self.best = checkpoint.copy_of(self.averaged)
 
     def _out_of_patience(self) -> bool:
@@ -412,7 +416,7 @@ def _facts(
         "epochs_trained": run.epoch,
         "training_star_count": len(training.apogee_id),
         "validation_star_count": len(validation.apogee_id),
-        "validation_loss": run.best_loss if math.isfinite(run.best_loss) else None,
+        "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "mock": training.mock,
         "torch": torch.__version__,
         **files.provenance(),
@@ -420,3 +424,8 @@ def _facts(
     if stage.stars.count is not None:
         facts["training_stars"] = training.apogee_id.tolist()
     return facts
+
+
+def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:
+    """Validation loss of an epoch, where one was measured."""
+    return next((row["validation_loss"] for row in metrics if row["epoch"] == epoch), None)

@@ -20,6 +20,7 @@ except SpectraFMError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{RUN.run}"
+STAR = [f"--star={RUN.figures.star}"] if RUN.figures.star else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
 

@@ -13,7 +13,7 @@ rule figure1:
     conda:
         "../../envs/spectrafm.yaml"
     params:
-        star=[f"--star={RUN.figures.figure1_star}"] if RUN.figures.figure1_star else [],
+        star=STAR,
     shell:
         "spectrafm figure1 {input} --output {output.png} {params.star:q} > {log} 2>&1"
 
@@ -30,8 +30,11 @@ rule figure2:
     localrule: True
     conda:
         "../../envs/spectrafm.yaml"
+    params:
+        star=STAR,
     shell:
-        "spectrafm figure2 {input.store} {input.models} --output {output.png} > {log} 2>&1"
+        "spectrafm figure2 {input.store} {input.models} --output {output.png} {params.star:q}"
+        " > {log} 2>&1"
 
 
 rule figure3:

@@ -1,0 +1,134 @@
+"""The configuration: what is refused, how, and that flags say the same as the file."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from spectrafm import config
+from spectrafm.files import SpectraFMError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def paper():
+    return yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rnu": "x"}, r"^config: rnu: unknown key; allowed here: run, survey, mock"),
+        ({"survey": {"shrads": 3}}, r"survey\.shrads: unknown key; allowed here: source, release"),
+        ({"survey": {"shards": "many"}}, r"survey\.shards: .*integer.* \(found 'many'\)"),
+        ({"survey": {"shards": 0}}, r"survey\.shards: .*greater than or equal to 1 \(found 0\)"),
+        ({"survey": {"source": "ftp://x"}}, r"survey\.source: 'ftp://x' is none of https"),
+        ({"selection": {"starflag": ["BAD_PIXLES"]}}, r"'BAD_PIXLES' is no STARFLAG flag; known: "),
+        ({"selection": {"aspcapflag": 23}}, r"selection\.aspcapflag: .*list \(found 23\)"),
+        (
+            {"selection": {"split": {"train": 0.9}}},
+            r"selection\.split: train \+ validation \+ test",
+        ),
+        ({"mock": {"rws": 3}}, r"mock\.rws: unknown key; allowed here: rows, seed, gap"),
+        ({"model": {"dimension": 100}}, r"model: dimension 100 is no multiple of 16 heads"),
+        ({"model": {"encoding": "sines"}}, r"model\.encoding: .*'paper' or 'log_wavelength'"),
+        ({"stages": {"pretrain": {"epoch": 3}}}, r"stages\.pretrain\.epoch: unknown key; allowed"),
+        ({"stages": {"pretrain": {"sampling": {"token": 3}}}}, r"sampling\.token: unknown key"),
+        ({"stages": {"pretrain": {"windows": [[2, 1]]}}}, r"windows\.0: a window is \[shortest"),
+        (
+            {"stages": {"pretrain": {"spectra": "real"}}},
+            r"'observed' or 'synthetic' \(found 'real'",
+        ),
+        ({"stages": {"pretrain": {"labels": ["FEH"]}}}, r"labels\.0: .*'FE_H' \(found 'FEH'\)"),
+        ({"stages": {"pretrain": {"freeze": ["tail"]}}}, r"freeze\.0: .*\(found 'tail'\)"),
+        ({"stages": {"fcnn": {"start_from": "pretrain"}}}, r"fcnn: fcnn starts from scratch"),
+        ({"stages": {"finetune_iron": {"start_from": "x"}}}, r"no stage 'x'; known: pretrain"),
+        ({"stages": {"pretrain": {"start_from": "finetune_iron"}}}, r"a circle through"),
+        (
+            {"evaluations": {"first_half": {"stages": ["x"]}}},
+            r"evaluations\.first_half\.stages: no",
+        ),
+        ({"figures": {"figure3": "a--b"}}, r"figures\.figure3: no evaluation makes 'a--b'; made: "),
+        ({"attention": {"stage": "x"}}, r"attention\.stage: no stage 'x'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_in_one_line(paper, changed, message):
+    update_config(paper, changed)
+    with pytest.raises(SpectraFMError) as caught:
+        config.read_config(paper)
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_paper_config_says_what_the_paper_says(paper):
+    run = config.read_config(paper)
+    assert run.mock is None
+    assert run.selection.snr_above == 200
+    stage = run.stages["pretrain"]
+    assert (stage.epochs, stage.spectra, stage.sampling.tokens) == (325, "synthetic", 512)
+    assert stage.schedule.learning_rate == 1e-4
+    assert stage.schedule.minimum == 1e-10
+    assert stage.schedule.restart_epochs == 50
+    assert run.stages["finetune_iron"].stars.count == 100
+    assert run.stages["finetune_iron"].freeze == ["encoder.1", "decoder", "head"]
+    assert run.stages["finetune_iron_unfrozen"].freeze == []
+
+
+def test_every_key_of_the_paper_config_is_explained(paper):
+    """Each key has a comment on its own line, above it, or above the block it opens."""
+    sections = config.Config.model_fields
+    missing = [key for key in sections if key not in paper]
+    assert not missing
+    text = (REPOSITORY / "config.yaml").read_text()
+    for section in ("survey", "selection", "figures", "attention"):
+        for key in config.Config.model_fields[section].default.__class__.model_fields:
+            assert re.search(rf"^  {key}:", text, re.MULTILINE), f"{section}.{key}"
+
+
+def test_the_demo_changes_values_but_adds_no_stage(paper):
+    demo = yaml.safe_load((REPOSITORY / "demo/run.yaml").read_text())
+    names = set(paper["stages"]), set(paper["evaluations"])
+    update_config(paper, demo)
+    run = config.read_config(paper)
+    assert (set(run.stages), set(run.evaluations)) == names
+    assert run.mock is not None
+
+
+def test_flags_say_the_same_as_the_file(paper):
+    run = config.read_config(paper)
+    for stage in run.stages.values():
+        parser = argparse.ArgumentParser()
+        config.add_options(parser, config.Stage)
+        config.add_options(parser, config.Model, "model.")
+        flags = config.options(stage) + config.options(run.model, prefix="model.")
+        given = parser.parse_args(flags)
+        assert config.section_of(config.Stage, given) == stage
+        assert config.section_of(config.Model, given, "model.") == run.model
+
+
+def test_a_person_may_type_yaml():
+    parser = argparse.ArgumentParser()
+    config.add_options(parser, config.Selection)
+    given = parser.parse_args(["--starflag=[BAD_PIXELS, RV_FAIL]", "--vscatter_below=null"])
+    selection = config.section_of(config.Selection, given)
+    assert selection.starflag == ["BAD_PIXELS", "RV_FAIL"]
+    assert selection.vscatter_below is None
+
+
+def test_a_wrong_flag_is_named():
+    parser = argparse.ArgumentParser()
+    config.add_options(parser, config.Stage)
+    with pytest.raises(SpectraFMError, match=r"options: schedule\.learning_rate: .*\(found 'fast'"):
+        config.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    with pytest.raises(SpectraFMError, match="no such file"):
+        config.read_yaml(tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_text("a: [1")
+    with pytest.raises(SpectraFMError, match=r"x\.yaml: not YAML"):
+        config.read_yaml(tmp_path / "x.yaml")
