@@ -184,6 +184,9 @@ def test_every_array_is_chunked_named_and_checksummed_as_designed(good):
 def test_load_stars_gives_a_side_of_the_split_and_the_pixels_of_windows(good):
     everything = load_stars(good.store, "observed")
     assert everything.flux.shape == everything.flux_error.shape == (20, 7514)
+    np.testing.assert_array_equal(
+        everything.flux_error, read(open_store(good.store), "observed_error")
+    )
     assert everything.mock
     chosen = load_stars(good.store, "synthetic", "train", [(15200, 15210), (16100.0, 16110.0)])
     train = everything.split == "train"
