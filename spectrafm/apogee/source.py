@@ -137,6 +137,8 @@ def download(
                 copy.write(piece)
     except (FileNotFoundError, NotADirectoryError):
         return _NO_SUCH_FILE
+    except (PermissionError, IsADirectoryError) as error:
+        return Failure(f"not readable ({error.strerror})")
     return _mismatch(digest.hexdigest(), sha1)
 
 

@@ -6,7 +6,6 @@ layout. `write_store` writes both.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from spectrafm.apogee.grid import N_PIXELS, WAVELENGTH
 from spectrafm.files import atomic_path
 from spectrafm.labels import LABELS, UNITS, error_column
+from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
 
 #: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
 CHUNK_STARS = 32
@@ -64,8 +63,6 @@ COORDINATES = "apogee_id split"
 #: Dimension of the five labels. It cannot be called ``label``: xarray allows no two-dimensional
 #: variable with the name of one of its dimensions.
 LABEL_DIMENSION = "label_name"
-
-_CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,10 @@ def write_store(path: Path, stars: Iterable[Stars], attributes: dict[str, Any]) 
             if name not in group:
                 _create_spectra(group, name, stars_per_shard=1)
         table = pd.concat(tables) if tables else _no_stars()
-        _write_star_arrays(group, table)
-        _write_labels(group, table)
-        _write_wavelength(group)
+        for name, variable in _variables(table).items():
+            write_array(group, name, variable)
         group.attrs.put({**attributes, "coordinates": COORDINATES})
-        _consolidate(group)
+        consolidate(group)
 
 
 def _whole_shards(stars: Iterable[Stars]) -> Iterator[Stars]:
@@ -162,86 +158,48 @@ def _create_spectra(group: zarr.Group, name: str, stars_per_shard: int) -> None:
         shards=(chunks * CHUNK_STARS, N_PIXELS),
         dtype=np.float32,
         fill_value=np.nan,
-        compressors=_CODECS,
+        compressors=CODECS,
         dimension_names=("star", "wavelength"),
         attributes={"long_name": SPECTRA[name], "units": "1"},
         config={"write_empty_chunks": True},
     )
 
 
-def _write_array(
-    group: zarr.Group,
-    name: str,
-    values: np.ndarray,
-    dtype: type,
-    dimensions: tuple[str, ...],
-    attributes: dict[str, str],
-) -> None:
-    """Write a small array as one chunk."""
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(max(size, 1) for size in values.shape),
-        dtype=dtype,
-        fill_value=np.nan if np.issubdtype(dtype, np.floating) else None,
-        compressors=_CODECS,
-        dimension_names=dimensions,
-        attributes=attributes,
-        config={"write_empty_chunks": True},
-    )
-    if values.size:
-        array[...] = values
-
-
-def _write_star_arrays(group: zarr.Group, table: pd.DataFrame) -> None:
-    for name, star_array in STAR_ARRAYS.items():
-        attributes = {"long_name": star_array.long_name}
-        if star_array.units is not None:
-            attributes["units"] = star_array.units
-        is_text = star_array.dtype is str
-        values = table[name].to_numpy(dtype=object if is_text else star_array.dtype)
-        _write_array(group, name, values, star_array.dtype, ("star",), attributes)
-
-
-def _write_labels(group: zarr.Group, table: pd.DataFrame) -> None:
+def _variables(table: pd.DataFrame) -> dict[str, Variable]:
+    """Everything that is small: one value or five labels per star, and the coordinates."""
+    variables = {
+        name: _per_star(array, table[name].to_numpy()) for name, array in STAR_ARRAYS.items()
+    }
     units = ", ".join(f"{label}: {unit}" for label, unit in UNITS.items())
     arrays = {
         "label": (list(LABELS), "calibrated stellar label of allStar"),
         "label_error": ([error_column(label) for label in LABELS], "one-sigma error of the label"),
     }
     for name, (columns, long_name) in arrays.items():
-        _write_array(
-            group,
-            name,
-            table[columns].to_numpy(dtype=np.float32),
-            np.float32,
-            ("star", LABEL_DIMENSION),
-            {"long_name": long_name, "units": units},
-        )
-    _write_array(
-        group,
-        LABEL_DIMENSION,
-        np.array(LABELS, dtype=object),
-        str,
+        values = table[columns].to_numpy(dtype=np.float32)
+        attributes = {"long_name": long_name, "units": units}
+        variables[name] = Variable(("star", LABEL_DIMENSION), values, attributes)
+    variables[LABEL_DIMENSION] = Variable(
         (LABEL_DIMENSION,),
+        np.array(LABELS, dtype=object),
         {"long_name": "allStar column of the label"},
     )
+    variables["wavelength"] = Variable(
+        ("wavelength",),
+        WAVELENGTH,
+        {
+            "long_name": "wavelength",
+            "units": "Angstrom",
+            "medium": "vacuum",
+            "frame": "rest",
+        },
+    )
+    return variables
 
 
-def _write_wavelength(group: zarr.Group) -> None:
-    attributes = {
-        "long_name": "wavelength",
-        "units": "Angstrom",
-        "medium": "vacuum",
-        "frame": "rest",
-    }
-    _write_array(group, "wavelength", WAVELENGTH, np.float64, ("wavelength",), attributes)
-
-
-def _consolidate(group: zarr.Group) -> None:
-    """Gather all metadata in one file: one read to open, and xarray warns where it is missing."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Consolidated metadata is currently not part", category=UserWarning
-        )
-        zarr.consolidate_metadata(group.store)
+def _per_star(array: StarArray, values: np.ndarray) -> Variable:
+    attributes = {"long_name": array.long_name}
+    if array.units is not None:
+        attributes["units"] = array.units
+    dtype = object if array.dtype is str else array.dtype
+    return Variable(("star",), values.astype(dtype), attributes)
