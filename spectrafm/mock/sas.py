@@ -139,7 +139,7 @@ def _write_batch(
     tree: Path, options: Mock, survey: Survey, batch: Catalogue
 ) -> list[tuple[Path, str]]:
     """Compute and write the spectra of a batch; returns paths and SHA-1 sums."""
-    template = Template()
+    template = _template()
     written = []
     for position, spectra in enumerate(batch_spectra(batch, options)):
         if not batch.rows.has_file[position]:
@@ -224,6 +224,12 @@ def seen_parameters(stars: Stars, gap: float) -> Parameters:
     truth = true_global(stars).parameters()
     own = min(gap, 1.0) * (stars.abundance - truth.abundance)
     return replace(truth, abundance=truth.abundance + own)
+
+
+@functools.cache
+def _template() -> Template:
+    """The one template of a process: astropy takes 0.1 s to write it."""
+    return Template()
 
 
 class Template:
