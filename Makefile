@@ -23,7 +23,12 @@ $(READY): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(READY)
 
+# The JSON schema of config.yaml, for editors that check YAML as it is typed.
+schema: $(READY)
+	$(BIN)/python -c 'import json; from spectrafm.config import schema; print(json.dumps(schema(), indent=2))' \
+		> workflow/schemas/config.schema.json
+
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow schema clean

@@ -12,6 +12,9 @@ from spectrafm.files import SpectraFMError
 
 TELESCOPES = ("apo25m", "apo1m", "lco25m")
 
+#: A file at the root of a tree that says: these stars are simulated. No real archive has it.
+MOCK_MARKER = "MOCK_SURVEY"
+
 #: A catalogue value that may become part of a path: no slash, no leading dot or dash.
 _SAFE = re.compile(r"[A-Za-z0-9+_][A-Za-z0-9+\-_.]{0,63}")
 

@@ -103,6 +103,7 @@ def mock_survey(root: Path, options: Mock, survey: Survey, processes: int = 2) -
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, survey, tree)
+        (tree / sas.MOCK_MARKER).write_text("Simulated stars of SpectraFM's mock survey.\n")
 
 
 def make_catalogue(options: Mock, survey: Survey) -> Catalogue:

@@ -19,8 +19,6 @@ from spectrafm.files import SpectraFMError, provenance, read_parquet, write_parq
 from spectrafm.progress import track
 from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
 
-#: A file of this name at the top of a SAS tree says that the survey is a mock one.
-MOCK_MARKER = "MOCK_SURVEY"
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
 
@@ -85,9 +83,9 @@ def _attributes(survey: Survey, metadata: dict) -> dict:
 
 
 def _is_mock(survey: Survey) -> bool:
-    marker = fetch_one(survey.source, MOCK_MARKER, survey.tries)
+    marker = fetch_one(survey.source, sas.MOCK_MARKER, survey.tries)
     if isinstance(marker, Failure) and not marker.absent:
-        raise SpectraFMError(f"{survey.source}/{MOCK_MARKER}: {marker.reason}")
+        raise SpectraFMError(f"{survey.source}/{sas.MOCK_MARKER}: {marker.reason}")
     return isinstance(marker, bytes)
 
 

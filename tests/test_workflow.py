@@ -1,0 +1,172 @@
+"""The workflow: linted, its graph quick to build, and run whole on a very small mock survey."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray
+import yaml
+
+from spectrafm.config import schema
+from spectrafm.files import read_parquet
+
+REPOSITORY = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder, *arguments):
+    """Run Snakemake on this repository's Snakefile, with ``folder`` as working directory."""
+    return subprocess.run(
+        [BIN / "snakemake", "--snakefile", REPOSITORY / "Snakefile", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def tiny(folder, *arguments):
+    configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
+    return snakemake(folder, "--cores", "2", "--configfile", *configurations, "--", *arguments)
+
+
+def test_lint_finds_nothing(tmp_path):
+    found = snakemake(REPOSITORY, "--lint")
+    assert found.returncode == 0, found.stderr
+
+
+def test_rules_are_formatted():
+    rules = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow/rules").glob("*.smk"))]
+    found = subprocess.run(
+        [BIN / "snakefmt", "--check", *rules], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_schema_is_the_typed_configuration():
+    written = json.loads((REPOSITORY / "workflow/schemas/config.schema.json").read_text())
+    assert written == schema(), "renew it with `make schema`"
+
+
+def test_the_paper_run_builds_its_graph():
+    start = time.monotonic()
+    found = snakemake(REPOSITORY, "--dry-run", "--forceall", "--quiet", "rules", "all")
+    assert found.returncode == 0, found.stderr
+    # The figure to reach is 30 s; the bound here only notices a graph that grew out of hand.
+    assert time.monotonic() - start < 120
+    assert "fetch_spectra" in found.stdout + found.stderr
+
+
+def test_a_wrong_key_stops_before_any_job(tmp_path):
+    (tmp_path / "wrong.yaml").write_text("stages: {pretrain: {epoch: 3}}")
+    configurations = [REPOSITORY / "config.yaml", tmp_path / "wrong.yaml"]
+    found = snakemake(tmp_path, "--cores", "1", "--configfile", *configurations, "--", "all")
+    assert found.returncode != 0
+    assert "stages.pretrain.epoch: unknown key; allowed here: architecture" in found.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The finished tiny run's working directory."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = tiny(folder, "all")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_everything_named_in_the_plan_is_there(run):
+    results = run / "results/tiny"
+    stages = ["pretrain", "finetune_observed", "finetune_iron", "finetune_iron_direct"]
+    stages += ["finetune_iron_unfrozen", "fcnn"]
+    names = [
+        *(f"catalogue/{name}.parquet" for name in ("selected", "missing")),
+        "catalogue/funnel.csv",
+        "spectra/000.zarr/zarr.json",
+        "store.zarr/zarr.json",
+        *(f"models/{stage}/{file}" for stage in stages for file in (
+            "model.safetensors", "config.json", "README.md", "metrics.csv", "SHA256SUMS")),
+        "predictions/pretrain--first_half.parquet",
+        "predictions/fcnn--iron_window.parquet",
+        *(f"tables/table1.{ending}" for ending in ("csv", "md", "tex")),
+        "metrics.json",
+        "attention/pretrain.zarr/zarr.json",
+        *(f"figures/figure{n}.{ending}" for n in range(1, 6) for ending in ("png", "pdf")),
+        "report.html",
+    ]  # fmt: skip
+    assert not [name for name in names if not (results / name).exists()]
+    assert not list(results.rglob("*.partial")), "nothing half-written is left"
+
+
+def test_asked_is_stored_plus_missing(run):
+    results = run / "results/tiny"
+    asked = set(read_parquet(results / "catalogue/selected.parquet")["apogee_id"])
+    missing = read_parquet(results / "catalogue/missing.parquet")
+    lost = set(missing.loc[~missing["replaced"], "apogee_id"])
+    with xarray.open_zarr(results / "store.zarr") as store:
+        stored = set(store["apogee_id"].values.tolist())
+    assert asked == stored | lost
+    assert not stored & lost
+    assert len(stored) > 50
+
+
+def test_stages_share_the_split(run):
+    results = run / "results/tiny"
+    with xarray.open_zarr(results / "store.zarr") as store:
+        split = dict(zip(store["apogee_id"].values, store["split"].values, strict=True))
+    for path in (results / "models").iterdir():
+        facts = json.loads((path / "config.json").read_text())
+        assert {split[star] for star in facts.get("training_stars", [])} <= {"train"}
+    for path in (results / "predictions").iterdir():
+        assert {split[star] for star in read_parquet(path)["apogee_id"]} == {"test"}, path
+
+
+def test_mock_results_say_so(run):
+    results = run / "results/tiny"
+    assert json.loads((results / "metrics.json").read_text())["mock"] is True
+    for name in ("tables/table1.md", "tables/table1.tex", "report.html"):
+        assert "MOCK SURVEY" in (results / name).read_text(), name
+    assert "10.0" not in (results / "tables/table1.csv").read_text().split(), "no published value"
+
+
+def test_a_second_run_has_nothing_to_do(run):
+    again = tiny(run, "all", "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_figure_alone_is_redrawn(run):
+    figure = run / "results/tiny/figures/figure4.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    done = tiny(run, "figure4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "1 of 1 steps" in done.stdout + done.stderr
+    assert figure.read_bytes() == before
+
+
+def test_a_changed_stage_retrains_itself_and_what_follows(run):
+    options = {"stages": {"finetune_iron": {"epochs": 1}}}
+    (run / "changed.yaml").write_text(yaml.safe_dump(options))
+    configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
+    found = snakemake(
+        run, "--dry-run", "--configfile", *configurations, run / "changed.yaml", "--", "all"
+    )
+    jobs = found.stdout + found.stderr
+    assert "epochs=1" in jobs, "the reason reads like a difference of configurations"
+    counts = {
+        line.split()[0]: line.split()[1] for line in jobs.splitlines() if len(line.split()) == 2
+    }
+    assert counts["train"] == "1"
+    assert counts["predict"] == "1"
+    assert "build_store" not in counts
+
+
+def test_a_stage_is_a_target(run):
+    found = tiny(run, "finetune_iron", "--dry-run", "--forceall")
+    assert "finetune_observed" in found.stdout + found.stderr
+    assert "fcnn" not in found.stdout + found.stderr
