@@ -262,7 +262,7 @@ class Predict(Section):
     spectra: Spectra = "observed"
     windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
     labels: list[LabelName] = Field(list(LABELS), min_length=1)
-    split: Split = "test"
+    split: Split | Literal["all"] = "test"
     combine: Literal["inverse_variance", "mean"] = Field(
         "inverse_variance", description="how the chunks of a long spectrum are combined"
     )

@@ -8,7 +8,7 @@ from astropy.io import fits
 
 from spectrafm.apogee.grid import CHIP_PIXELS, GRID_WAVELENGTH
 from spectrafm.mock import chemistry, instrument, opacity, synthesis
-from spectrafm.mock.atmosphere import OPTICAL_DEPTH, Parameters, solve
+from spectrafm.mock.atmosphere import OPTICAL_DEPTH, Parameters, solve, temperature_structure
 from spectrafm.mock.chemistry import ALPHA_ELEMENTS, BOLTZMANN, INDEX, SOLAR
 from spectrafm.mock.lines import model_lines, read_lines, sky_lines
 from spectrafm.mock.population import microturbulence
@@ -72,7 +72,7 @@ def test_hminus_bound_free_peaks_where_it_should_and_ends_at_its_threshold():
         for w in wavelength
     ]
     # 3.9 to 4.0 x 10^-17 cm^2 near 8500 A (Wishart 1979; Gray, Stellar Photospheres, ch. 8).
-    assert max(cross_section) == pytest.approx(3.95e-17, rel=0.03)
+    assert 1e17 * max(cross_section) == pytest.approx(3.95, rel=0.03)
     assert wavelength[np.argmax(cross_section)] == pytest.approx(0.85, abs=0.03)
     assert opacity.hminus_bound_free(1.65, temperature) == 0
 
@@ -144,6 +144,9 @@ def test_atmospheres_are_in_hydrostatic_equilibrium(stellar):
     carried = np.trapezoid(integrand[fine <= 0], fine[fine <= 0])
     rise = np.interp(0, np.log(OPTICAL_DEPTH), found.pressure[0]) - found.pressure[0, 0]
     assert rise == pytest.approx(carried, rel=0.05)
+    # The boundary condition fits the layers below it: no kink in log P against log tau.
+    slope = np.diff(np.log(found.pressure[0])) / np.diff(np.log(OPTICAL_DEPTH))
+    assert slope[0] == pytest.approx(slope[1], rel=0.2)
     particles = found.hydrogen + protons + h2 + found.electrons
     particles = particles + (found.hydrogen + protons + 2 * h2) * abundance[1:].sum()
     np.testing.assert_allclose(particles * BOLTZMANN * found.temperature, found.pressure, rtol=1e-4)
@@ -155,6 +158,31 @@ def test_surface_change_cools_the_surface_only():
     ratio = cooled.temperature / plain.temperature
     assert ratio[0, 0] == pytest.approx(0.97, abs=1e-3)
     assert ratio[0, -1] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_lines_cool_the_surface_of_rich_stars_more():
+    temperature = temperature_structure(np.full(3, 4500.0), np.array([0.0, -1.0, -2.0]))
+    surface, deep = temperature[:, 0], temperature[:, -1]
+    # (3/4 q)^(1/4) with Hopf's q = 0.577: 0.811 Teff without lines; 3.5 % less at [M/H] = 0.
+    np.testing.assert_allclose(surface / 4500, 0.811 * np.array([0.965, 0.974, 0.9825]), rtol=1e-3)
+    np.testing.assert_allclose(deep, deep[0])
+
+
+def test_abundances_are_those_of_grevesse_asplund_and_sauval():
+    mass = 10 ** (SOLAR - 12) * chemistry.MASS
+    metals = mass[2:].sum() / mass.sum()
+    # Z = 0.0122, of which 0.0010 is neon, which has no part here.
+    assert metals == pytest.approx(0.0112, rel=0.02)
+
+
+def test_pseudo_voigt_has_the_width_of_a_voigt_profile():
+    gauss, lorentz = np.array([1.0, 1.0, 1.0, 1.0]), np.array([1e-6, 0.5, 1.0, 20.0])
+    width, share = synthesis._pseudo_voigt_of(gauss, lorentz)
+    # Olivero & Longbothum 1977.
+    expected = 0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + gauss**2)
+    np.testing.assert_allclose(width, expected, rtol=5e-3)
+    assert share[0] == pytest.approx(0, abs=1e-5)
+    assert share[3] == pytest.approx(1, abs=0.01)
 
 
 def test_pseudo_voigt_has_unit_area():

@@ -50,6 +50,23 @@ def test_giant_branch_and_main_sequence_lie_where_dr17_has_them(stars):
     assert np.median(stars.logg[dwarf]) == pytest.approx(4.49, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("logg", "slope"), [(0.75, -386), (1.25, -401), (1.75, -386), (2.15, -360), (2.4, -404)]
+)
+def test_poor_giants_are_hotter(stars, logg, slope):
+    near = np.abs(stars.logg - logg) < 0.08
+    teff = stars.teff[near] - 620 * (stars.logg[near] - logg)
+    found, _ = np.polyfit(stars.fe_h[near], teff, 1)
+    assert found == pytest.approx(slope, abs=45)
+
+
+def test_giants_have_turned_carbon_into_nitrogen(stars):
+    giant, dwarf = (stars.logg < 2.8) & ~stars.halo, stars.logg > 4
+    carbon, nitrogen = stars.over_iron("C"), stars.over_iron("N")
+    assert np.median((carbon - nitrogen)[dwarf]) - np.median((carbon - nitrogen)[giant]) > 0.2
+    assert np.all(np.abs(np.percentile(carbon, [1, 99])) < 0.5)
+
+
 def test_disc_has_two_alpha_sequences(stars):
     middle = (stars.fe_h > -0.6) & (stars.fe_h < -0.3) & ~stars.halo
     share, edges = np.histogram(stars.over_iron("Mg")[middle], np.arange(-0.1, 0.5, 0.06))

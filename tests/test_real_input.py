@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from astropy.io import fits
 from astropy.table import Table
 
@@ -21,9 +22,12 @@ from spectrafm.apogee import sas
 from spectrafm.apogee.allstar import read_allstar
 from spectrafm.apogee.selection import select_stars
 from spectrafm.apogee.source import fetch_allstar
-from spectrafm.config import Selection, Survey
+from spectrafm.config import Model, Predict, Selection, Stage, Survey
 from spectrafm.files import read_parquet
+from spectrafm.inference.predict import predict
 from spectrafm.labels import LABELS
+from spectrafm.model.io import save_pretrained, write_checksums
+from spectrafm.model.spectrafm import SpectraFM
 from spectrafm.store.build import build_store
 from spectrafm.store.load import load_stars, open_store, read
 from spectrafm.store.shard import fetch_spectra
@@ -290,3 +294,33 @@ def test_a_real_repeated_star_is_given_by_its_better_row(allstar, tmp_path):
     star = selected.set_index("apogee_id").loc["2M00000032+5737103"]
     assert (star["field"], star["row"]) == ("N7789", 2)
     assert alternates[["apogee_id", "field"]].values.tolist() == [["2M00000032+5737103", "116-04"]]
+
+
+def test_real_spectra_are_predicted_to_a_table(built, stars, tmp_path):
+    """With weights drawn at random the values mean nothing; that every star has some, does."""
+    torch.manual_seed(0)
+    options = Model(
+        dimension=16,
+        encoder=[{"heads": 2, "feedforward": 16}],
+        decoder=[{"heads": 2, "feedforward": 16}],
+        head=[8],
+    )
+    stage = Stage(sampling={"tokens": 512}).model_dump(mode="json")
+    facts = {"stage_name": "random", "stage": stage, "tokens": 512, "training_star_count": 0}
+    folder = tmp_path / "random"
+    folder.mkdir()
+    save_pretrained(folder, SpectraFM(options, LABELS), facts)
+    write_checksums(folder)
+    output = tmp_path / "random--all.parquet"
+    predict(folder, built.store, output, "all", Predict(split="all"))
+    table = read_parquet(output).set_index("apogee_id")
+    assert sorted(table.index) == sorted(stars)
+    assert (table["flags"] == "").all()
+    assert np.isfinite(table.filter(like="_predicted")).all(axis=None)
+    assert (table.filter(like="_uncertainty") > 0).all(axis=None)
+    for name, star in stars.items():
+        iron = star.row["X_H"][IRON]
+        expected = iron if iron > -9000 else NAN
+        np.testing.assert_equal(table.loc[name, "FE_H_actual"], np.float32(expected))
+    assert table["FE_H_actual"].isna().any(), "the test needs a fill value"
+    assert table.attrs["mock"] is False

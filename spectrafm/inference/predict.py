@@ -59,7 +59,8 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
         When the network does not know a label or cannot read these pixels.
     """
     network, facts = io.from_pretrained(model)
-    stars = load_stars(store, options.spectra, options.split, options.windows)
+    split = None if options.split == "all" else options.split
+    stars = load_stars(store, options.spectra, split, options.windows)
     labels = [label for label in options.labels if label in network.labels]
     if not labels:
         raise SpectraFMError(

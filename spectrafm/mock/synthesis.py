@@ -224,10 +224,14 @@ def _voigt_shape(layers: Layers, vmicro: float, lines: LineList) -> tuple[np.nda
     # Van der Waals damping, and 3e7 rad/s of radiative damping.
     gamma = 10**lines.damping * hydrogen * (temperature / 1e4) ** 0.3 + 3e7
     lorentz = gamma * lines.wavelength * 1e-8 / (2 * np.pi) / FINE_STEP
-    ratio = lorentz / gauss
-    width = gauss * np.polyval([1, 0.07842, 4.47163, 2.42843, 2.69269, 1], ratio) ** 0.2
-    share = np.polyval([0.11116, -0.47719, 1.36603, 0], lorentz / width)
-    return width, share
+    return _pseudo_voigt_of(gauss, lorentz)
+
+
+def _pseudo_voigt_of(gauss: np.ndarray, lorentz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Full width and Lorentzian share from the full widths of the Gaussian and the Lorentzian."""
+    polynomial = np.polyval([1, 0.07842, 4.47163, 2.42843, 2.69269, 1], lorentz / gauss)
+    width = gauss * polynomial**0.2
+    return width, np.polyval([0.11116, -0.47719, 1.36603, 0], lorentz / width)
 
 
 def _pseudo_voigt(offset: np.ndarray, width: np.ndarray, share: np.ndarray) -> np.ndarray:

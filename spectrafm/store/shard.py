@@ -19,7 +19,6 @@ from spectrafm.files import SpectraFMError, provenance, read_parquet, write_parq
 from spectrafm.progress import track
 from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
 
-
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
 
 
