@@ -10,11 +10,13 @@ from astropy.io import fits
 from spectrafm.apogee import sas
 from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
 from spectrafm.config import Mock, Survey
+from spectrafm.mock import sas as mock_sas
 from spectrafm.mock.sas import batch_spectra, make_catalogue, mock_survey
 
 SURVEY = Survey()
 OPTIONS = Mock(rows=60, seed=5)
 NAMES = (SURVEY.release, SURVEY.aspcap)
+DR14 = Path(__file__).parent.parent.parent / "shared/data/apogee_dr14/apogee_dr14_example.npz"
 OUTSIDE = np.setdiff1d(np.arange(N_GRID), CHIP_PIXELS)
 
 
@@ -137,6 +139,16 @@ def test_checksum_lists_are_right(root, allstar):
     assert listed == len(list(root.rglob("aspcapStar-*.fits")))
 
 
+def test_some_checksums_are_not_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(mock_sas, "_UNLISTED", 10)
+    folder = tmp_path / sas.field_folder(*NAMES, "apo25m", "000+08")
+    folder.mkdir(parents=True)
+    files = [(f"aspcapStar-{number}.fits", "0" * 40) for number in range(25)]
+    mock_sas._write_checksums({folder: files}, SURVEY, tmp_path)
+    listed = (tmp_path / sas.sha1sum_path(*NAMES, "apo25m", "000+08")).read_text().splitlines()
+    assert len(listed) == 23
+
+
 def test_bytes_do_not_depend_on_processes_but_on_the_seed(root, tmp_path):
     mock_survey(tmp_path / "two", OPTIONS, SURVEY, processes=2)
     assert digests(tmp_path / "two") == digests(root)
@@ -186,6 +198,24 @@ def test_levels_are_those_of_real_spectra(full_gap):
     chunk = np.where(error < 1e9, flux, np.nan)[rich][:, 4107:4619]
     percentiles = np.percentile(np.nanmean(chunk, axis=0), [5, 50, 95])
     np.testing.assert_allclose(percentiles, [0.857, 1.010, 1.067], atol=0.025)
+
+
+def test_every_row_has_noise_of_its_own(full_gap):
+    _, error, _, made = full_gap
+    bad = error > 1e9
+    whole = np.flatnonzero(~made.rows.empty)
+    patterns = {bad[row].tobytes() for row in whole}
+    assert len(patterns) == whole.size
+
+
+@pytest.mark.skipif(not DR14.exists(), reason="needs the real DR14 spectrum of shared/data")
+def test_some_model_resembles_a_real_red_giant(full_gap):
+    with np.load(DR14) as file:
+        real, good = file["normalized_flux"], file["good_pixel_mask"]
+    _, _, best, made = full_gap
+    alike = [np.corrcoef(model[good], real[good])[0, 1] for model in best[~made.rows.empty]]
+    assert max(alike) > 0.9
+    assert 2 < made.stars.logg[~made.rows.empty][np.argmax(alike)] < 3.3
 
 
 def test_iron_poor_spectra_have_shallow_lines(full_gap):

@@ -121,7 +121,7 @@ def _fill_identity(table: np.ndarray, rows: Rows, aspcap: str, release: str) -> 
         table[name] = getattr(rows, name.lower())
     # 4 is the bit of a row that is not the best of its star.
     table["EXTRATARG"] = np.where(rows.duplicate, 1 << 4, 0)
-    table["VISIT_PK"] = -1
+    table["VISIT_PK"] = -(2**31)  # DR17's filler 2^31, which overflows the column's type
 
 
 def _fill_observation(table: np.ndarray, stars: Stars, rows: Rows) -> None:

@@ -39,7 +39,7 @@ _ROW_FLAGS = (
 )  # fmt: skip
 _BAD_REASONS = ("TEFF_BAD", "LOGG_BAD", "COLORTE_BAD", "ROTATION_BAD", "SPEC_HOLE_BAD")
 
-# Equatorial from galactic coordinates, J2000 (Hipparcos catalogue, vol. 1, eq. 1.5.11, transposed).
+# Equatorial from galactic coordinates, J2000 (Hipparcos catalogue, vol. 1, section 1.5.3).
 _GALACTIC_TO_EQUATORIAL = np.array(
     [
         [-0.0548755604, 0.4941094279, -0.8676661490],
@@ -146,8 +146,9 @@ def _draw_reasons(
 ) -> dict[str, np.ndarray]:
     """Choose the rows with each reason to be dropped; a row may have several.
 
-    The last three, about files, are drawn from rows that have no other reason, for a file that
-    nobody asks for is not missed.
+    The last three, about files, are drawn from rows that have no other reason. A selection asks
+    for the lost and the empty files; a star without a result is flagged as bad, as in DR17, and
+    its file is missed only by who asks for every row.
     """
     total = len(snr)
     reasons = {}
@@ -225,7 +226,7 @@ class _Fields:
     def names(self, plate: np.ndarray, again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Telescope and field; a second observation has a field name of its own."""
         name = np.where(again, np.char.add(self._name[plate], "_MGA"), self._name[plate])
-        # Half of the second observations come from the other hemisphere.
+        # One field in four is repeated by the telescope of the other hemisphere.
         other = np.where(self._telescope[plate] == "lco25m", "apo25m", "lco25m")
         crossed = again & (plate % 4 == 0)
         return np.where(crossed, other, self._telescope[plate]), name

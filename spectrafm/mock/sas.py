@@ -247,12 +247,12 @@ class Template:
         with fits.open(io.BytesIO(self._content)) as read:
             self._data = [hdu.fileinfo()["datLoc"] for hdu in read[1:]]
 
-    def filled(self, flux, error, best, row: np.ndarray) -> bytes:
-        """Bytes of the file of one star."""
+    def filled(self, flux: np.ndarray, error: np.ndarray, best: np.ndarray, row: np.void) -> bytes:
+        """Bytes of the file of one star: its spectra and its row of allStar."""
         content = bytearray(self._content)
-        for start, block in zip(self._data, (flux, error, best, row), strict=True):
-            data = block.tobytes() if block is row else block.astype(_SPECTRUM).tobytes()
-            content[start : start + len(data)] = data
+        images = (image.astype(_SPECTRUM) for image in (flux, error, best))
+        for start, data in zip(self._data, (*images, row), strict=True):
+            content[start : start + data.nbytes] = data.tobytes()
         return bytes(content)
 
 
