@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpectraFMError as error:
         print(f"spectrafm {parsed.command}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        # The reader of our output (such as `head`) has had enough.
+        sys.stdout = None
+        return 0
     except OSError as error:
         print(f"spectrafm {parsed.command}: {error}", file=sys.stderr)
         return 1

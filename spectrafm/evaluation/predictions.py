@@ -52,7 +52,10 @@ def facts_of(table: pandas.DataFrame) -> dict[str, Any]:
 
 
 def windows_text(windows: Sequence[Sequence[float]]) -> str:
-    """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``."""
+    """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``; many as their number."""
+    if len(windows) > 2:
+        shortest, longest = (pick(end for pair in windows for end in pair) for pick in (min, max))
+        return f"{len(windows)} windows in {shortest / 1e4:.3f}–{longest / 1e4:.3f} µm"
     ranges = [f"{shortest / 1e4:.3f}–{longest / 1e4:.3f}" for shortest, longest in windows]
     return " and ".join(ranges) + " µm"
 
