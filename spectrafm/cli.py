@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spectrafm import __version__, config
+from spectrafm import __version__, config, flags
 from spectrafm.files import SpectraFMError
 
 BESIDE = "PNG to write; the PDF is written beside it"
@@ -72,20 +72,20 @@ def _add_survey(commands) -> None:
     new = _command(commands, "mock-survey", _mock_survey, "write the mock survey as a SAS tree")
     _path(new, "--output", help_text="root of the SAS tree")
     new.add_argument("--processes", type=int, default=2, help="default 2")
-    config.add_options(new, config.Mock)
-    config.add_options(new, config.Survey, "survey.")
+    flags.add_options(new, config.Mock)
+    flags.add_options(new, config.Survey, "survey.")
 
     new = _command(commands, "fetch-allstar", _fetch_allstar, "fetch the allStar catalogue")
     _path(new, "--output", help_text="FITS file to write")
-    config.add_options(new, config.Survey)
+    flags.add_options(new, config.Survey)
 
     new = _command(commands, "select-stars", _select_stars, "cut the catalogue and split the stars")
     _path(new, "allstar", help_text="allStar FITS file")
     _path(new, "--selected", help_text="Parquet to write: one row a star")
     _path(new, "--alternates", help_text="Parquet to write: the same stars' lower-S/N rows")
     _path(new, "--cuts", help_text="CSV to write: rows left after each cut")
-    config.add_options(new, config.Selection)
-    config.add_options(new, config.Survey, "survey.")
+    flags.add_options(new, config.Selection)
+    flags.add_options(new, config.Survey, "survey.")
 
     new = _command(commands, "fetch-spectra", _fetch_spectra, "fetch one shard's spectra")
     _path(new, "--selected")
@@ -93,7 +93,7 @@ def _add_survey(commands) -> None:
     new.add_argument("--shard", type=int, required=True, help="which shard, from 0")
     _path(new, "--output", help_text="Zarr group to write")
     _path(new, "--missing", help_text="Parquet to write: files that were not usable, and why")
-    config.add_options(new, config.Survey)
+    flags.add_options(new, config.Survey)
 
     new = _command(commands, "build-store", _build_store, "join the shards into one store")
     _path(new, "--selected")
@@ -107,21 +107,21 @@ def _add_survey(commands) -> None:
     new = _command(commands, "fetch-astronn", _fetch_astronn, "fetch astroNN's labels")
     _path(new, "--selected")
     _path(new, "--output", help_text="Parquet to write; empty where the survey has none")
-    config.add_options(new, config.Survey)
+    flags.add_options(new, config.Survey)
 
 
 def _mock_survey(given) -> None:
     from spectrafm.mock.sas import mock_survey
 
-    mock = config.section_of(config.Mock, given)
-    survey = config.section_of(config.Survey, given, "survey.")
+    mock = flags.section_of(config.Mock, given)
+    survey = flags.section_of(config.Survey, given, "survey.")
     mock_survey(given.output, mock, survey, given.processes)
 
 
 def _fetch_allstar(given) -> None:
     from spectrafm.apogee.source import fetch_allstar
 
-    fetch_allstar(given.output, config.section_of(config.Survey, given))
+    fetch_allstar(given.output, flags.section_of(config.Survey, given))
 
 
 def _select_stars(given) -> None:
@@ -132,15 +132,15 @@ def _select_stars(given) -> None:
         given.selected,
         given.alternates,
         given.cuts,
-        config.section_of(config.Selection, given),
-        config.section_of(config.Survey, given, "survey."),
+        flags.section_of(config.Selection, given),
+        flags.section_of(config.Survey, given, "survey."),
     )
 
 
 def _fetch_spectra(given) -> None:
     from spectrafm.store.shard import fetch_spectra
 
-    survey = config.section_of(config.Survey, given)
+    survey = flags.section_of(config.Survey, given)
     fetch_spectra(
         given.selected, given.alternates, given.shard, given.output, given.missing, survey
     )
@@ -163,7 +163,7 @@ def _build_store(given) -> None:
 def _fetch_astronn(given) -> None:
     from spectrafm.apogee.astronn import fetch_astronn
 
-    fetch_astronn(given.selected, given.output, config.section_of(config.Survey, given))
+    fetch_astronn(given.selected, given.output, flags.section_of(config.Survey, given))
 
 
 # Training.
@@ -176,15 +176,15 @@ def _add_training(commands) -> None:
     _path(new, "--output", help_text="folder of the model to write")
     _path(new, "--start", default=None, help_text="folder of the model that start_from names")
     _path(new, "--checkpoints", default=None, help_text="folder of checkpoints to resume from")
-    config.add_options(new, config.Stage)
-    config.add_options(new, config.Model, "model.")
+    flags.add_options(new, config.Stage)
+    flags.add_options(new, config.Model, "model.")
 
 
 def _train(given) -> None:
     from spectrafm.training.trainer import train
 
-    stage = config.section_of(config.Stage, given)
-    model = config.section_of(config.Model, given, "model.")
+    stage = flags.section_of(config.Stage, given)
+    model = flags.section_of(config.Model, given, "model.")
     if (stage.start_from is None) != (given.start is None):
         raise SpectraFMError("--start and --start_from go together")
     train(given.store, given.output, given.name, stage, model, given.start, given.checkpoints)
@@ -199,13 +199,13 @@ def _add_evaluation(commands) -> None:
     _path(new, "store", help_text="store.zarr")
     new.add_argument("--name", required=True, help="name of the evaluation")
     _path(new, "--output", help_text="Parquet to write")
-    config.add_options(new, config.Predict)
+    flags.add_options(new, config.Predict)
 
     new = _command(commands, "map-attention", _map_attention, "average attention over stars")
     _path(new, "model", help_text="folder of the model")
     _path(new, "store", help_text="store.zarr")
     _path(new, "--output", help_text="Zarr group to write")
-    config.add_options(new, config.Attention)
+    flags.add_options(new, config.Attention)
 
     new = _command(commands, "score", _score, "score any table of predictions")
     _path(new, "table", help_text="CSV or Parquet")
@@ -229,14 +229,14 @@ def _add_evaluation(commands) -> None:
 def _predict(given) -> None:
     from spectrafm.inference.predict import predict
 
-    options = config.section_of(config.Predict, given)
+    options = flags.section_of(config.Predict, given)
     predict(given.model, given.store, given.output, given.name, options)
 
 
 def _map_attention(given) -> None:
     from spectrafm.inference.attention import map_attention
 
-    options = config.section_of(config.Attention, given)
+    options = flags.section_of(config.Attention, given)
     map_attention(given.model, given.store, given.output, options)
 
 

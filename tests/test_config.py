@@ -8,7 +8,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from spectrafm import config
+from spectrafm import config, flags
 from spectrafm.files import SpectraFMError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -102,28 +102,28 @@ def test_flags_say_the_same_as_the_file(paper):
     run = config.read_config(paper)
     for stage in run.stages.values():
         parser = argparse.ArgumentParser()
-        config.add_options(parser, config.Stage)
-        config.add_options(parser, config.Model, "model.")
-        flags = config.options(stage) + config.options(run.model, prefix="model.")
-        given = parser.parse_args(flags)
-        assert config.section_of(config.Stage, given) == stage
-        assert config.section_of(config.Model, given, "model.") == run.model
+        flags.add_options(parser, config.Stage)
+        flags.add_options(parser, config.Model, "model.")
+        line = flags.options(stage) + flags.options(run.model, prefix="model.")
+        given = parser.parse_args(line)
+        assert flags.section_of(config.Stage, given) == stage
+        assert flags.section_of(config.Model, given, "model.") == run.model
 
 
 def test_a_person_may_type_yaml():
     parser = argparse.ArgumentParser()
-    config.add_options(parser, config.Selection)
+    flags.add_options(parser, config.Selection)
     given = parser.parse_args(["--starflag=[BAD_PIXELS, RV_FAIL]", "--vscatter_below=null"])
-    selection = config.section_of(config.Selection, given)
+    selection = flags.section_of(config.Selection, given)
     assert selection.starflag == ["BAD_PIXELS", "RV_FAIL"]
     assert selection.vscatter_below is None
 
 
 def test_a_wrong_flag_is_named():
     parser = argparse.ArgumentParser()
-    config.add_options(parser, config.Stage)
+    flags.add_options(parser, config.Stage)
     with pytest.raises(SpectraFMError, match=r"options: schedule\.learning_rate: .*\(found 'fast'"):
-        config.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
+        flags.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
 
 
 def test_files_that_are_no_configuration(tmp_path):

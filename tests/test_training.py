@@ -14,7 +14,7 @@ from spectrafm.labels import LABELS
 from spectrafm.model import io
 from spectrafm.model.spectrafm import Answer
 from spectrafm.store.load import load_stars
-from spectrafm.training import sampling, trainer
+from spectrafm.training import run, sampling, trainer
 from spectrafm.training.batch import draw_batch
 from spectrafm.training.loss import gaussian_loss
 from spectrafm.training.schedule import learning_rate
@@ -272,26 +272,26 @@ def test_the_same_seed_gives_the_same_weights(store, pretrained, tmp_path):
 def test_an_interrupted_training_ends_the_same(store, tmp_path, monkeypatch, average):
     options = stage(epochs=5, average=average)
     trainer.train(store, tmp_path / "whole", "x", options, MODEL)
-    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
-    finish = trainer.Run._train_epoch
+    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    finish = run.Run._train_epoch
 
-    def interrupted(run):
-        if run.epoch == 3:
+    def interrupted(under_way):
+        if under_way.epoch == 3:
             raise KeyboardInterrupt
-        return finish(run)
+        return finish(under_way)
 
-    monkeypatch.setattr(trainer.Run, "_train_epoch", interrupted)
+    monkeypatch.setattr(run.Run, "_train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(store, tmp_path / "m", "x", options, MODEL, checkpoints=tmp_path / "c")
     assert not (tmp_path / "m").exists(), "nothing unfinished stands at the final path"
     assert len(list((tmp_path / "c").iterdir())) == 1
     resumed_at = []
 
-    def watched(run):
-        resumed_at.append(run.epoch)
-        return finish(run)
+    def watched(under_way):
+        resumed_at.append(under_way.epoch)
+        return finish(under_way)
 
-    monkeypatch.setattr(trainer.Run, "_train_epoch", watched)
+    monkeypatch.setattr(run.Run, "_train_epoch", watched)
     torch.manual_seed(5)
     trainer.train(store, tmp_path / "m", "x", options, MODEL, checkpoints=tmp_path / "c")
     assert resumed_at == [3, 4]
@@ -301,7 +301,7 @@ def test_an_interrupted_training_ends_the_same(store, tmp_path, monkeypatch, ave
 
 
 def test_other_options_never_resume_from_a_checkpoint(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
     monkeypatch.setattr(trainer.files, "remove", lambda path: None)
     checkpoints = tmp_path / "c"
     trainer.train(store, tmp_path / "a", "x", STAGE, MODEL, checkpoints=checkpoints)
