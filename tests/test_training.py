@@ -364,6 +364,16 @@ def test_training_with_known_labels(store, tmp_path):
     trainer.train(store, tmp_path / "m", "m", options, MODEL)
 
 
+def test_half_precision_trains_to_nearly_the_same(store, pretrained, tmp_path):
+    trainer.train(store, tmp_path / "half", "half", stage(precision="bfloat16"), MODEL)
+    losses = []
+    for folder in (pretrained, tmp_path / "half"):
+        with open(folder / "metrics.csv") as handle:
+            losses.append([float(row["training_loss"]) for row in csv.DictReader(handle)])
+    assert losses[0] != losses[1], "the test needs another precision"
+    np.testing.assert_allclose(losses[0], losses[1], atol=0.05)
+
+
 def test_freezing_what_is_not_there(store, tmp_path):
     with pytest.raises(SpectraFMError, match=r"no part 'encoder\.7'"):
         trainer.train(store, tmp_path / "m", "m", stage(freeze=["encoder.7"]), MODEL)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray
 import yaml
@@ -132,6 +135,19 @@ def test_mock_results_say_so(run):
     for name in ("tables/table1.md", "tables/table1.tex", "report.html"):
         assert "MOCK SURVEY" in (results / name).read_text(), name
     assert "10.0" not in (results / "tables/table1.csv").read_text().split(), "no published value"
+
+
+def test_the_readme_examples_run(run, capsys):
+    readme = (REPOSITORY / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(examples) == 2
+    names: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for example in examples:
+            exec(example.replace("results/demo", str(run / "results/tiny")), names)
+    assert names["window"].shape[1] == 512
+    assert np.isfinite(names["prediction"].value).all()
 
 
 def test_a_second_run_has_nothing_to_do(run):

@@ -57,9 +57,8 @@ class SelfAttention(Attention):
         -------
         Tensor, shape (B, T, D)
         """
-        stars = len(x)
-        key = torch.cat([self.key(x), self.extra_key.to(x.dtype).expand(stars, 1, -1)], dim=1)
-        value = torch.cat([self.value(x), self.extra_value.to(x.dtype).expand(stars, 1, -1)], dim=1)
+        key = _with_extra(self.key(x), self.extra_key)
+        value = _with_extra(self.value(x), self.extra_value)
         allowed = None
         if missing is not None:
             allowed = functional.pad(~missing, (0, 1), value=True)[:, None, None, :]
@@ -122,3 +121,8 @@ class CrossAttention(Attention):
         answer = answer + attention.sum(-1, keepdim=True) * self.value.bias.view(self.heads, 1, -1)
         answer = answer + weights[..., -1:] * self.extra_value.view(self.heads, 1, -1)
         return self.out(answer.transpose(1, 2).flatten(-2)), attention
+
+
+def _with_extra(projected: Tensor, extra: Tensor) -> Tensor:
+    """Append the extra key or value, in the projection's own precision."""
+    return torch.cat([projected, extra.to(projected.dtype).expand(len(projected), 1, -1)], dim=1)
