@@ -73,6 +73,20 @@ class Survey(Section):
     shards: int = Field(64, ge=1, le=999, description="fetching jobs, each one shard of stars")
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
     tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
+    first_wait: float = Field(
+        0.5, ge=0, description="seconds before the second try; each further wait is twice as long"
+    )
+    stall_seconds: float = Field(
+        30.0, gt=0, description="a try is given up when this long brings less than minimum_rate"
+    )
+    minimum_rate: float = Field(1000.0, gt=0, description="bytes a second, over stall_seconds")
+    file_seconds: float = Field(600.0, gt=0, description="deadline of one file, all tries together")
+    file_megabytes: float = Field(64.0, gt=0, description="a file that grows larger is refused")
+    catalogue_seconds: float = Field(13000.0, gt=0, description="deadline of a catalogue")
+    catalogue_megabytes: float = Field(8000.0, gt=0, description="largest catalogue")
+    keep: str | None = Field(
+        None, min_length=1, description="folder: keep fetched files there as a SAS mirror; null: no"
+    )
     flux_range: tuple[float, float] = Field(
         (0.05, 1.2), description="normalised flux outside this range is masked"
     )

@@ -4,6 +4,11 @@
 
 SOURCE = []
 
+# How files are asked for; and what bounds a spectrum, and a catalogue.
+FETCHING = ("source", "keep", "tries", "first_wait", "stall_seconds", "minimum_rate")
+FILE = ("file_seconds", "file_megabytes")
+CATALOGUE = ("catalogue_seconds", "catalogue_megabytes")
+
 if RUN.mock is not None:
     SOURCE = RUN.survey.source
 
@@ -41,7 +46,8 @@ rule fetch_allstar:
         runtime="4h",
     params:
         options=options(
-            RUN.survey, only=("source", "release", "aspcap", "allstar_sha1", "tries")
+            RUN.survey,
+            only=(*FETCHING, *CATALOGUE, "release", "aspcap", "allstar_sha1"),
         ),
     shell:
         "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
@@ -89,7 +95,7 @@ rule fetch_spectra:
     params:
         options=options(
             RUN.survey,
-            only=("source", "release", "aspcap", "connections", "tries", "flux_range"),
+            only=(*FETCHING, *FILE, "release", "aspcap", "connections", "flux_range"),
         ),
     shell:
         "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
@@ -133,9 +139,9 @@ rule fetch_astronn:
     resources:
         downloads=1,
         mem="4GB",
-        runtime="2h",
+        runtime="4h",
     params:
-        options=options(RUN.survey, only=("source", "release", "tries")),
+        options=options(RUN.survey, only=(*FETCHING, *CATALOGUE, "release")),
     shell:
         "spectrafm fetch-astronn --selected {input.selected} --output {output}"
         " {params.options:q} > {log} 2>&1"
