@@ -47,14 +47,13 @@ def read_allstar(path: Path) -> pd.DataFrame:
     SpectraFMError
         Naming the file and the column that is missing, or the damage.
     """
-    name = str(path)
-    with opened_catalogue(Path(path), name) as table:
-        columns = {"row": np.arange(len(table))}
-        columns |= read_columns(table, (*_NAMES, *_MEASURED, *_FLAGS), name)
-        if set(table.names).isdisjoint(_LABEL_COLUMNS) and "PARAM" in table.names:
-            columns |= _labels_from_arrays(read_columns(table, _ARRAYS, name))
-        else:
-            columns |= read_columns(table, _LABEL_COLUMNS, name)
+    with opened_catalogue(Path(path), str(path)) as table:
+        without = set(table.names).isdisjoint(_LABEL_COLUMNS) and "PARAM" in table.names
+        made_of = _ARRAYS if without else _LABEL_COLUMNS
+        columns = read_columns(table, (*_NAMES, *_MEASURED, *_FLAGS, *made_of))
+    if without:
+        columns |= _labels_from_arrays({name: columns.pop(name) for name in _ARRAYS})
+    columns = {"row": np.arange(len(columns["APOGEE_ID"]))} | columns
     return pd.DataFrame(columns)
 
 

@@ -67,7 +67,7 @@ def _no_labels() -> pd.DataFrame:
 def _labels(catalogue: Path, name: str) -> pd.DataFrame:
     """The five labels of every star of the catalogue, one row a star."""
     with opened_catalogue(catalogue, name) as table:
-        rows = pd.DataFrame(read_columns(table, ("APOGEE_ID", *_MEASURED), name))
+        rows = pd.DataFrame(read_columns(table, ("APOGEE_ID", *_MEASURED)))
     # NaN sorts last.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")
     return pd.DataFrame(

@@ -1,0 +1,120 @@
+"""allStar in its full width, and in its full length: what is read of it, and what that takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dr17_allstar
+from sas_tree import COLUMNS as NEEDED
+from spectrafm.apogee.allstar import read_allstar
+from spectrafm.files import SpectraFMError, read_parquet
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A catalogue of 20,000 rows, 108 MB."""
+    path = tmp_path_factory.mktemp("wide") / "allStar.fits"
+    return path, dr17_allstar.write_allstar(path, 20_000)
+
+
+def test_the_fabricated_row_is_that_of_dr17():
+    assert len(dr17_allstar.ROW.names) == 234
+    assert dr17_allstar.ROW.itemsize == 5410
+    kinds = {"A": "S", "D": ">f8", "E": ">f4", "K": ">i8"}
+    for name, code, _ in NEEDED:
+        length = code[:-1] if code.endswith("A") else ""
+        assert dr17_allstar.ROW[name] == np.dtype(kinds[code[-1]] + length), name
+
+
+def test_needed_columns_come_out_whole_whatever_the_others_hold(wide):
+    path, rows = wide
+    table = read_allstar(path)
+    for name, _, _ in NEEDED:
+        expected = rows[name].astype(str) if rows[name].dtype.kind == "S" else rows[name]
+        assert table[name].tolist() == expected.tolist(), name
+
+
+def test_memory_holds_the_needed_columns_and_one_block(wide):
+    """Of 108 MB, 36 columns of 234: a copy of the table, or a map of it, would show."""
+    path, _ = wide
+    read_allstar(path)
+    resident = _mapped_megabytes()
+    tracemalloc.start()
+    try:
+        table = read_allstar(path)
+        kept, peak = (size / MEGABYTE for size in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert len(table) == 20_000
+    assert kept < 10
+    assert peak < 50, "one block is 16 MB, and the text of 20,000 rows 5 MB"
+    assert _mapped_megabytes() - resident < 20, "pages of a mapped file are memory, too"
+
+
+def _mapped_megabytes() -> float:
+    """Memory of this process that is pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1024
+
+
+def test_a_catalogue_cut_short_in_its_rows_is_named(wide, tmp_path):
+    path, _ = wide
+    cut = tmp_path / "cut.fits"
+    with open(path, "rb") as whole:
+        cut.write_bytes(whole.read(80 * MEGABYTE))
+    with pytest.raises(SpectraFMError, match=r"cut\.fits: not a whole FITS file"):
+        read_allstar(cut)
+
+
+_MEASURE = """
+import json, resource, sys, time
+from spectrafm import cli
+begin = time.perf_counter()
+assert cli.main(sys.argv[1:]) == 0
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps({"seconds": time.perf_counter() - begin, "peak_gb": peak}))
+"""
+
+
+def _measured(*arguments) -> dict[str, float]:
+    """Wall time and peak memory of one command, in a process of its own."""
+    command = [sys.executable, "-c", _MEASURE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_allstar_at_full_size(tmp_path):
+    """733,901 rows of 5,410 bytes: checked and copied, then selected from, each under a minute."""
+    source = tmp_path / "dr17/apogee/spectro/aspcap/dr17/synspec_rev1"
+    source.mkdir(parents=True)
+    original = source / "allStar-dr17-synspec_rev1.fits"
+    dr17_allstar.write_allstar(original, dr17_allstar.ROWS)
+    size = original.stat().st_size
+    assert size == pytest.approx(3.97e9, rel=1e-3)
+    with open(original, "rb") as handle:
+        sha1 = hashlib.file_digest(handle, "sha1").hexdigest()
+
+    copy = tmp_path / "allStar.fits"
+    where = ("--source", tmp_path, "--output", copy)
+    fetched = _measured("fetch-allstar", *where, "--allstar_sha1", sha1)
+    original.unlink()
+    outputs = {flag: tmp_path / flag for flag in ("selected", "alternates", "cuts")}
+    flags = [f"--{flag}={path}" for flag, path in outputs.items()]
+    selected = _measured("select-stars", copy, *flags)
+    print("fetch-allstar", fetched, "select-stars", selected)
+    assert read_parquet(outputs["selected"]).attrs["allstar_sha1"] == sha1
+    for measured in (fetched, selected):
+        assert measured["peak_gb"] < 1.5
+        assert measured["seconds"] < 60
