@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class SpectraFMError(Exception):
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write; move it into place when the block ends well.
 
     Works for files and for folders (the caller makes the folder). When the block raises, the
@@ -35,6 +36,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ----------
     path : path-like
         Where the finished file or folder shall stand. Its parent folder is created.
+    shared : bool
+        Whether other processes may be writing the same file: each then has its own temporary, and
+        the last one stays.
 
     Yields
     ------
@@ -43,7 +47,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.partial")
+    own = f".{uuid.uuid4().hex}" if shared else ""
+    temporary = final.with_name(f".{final.name}{own}.partial")
     remove(temporary)
     try:
         yield temporary
@@ -88,9 +93,9 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write ``content`` to ``path``, whole or not at all."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | os.PathLike, content: bytes, shared: bool = False) -> None:
+    """Write ``content`` to ``path``, whole or not at all; see `atomic_path`."""
+    with atomic_path(path, shared) as temporary:
         temporary.write_bytes(content)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -42,3 +44,84 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
             last = now
             of_total = f" of {total}" if total else ""
             logger.info("%s: %d%s, %.0f s", what, done, of_total, now - start)
+
+
+def track_files(
+    arriving: Iterable[tuple[str, Item]], what: str, total: int
+) -> Iterator[tuple[str, Item]]:
+    """Yield files as they arrive, while telling files, bytes, rate, failures and time left.
+
+    Parameters
+    ----------
+    arriving : iterable of (str, object)
+        A path with its bytes, or with something else that says why there are none.
+    what : str
+        What is being done, such as ``"fetching spectra"``.
+    total : int
+        Number of files.
+    """
+    size = failed = 0
+    start = last = time.monotonic()
+    with _bar(what, total, "file") as bar:
+        for done, (path, content) in enumerate(arriving, start=1):
+            if isinstance(content, bytes):
+                size += len(content)
+            else:
+                failed += 1
+            yield path, content
+            now = time.monotonic()
+            traffic = f"{_traffic(size, now - start)}, {failed} failed"
+            if bar is not None:
+                bar.set_postfix_str(traffic, refresh=False)
+                bar.update()
+            elif now - last >= LOG_INTERVAL or done == total:
+                last = now
+                left = (total - done) * (now - start) / done
+                logger.info("%s: %d of %d files, %s, %.0f s left", what, done, total, traffic, left)
+
+
+class Growing(Protocol):
+    """A file on its way: the bytes that are here, and, where it is known, how many it has."""
+
+    size: int
+    whole: int | None
+
+
+@contextlib.contextmanager
+def reported_bytes(file: Growing, what: str) -> Iterator[None]:
+    """Tell how far along one large file is while the block, a coroutine's, runs."""
+    telling = asyncio.create_task(_tell_bytes(file, what))
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+async def _tell_bytes(file: Growing, what: str) -> None:
+    start, before = time.monotonic(), file.size
+    with _bar(what, file.whole, "B", unit_scale=True) as bar:
+        while True:
+            await asyncio.sleep(LOG_INTERVAL if bar is None else 0.5)
+            if bar is not None:
+                bar.total = file.whole
+                bar.update(file.size - bar.n)
+                continue
+            seconds, came = time.monotonic() - start, file.size - before
+            whole = f" of {file.whole / 1e6:.0f}" if file.whole else ""
+            left = (file.whole - file.size) * seconds / came if file.whole and came > 0 else None
+            ending = "" if left is None else f", {left:.0f} s left"
+            traffic = _traffic(came, seconds)
+            logger.info("%s: %.0f%s MB; %s%s", what, file.size / 1e6, whole, traffic, ending)
+
+
+def _traffic(size: int, seconds: float) -> str:
+    return f"{size / 1e6:.1f} MB, {size / 1e6 / max(seconds, 1e-3):.2f} MB/s"
+
+
+def _bar(what: str, total: int | None, unit: str, **options):
+    """A bar on a terminal; None elsewhere."""
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, unit=unit, **options)

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from sas_tree import RELEASE, make_tree, row
-from spectrafm.apogee import source
-from spectrafm.apogee.source import Failure, fetch, fetch_allstar, fetch_one
+from spectrafm.apogee.http import Failure
+from spectrafm.apogee.source import fetch, fetch_allstar, fetch_one
 from spectrafm.config import Survey
 from spectrafm.files import SpectraFMError
+
+
+def survey_at(source: str, connections: int = 1, tries: int = 1) -> Survey:
+    return Survey(source=source, connections=connections, tries=tries, first_wait=0.001)
 
 
 def sha1(content: bytes) -> str:
@@ -97,8 +101,7 @@ def hung_up(handler, _content: bytes) -> None:
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
-    monkeypatch.setattr(source, "FIRST_WAIT", 0.001)
+def server() -> Iterator[Server]:
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
     thread.start()
@@ -109,11 +112,11 @@ def server(monkeypatch) -> Iterator[Server]:
 
 
 def test_fetches_every_file_once_with_few_connections(server):
-    server.files = {f"dr17/000+{i:02d}/file {i}.fits": bytes([i]) * 5000 for i in range(40)}
+    server.files = {f"dr17/000+{i:02d}/file {i}": bytes([i]) * 5000 for i in range(40)}
     # The request line holds the path quoted, except for the plus sign of field names.
     served = {path.replace(" ", "%20"): content for path, content in server.files.items()}
     paths, server.files = list(server.files), served
-    found = dict(fetch(server.url, paths, {}, connections=3, tries=1))
+    found = dict(fetch(paths, {}, survey_at(server.url, connections=3)))
     assert {path.replace(" ", "%20"): content for path, content in found.items()} == served
     assert set(server.requests.values()) == {1}
     assert server.most_at_once <= 3
@@ -122,7 +125,7 @@ def test_fetches_every_file_once_with_few_connections(server):
 
 def test_holds_only_a_few_files_ahead_of_a_slow_caller(server):
     server.files = {f"{i}": b"x" for i in range(200)}
-    arriving = fetch(server.url, list(server.files), {}, connections=4, tries=1)
+    arriving = fetch(list(server.files), {}, survey_at(server.url, connections=4))
     for taken in range(1, 101):
         next(arriving)
         time.sleep(0.002)
@@ -135,7 +138,7 @@ def test_holds_only_a_few_files_ahead_of_a_slow_caller(server):
 def test_tries_again_after_a_passing_fault(server, fault):
     content = b"spectrum" * 1000
     server.files, server.faults = {"a": content}, {"a": [fault, fault]}
-    assert fetch_one(server.url, "a", tries=3, sha1=sha1(content)) == content
+    assert fetch_one("a", survey_at(server.url, tries=3), sha1(content)) == content
     assert server.requests["a"] == 3
 
 
@@ -151,7 +154,7 @@ def test_tries_again_after_a_passing_fault(server, fault):
 def test_names_the_fault_that_stays(server, fault, reason):
     content = b"spectrum" * 1000
     server.files, server.faults = {"a": content, "b": b"other"}, {"a": [fault] * 10}
-    found = dict(fetch(server.url, ["a", "b"], {"a": sha1(content)}, connections=1, tries=3))
+    found = dict(fetch(["a", "b"], {"a": sha1(content)}, survey_at(server.url, tries=3)))
     assert found["b"] == b"other"
     assert found["a"].reason.startswith(reason)
     assert not found["a"].absent
@@ -161,7 +164,7 @@ def test_names_the_fault_that_stays(server, fault, reason):
 
 def test_an_absent_or_denied_file_is_asked_for_once(server):
     server.faults = {"denied": [forbidden_verb] * 5}
-    found = dict(fetch(server.url, ["absent", "denied"], {}, connections=1, tries=5))
+    found = dict(fetch(["absent", "denied"], {}, survey_at(server.url, tries=5)))
     assert found["absent"] == Failure("absent (404)", absent=True)
     assert found["denied"] == Failure("refused (401)")
     assert server.requests == {"absent": 1, "denied": 1}
@@ -170,7 +173,7 @@ def test_an_absent_or_denied_file_is_asked_for_once(server):
 def test_a_server_that_is_not_there():
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}"
-    result = fetch_one(url, "a", tries=1)
+    result = fetch_one("a", survey_at(url))
     assert result.reason.startswith("no answer")
     assert not result.absent
 
@@ -181,11 +184,11 @@ def test_reads_a_local_source_in_place(tmp_path, form):
     (tmp_path / "a b/here").write_bytes(b"here")
     root = (tmp_path / "a b").as_uri() if form == "file" else str(tmp_path / "a b")
     sha1s = {"here": sha1(b"here")}
-    found = dict(fetch(root, ["here", "absent", "here/below"], sha1s, 1, 1))
+    found = dict(fetch(["here", "absent", "here/below"], sha1s, survey_at(root)))
     assert found["here"] == b"here"
     assert found["absent"].absent
     assert found["here/below"].absent
-    wrong = fetch_one(root, "here", 1, sha1=sha1(b"there"))
+    wrong = fetch_one("here", survey_at(root), sha1(b"there"))
     assert wrong.reason.startswith("wrong sha1")
 
 
@@ -203,7 +206,7 @@ def served(server: Server, tree) -> Survey:
         for path in tree.root.rglob("*")
         if path.is_file()
     }
-    return tree.survey(source=server.url, tries=2)
+    return tree.survey(source=server.url, tries=2, first_wait=0.001)
 
 
 def test_allstar_from_a_server_and_from_a_folder_are_the_same(server, tree, tmp_path):
@@ -232,7 +235,7 @@ def test_a_download_begins_anew_after_a_short_body(server, tree, tmp_path):
         (lambda path: path.unlink(), "absent"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "not a whole FITS file"),
         (lambda path: path.write_bytes(path.read_bytes()[:2880]), "HDU1 is not a table"),
-        (lambda path: path.write_bytes(b"<html>sorry</html>"), "not a whole FITS file"),
+        (lambda path: path.write_bytes(b"<html>sorry</html>"), "not a whole FITS file|an HTML page"),
     ],
 )
 @pytest.mark.parametrize("over", ["http", "folder"])

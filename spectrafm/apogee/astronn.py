@@ -46,7 +46,7 @@ def fetch_astronn(selected: Path, output: Path, survey: Survey) -> None:
     catalogue = output.with_name(f".{output.name}.fits")
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     try:
-        failure = download(survey.source, path, catalogue, survey.tries)
+        failure = download(path, catalogue, survey)
         if failure is not None and not failure.absent:
             raise SpectraFMError(f"{name}: {failure.reason}")
         labels = _no_labels() if failure else _labels(catalogue, name)

@@ -2,7 +2,8 @@
 
 A source is the root of a Science Archive Server: ``https://...``, ``http://...``,
 ``file:///...`` or a plain folder; the paths below it are those of `spectrafm.apogee.sas`.
-What a server sends is held against its length and its published SHA-1 before anyone parses it.
+What a server sends is judged by `spectrafm.apogee.http` before anyone parses it. With
+``survey.keep`` it is also kept, in the layout of the archive, and not asked for again.
 """
 
 from __future__ import annotations
@@ -11,52 +12,16 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import quote, urlsplit
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import aiohttp
-from yarl import URL
-
-from spectrafm.apogee import sas
+from spectrafm.apogee import http, sas
 from spectrafm.apogee.fits import opened_catalogue
+from spectrafm.apogee.http import PIECE, Client, Failure, Limits, Received, mismatch, url_of
 from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, atomic_path
-
-#: Seconds before the second try; each further wait is twice as long.
-FIRST_WAIT = 0.5
-#: Seconds without a byte after which a try is given up.
-SILENCE = 60.0
-#: Seconds after which a try for one small file is given up.
-DEADLINE = 300.0
-#: Bytes read at a time from a large file.
-PIECE = 1 << 20
-
-#: What servers answer for a file they do not have (object stores say 403 where listing is denied).
-_ABSENT = {403, 404, 410}
-_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a file could not be had.
-
-    Attributes
-    ----------
-    reason : str
-        Such as ``absent (404)``, ``wrong sha1`` or ``short body``.
-    absent : bool
-        The source answered that it does not have the file.
-    passing : bool
-        Another try may succeed.
-    """
-
-    reason: str
-    absent: bool = False
-    passing: bool = False
-
+from spectrafm.files import SpectraFMError, atomic_path, write_bytes
+from spectrafm.progress import reported_bytes
 
 _NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
 
@@ -70,53 +35,57 @@ def local_root(source: str) -> Path | None:
 
 
 def fetch(
-    source: str, paths: Sequence[str], sha1s: Mapping[str, str], connections: int, tries: int
+    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
 ) -> Iterator[tuple[str, bytes | Failure]]:
     """Give the content of each file, or why there is none, in the order they arrive.
 
-    Only a few files are held at a time: the next ones are asked for as the caller takes these.
+    Only a few files are held at a time: the next ones are asked for as the caller takes these. A
+    server's time runs on while the caller works on one, so that work should be short.
 
     Parameters
     ----------
-    source : str
-        Root of the archive.
     paths : sequence of str
-        Paths relative to the root.
+        Paths relative to the root of the archive.
     sha1s : mapping
         SHA-1 by path, as published; files that are not in it are not checked.
-    connections : int
-        Simultaneous requests, kept alive between files.
-    tries : int
-        Tries per file, with growing waits; an absent file is not tried again.
+    survey : Survey
+        Its source, and how it is asked. An absent file is asked for once, unless it is published.
 
     Yields
     ------
     (str, bytes or Failure)
         Each path once.
     """
-    root = local_root(source)
+    root = local_root(survey.source)
     if root is not None:
         for path in paths:
-            yield path, _read_local(root / path, sha1s.get(path))
+            yield path, _read_local(_below(root, path), sha1s.get(path))
         return
-    with asyncio.Runner() as runner:
-        arriving = _arriving(source, paths, sha1s, connections, tries)
-        # Not runner.run: its care of Ctrl-C prints the last result, a whole spectrum, each time.
-        step = runner.get_loop().run_until_complete
-        while (arrival := step(_next(arriving))) is not None:
-            yield arrival
+    wanted = paths
+    if survey.keep is not None:
+        wanted = []
+        for path in paths:
+            content = _read_local(_below(Path(survey.keep), path), sha1s.get(path))
+            if isinstance(content, bytes):
+                yield path, content
+            else:
+                wanted.append(path)
+    for path, content in _from_server(wanted, sha1s, survey):
+        if survey.keep is not None and isinstance(content, bytes):
+            write_bytes(_below(Path(survey.keep), path), content, shared=True)
+        yield path, content
 
 
-def fetch_one(source: str, path: str, tries: int, sha1: str | None = None) -> bytes | Failure:
+def fetch_one(path: str, survey: Survey, sha1: str | None = None) -> bytes | Failure:
     """Content of one small file, or why there is none; see `fetch`."""
     sha1s = {} if sha1 is None else {path: sha1}
-    return next(content for _, content in fetch(source, [path], sha1s, 1, tries))
+    return next(content for _, content in fetch([path], sha1s, survey))
 
 
 def download(
-    source: str, path: str, destination: Path, tries: int, sha1: str | None = None
+    path: str, destination: Path, survey: Survey, sha1: str | None = None
 ) -> Failure | None:
-    """Write one large file to disk, piece by piece.
+    """Write one large file to disk, piece by piece; a transfer that breaks off is continued.
 
     A local file is copied, not linked: what a run has read must not change when the mirror does,
     and removing or touching the run's file must not reach the mirror's.
@@ -124,26 +93,26 @@ def download(
     Returns
     -------
     Failure or None
-        None when ``destination`` holds the whole file; otherwise it holds nothing of use.
+        None when ``destination`` holds the whole file; otherwise it holds nothing of use, or,
+        from a server and with a published ``sha1``, a first part that the next call continues.
     """
-    root = local_root(source)
-    if root is None:
-        return asyncio.run(_download(url_of(source, path), destination, tries, sha1))
-    try:
-        with open(root / path, "rb") as original, open(destination, "wb") as copy:
-            digest = hashlib.sha1()
-            while piece := original.read(PIECE):
-                digest.update(piece)
-                copy.write(piece)
-    except (FileNotFoundError, NotADirectoryError):
-        return _NO_SUCH_FILE
-    except (PermissionError, IsADirectoryError) as error:
-        return Failure(f"not readable ({error.strerror})")
-    return _mismatch(digest.hexdigest(), sha1)
+    root = local_root(survey.source)
+    if root is not None:
+        return _copy(_below(root, path), destination, sha1)
+    kept = None if survey.keep is None else _below(Path(survey.keep), path)
+    if kept is not None and _copy(kept, destination, sha1) is None:
+        return None
+    failure = asyncio.run(_download(path, destination, survey, sha1))
+    if failure is None and kept is not None:
+        with atomic_path(kept, shared=True) as temporary:
+            _copy(destination, temporary, sha1)
+    return failure
 
 
 def fetch_allstar(output: Path, survey: Survey) -> None:
     """Bring the allStar catalogue to ``output``.
+
+    Where its SHA-1 is given, a download that was killed continues where it was.
 
     Parameters
     ----------
@@ -159,12 +128,29 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
     """
     path = sas.allstar_path(survey.release, survey.aspcap)
     name = f"{survey.source}/{path}"
-    with atomic_path(output) as temporary:
-        failure = download(survey.source, path, temporary, survey.tries, survey.allstar_sha1)
+    part = output.with_name(f".{output.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    whole = False
+    try:
+        failure = download(path, part, survey, survey.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
-        with opened_catalogue(temporary, name):
-            pass
+        with opened_catalogue(part, name):
+            whole = True
+        with atomic_path(output) as temporary:
+            part.rename(temporary)
+    finally:
+        # Without a published SHA-1 nothing could tell whether two parts belong together.
+        if whole or survey.allstar_sha1 is None or local_root(survey.source) is not None:
+            part.unlink(missing_ok=True)
+
+
+def _below(root: Path, path: str) -> Path:
+    """A file of a mirror; whatever ``path`` says, it stays below the root."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise SpectraFMError(f"{path!r} leads out of {root}")
+    return root / parts
 
 
 def _read_local(path: Path, sha1: str | None) -> bytes | Failure:
@@ -174,24 +160,57 @@ def _read_local(path: Path, sha1: str | None) -> bytes | Failure:
         return _NO_SUCH_FILE
     except OSError as error:
         return Failure(f"not readable ({error.strerror})")
-    return _mismatch(hashlib.sha1(content).hexdigest(), sha1) or content
+    return mismatch(hashlib.sha1(content).hexdigest(), sha1) or content
 
 
-def _mismatch(found: str, sha1: str | None) -> Failure | None:
-    if sha1 is None or found == sha1:
-        return None
-    return Failure(f"wrong sha1 ({found}, published {sha1})", passing=True)
+def _copy(original: Path, destination: Path, sha1: str | None) -> Failure | None:
+    try:
+        with open(original, "rb") as given, open(destination, "wb") as copy:
+            digest = hashlib.sha1()
+            while piece := given.read(PIECE):
+                digest.update(piece)
+                copy.write(piece)
+    except (FileNotFoundError, NotADirectoryError):
+        return _NO_SUCH_FILE
+    except (PermissionError, IsADirectoryError) as error:
+        return Failure(f"not readable ({error.strerror})")
+    return mismatch(digest.hexdigest(), sha1)
 
 
-def url_of(source: str, path: str) -> URL:
-    """URL of a file; a plus sign, which field names hold, stays as it is."""
-    return URL(f"{source.rstrip('/')}/{quote(path, safe='/+')}", encoded=True)
+def _limits(survey: Survey, seconds: float, megabytes: float) -> Limits:
+    return Limits(
+        tries=survey.tries,
+        first_wait=survey.first_wait,
+        stall_seconds=survey.stall_seconds,
+        minimum_rate=survey.minimum_rate,
+        seconds=seconds,
+        megabytes=megabytes,
+    )
 
 
-async def _download(url: URL, destination: Path, tries: int, sha1: str | None) -> Failure | None:
-    async with _session(connections=1) as session:
-        with open(destination, "wb") as sink:
-            return await _with_tries(session, url, sha1, tries, sink, deadline=None)
+async def _download(
+    path: str, destination: Path, survey: Survey, sha1: str | None
+) -> Failure | None:
+    limits = _limits(survey, survey.catalogue_seconds, survey.catalogue_megabytes)
+    mode = "r+b" if sha1 is not None and destination.exists() else "w+b"
+    with open(destination, mode) as sink:
+        received = Received(sink)
+        async with http.client(1, limits) as client:
+            with reported_bytes(received, f"fetching {PurePosixPath(path).name}"):
+                return await http.get(
+                    client, url_of(survey.source, path), received, sha1, resume=True
+                )
+
+
+def _from_server(
+    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
+) -> Iterator[tuple[str, bytes | Failure]]:
+    with asyncio.Runner() as runner:
+        arriving = _arriving(paths, sha1s, survey)
+        # Not runner.run: its care of Ctrl-C prints the last result, a whole spectrum, each time.
+        step = runner.get_loop().run_until_complete
+        while (arrival := step(_next(arriving))) is not None:
+            yield arrival
 
 
 async def _next(arriving: AsyncIterator):
@@ -199,27 +218,21 @@ async def _next(arriving: AsyncIterator):
 
 
 async def _arriving(
-    source: str, paths: Sequence[str], sha1s: Mapping[str, str], connections: int, tries: int
+    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
 ) -> AsyncIterator[tuple[str, bytes | Failure]]:
     """`fetch` from a server.
 
     Twice as many files as connections are under way, so that a file that waits for its next try
     does not keep a connection idle.
     """
-
-    async def one(path: str) -> tuple[str, bytes | Failure]:
-        content = io.BytesIO()
-        failure = await _with_tries(
-            session, url_of(source, path), sha1s.get(path), tries, content, DEADLINE
-        )
-        return path, failure or content.getvalue()
-
-    async with _session(connections) as session:
+    limits = _limits(survey, survey.file_seconds, survey.file_megabytes)
+    async with http.client(survey.connections, limits) as client:
         under_way: set[asyncio.Task] = set()
         try:
             for path in paths:
-                under_way.add(asyncio.create_task(one(path)))
-                if len(under_way) >= 2 * connections:
+                one = _content(client, survey.source, path, sha1s.get(path))
+                under_way.add(asyncio.create_task(one))
+                if len(under_way) >= 2 * survey.connections:
                     done, under_way = await asyncio.wait(
                         under_way, return_when=asyncio.FIRST_COMPLETED
                     )
@@ -232,59 +245,9 @@ async def _arriving(
                 task.cancel()
 
 
-def _session(connections: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
-        # Without compression the length of the body is the length of the file.
-        headers={"Accept-Encoding": "identity"},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE),
-    )
-
-
-async def _with_tries(
-    session: aiohttp.ClientSession,
-    url: URL,
-    sha1: str | None,
-    tries: int,
-    sink: BinaryIO,
-    deadline: float | None,
-) -> Failure | None:
-    """Write a file's content to ``sink``; the last try's failure, if all of them failed."""
-    for attempt in range(tries):
-        if attempt:
-            await asyncio.sleep(FIRST_WAIT * 2 ** (attempt - 1))
-            sink.seek(0)
-            sink.truncate()
-        try:
-            async with asyncio.timeout(deadline):
-                failure = await _try(session, url, sha1, sink)
-        except (TimeoutError, aiohttp.ClientError) as error:
-            failure = _broken_off(error)
-        if failure is None or not failure.passing:
-            break
-    return failure
-
-
-async def _try(
-    session: aiohttp.ClientSession, url: URL, sha1: str | None, sink: BinaryIO
-) -> Failure | None:
-    digest = hashlib.sha1()
-    async with session.get(url) as response:
-        if response.status in _ABSENT:
-            return Failure(f"absent ({response.status})", absent=True)
-        if response.status != 200:
-            passing = response.status in _WORTH_ANOTHER_TRY
-            return Failure(f"refused ({response.status})", passing=passing)
-        async for piece in response.content.iter_chunked(PIECE):
-            digest.update(piece)
-            sink.write(piece)
-    return _mismatch(digest.hexdigest(), sha1)
-
-
-def _broken_off(error: Exception) -> Failure:
-    """Name what ended a transfer; another try may succeed."""
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure("short body", passing=True)
-    if isinstance(error, TimeoutError):
-        return Failure("timed out", passing=True)
-    return Failure(f"no answer ({error or type(error).__name__})", passing=True)
+async def _content(
+    client: Client, source: str, path: str, sha1: str | None
+) -> tuple[str, bytes | Failure]:
+    received = Received(io.BytesIO())
+    failure = await http.get(client, url_of(source, path), received, sha1)
+    return path, failure or received.sink.getvalue()

@@ -13,10 +13,11 @@ import pandas as pd
 from spectrafm.apogee import sas
 from spectrafm.apogee.aspcapstar import AspcapStar, masked_spectra
 from spectrafm.apogee.grid import N_PIXELS
-from spectrafm.apogee.source import Failure, fetch, fetch_one
+from spectrafm.apogee.http import Failure
+from spectrafm.apogee.source import fetch, fetch_one
 from spectrafm.config import Survey
 from spectrafm.files import SpectraFMError, provenance, read_parquet, write_parquet
-from spectrafm.progress import track
+from spectrafm.progress import track_files
 from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
@@ -82,7 +83,7 @@ def _attributes(survey: Survey, metadata: dict) -> dict:
 
 
 def _is_mock(survey: Survey) -> bool:
-    marker = fetch_one(survey.source, sas.MOCK_MARKER, survey.tries)
+    marker = fetch_one(sas.MOCK_MARKER, survey)
     if isinstance(marker, Failure) and not marker.absent:
         raise SpectraFMError(f"{survey.source}/{sas.MOCK_MARKER}: {marker.reason}")
     return isinstance(marker, bytes)
@@ -139,8 +140,8 @@ def _read_files(rows: pd.DataFrame, survey: Survey) -> Iterator[tuple[dict, Aspc
     """
     sha1s = _published_sha1s(rows, survey)
     by_path = {row["path"]: row for row in rows.to_dict("records")}
-    files = fetch(survey.source, list(by_path), sha1s, survey.connections, survey.tries)
-    for path, content in track(files, "fetching spectra", total=len(by_path)):
+    files = fetch(list(by_path), sha1s, survey)
+    for path, content in track_files(files, "fetching spectra", total=len(by_path)):
         row = by_path[path]
         if isinstance(content, Failure):
             yield row, content
@@ -167,9 +168,7 @@ def _published_sha1s(rows: pd.DataFrame, survey: Survey) -> dict[str, str]:
         for telescope, field in set(zip(rows["telescope"], rows["field"], strict=True))
     }
     sha1s = {}
-    for path, content in fetch(
-        survey.source, sorted(folders), {}, survey.connections, survey.tries
-    ):
+    for path, content in fetch(sorted(folders), {}, survey):
         if isinstance(content, Failure):
             if content.absent:
                 continue
