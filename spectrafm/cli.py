@@ -84,6 +84,7 @@ def _add_survey(commands) -> None:
     _path(new, "--selected", help_text="Parquet to write: one row a star")
     _path(new, "--alternates", help_text="Parquet to write: the same stars' lower-S/N rows")
     _path(new, "--cuts", help_text="CSV to write: rows left after each cut")
+    _path(new, "--flags", default=None, help_text="CSV to write: rows that each flag removed")
     flags.add_options(new, config.Selection)
     flags.add_options(new, config.Survey, "survey.")
 
@@ -134,6 +135,7 @@ def _select_stars(given) -> None:
         given.cuts,
         flags.section_of(config.Selection, given),
         flags.section_of(config.Survey, given, "survey."),
+        given.flags,
     )
 
 
@@ -291,6 +293,9 @@ def _add_figures(commands) -> None:
     new = _command(commands, "report", _report, "one page with everything a run made")
     _path(new, "output", help_text="HTML to write, at the top of the run's folder")
 
+    new = _command(commands, "verify", _verify, "check every file of a run, name what is wrong")
+    _path(new, "run_folder", help_text="results/<run>")
+
 
 def _figure1(given) -> None:
     from spectrafm.figures.figure1 import draw_figure1
@@ -326,3 +331,9 @@ def _report(given) -> None:
     from spectrafm.report import report
 
     report(given.output)
+
+
+def _verify(given) -> None:
+    from spectrafm.verify import verify
+
+    verify(given.run_folder)

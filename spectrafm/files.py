@@ -6,6 +6,7 @@ This is the only module that renames anything into place.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -44,6 +45,12 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
     ------
     pathlib.Path
         The temporary path, in the same folder, hence on the same file system.
+
+    Raises
+    ------
+    SpectraFMError
+        When the disk, a quota or a limit has no room for it; names the path and the bytes that
+        had been written.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +70,38 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
         else:
             os.replace(temporary, final)
         _flush_folder(final.parent)
-    except BaseException:
+    except BaseException as error:
+        written = _size(temporary)
         remove(temporary)
+        if isinstance(error, Exception) and (reason := _no_room(error)):
+            raise SpectraFMError(
+                f"{final}: {reason} after {written:,} bytes; what stood there before is untouched"
+            ) from error
         raise
+
+
+#: How writers say that nothing more can be written: the disk is full, a quota is used up, or the
+#: file would be larger than the limit on it.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _no_room(error: BaseException) -> str | None:
+    """The system's words where an error, or one that it followed from, says so.
+
+    Writers in C and Rust (safetensors) only quote them in a message of their own.
+    """
+    while error is not None and not isinstance(error, SpectraFMError):
+        for number in _NO_ROOM:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def remove(path: str | os.PathLike) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas
 import xarray
+import zarr
 
 from spectrafm.apogee.grid import WAVELENGTH
 from spectrafm.figures.spectra import within
 from spectrafm.files import write_parquet
 from spectrafm.labels import LABELS, UNITS
+from spectrafm.manifest import write_manifest
+from spectrafm.store.arrays import consolidate
 
 FULL = [[15152.2, 16943.6]]
 FIRST_HALF = [[15152.2, 16028.0]]
@@ -191,7 +194,14 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
         attrs={"mock": mock},
     )
     path = folder / "store.zarr"
+    return write_zarr(path, data)
+
+
+def write_zarr(path: Path, data: xarray.Dataset) -> Path:
+    """Write a dataset as a Zarr folder with its manifest."""
     data.to_zarr(path, zarr_format=3, consolidated=False)
+    consolidate(zarr.open_group(path))
+    write_manifest(path)
     return path
 
 

@@ -36,7 +36,7 @@ def test_help_does_not_wait_for_torch():
 def test_every_command_explains_itself(capsys):
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if getattr(action, "choices", None))
-    assert len(commands.choices) == 18
+    assert len(commands.choices) == 19
     for command in commands.choices.values():
         assert command.format_help()
         assert command.description
@@ -77,6 +77,8 @@ def test_score_prints_a_table(table, capsys):
         (["figure3", "no.parquet", "--output=f.png"], "no.parquet"),
         (["figure5", "no.zarr", "--output=f.png"], "no.zarr"),
         (["report", "nowhere/report.html"], "nowhere/metrics.json: no such file"),
+        (["verify", "nowhere"], "nowhere: no such run"),
+        (["verify", "."], ".: nothing that a run makes"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, table, tmp_path, capsys,

@@ -18,6 +18,7 @@ from spectrafm.apogee.selection import select_stars
 from spectrafm.config import Selection, Survey
 from spectrafm.files import SpectraFMError, read_parquet
 from spectrafm.labels import LABELS, error_column
+from spectrafm.manifest import faults_beside, read_manifest, write_manifest
 from spectrafm.store import layout, shard
 from spectrafm.store.build import build_store
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
@@ -360,6 +361,7 @@ def test_shards_of_another_source_are_refused(tmp_path):
     run = Run(tmp_path, make_tree(tmp_path / "sas", [row(f"2M{i}") for i in range(4)])).all()
     group = zarr.open_group(run.shard(1), mode="a")
     group.attrs["mock"] = True
+    write_manifest(run.shard(1))
     with pytest.raises(SpectraFMError, match=r"001\.zarr: mock is True, but False in"):
         run.build()
 
@@ -391,14 +393,31 @@ def test_what_is_no_store_is_named(tmp_path):
     with pytest.raises(SpectraFMError, match=r"absent\.zarr: no such store"):
         open_store(tmp_path / "absent.zarr")
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(SpectraFMError, match=r"empty\.zarr: not a readable Zarr store"):
+    with pytest.raises(SpectraFMError, match=r"empty\.zarr: no MANIFEST\.json, so not complete"):
         open_store(tmp_path / "empty.zarr")
-    zarr.create_group(tmp_path / "other.zarr")
+    other = tmp_path / "other.zarr"
+    zarr.create_group(other)
+    write_manifest(other)
     with pytest.raises(SpectraFMError, match=r"other\.zarr: no array 'observed'"):
-        open_store(tmp_path / "other.zarr")
-    (tmp_path / "other.zarr/zarr.json").write_text("{")
+        open_store(other)
+    (other / "zarr.json").write_text("{")
+    with pytest.raises(SpectraFMError, match=r"other\.zarr: is damaged \(zarr\.json has 1 bytes"):
+        open_store(other)
+    write_manifest(other)
     with pytest.raises(SpectraFMError, match=r"other\.zarr: not a readable Zarr store"):
-        open_store(tmp_path / "other.zarr")
+        open_store(other)
+
+
+def test_the_manifest_counts_and_says_what_the_store_was_made_with(good):
+    manifest = read_manifest(good.store)
+    assert (manifest["stars"], manifest["verified"]) == (20, 20)
+    assert manifest["provenance"]["allstar_sha1"]
+    assert set(manifest["made_with"]) == {
+        *(f"../catalogue/{name}" for name in ("selected.parquet", "cuts.csv", "funnel.csv")),
+        "../catalogue/missing.parquet",
+        *(f"../spectra/00{n}.{kind}" for n in (0, 1) for kind in ("zarr", "missing.parquet")),
+    }
+    assert list(faults_beside(good.store, manifest["made_with"])) == []
 
 
 # Many stars, several shards a store.

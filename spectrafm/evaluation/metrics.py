@@ -20,6 +20,7 @@ import pandas
 from spectrafm.evaluation.predictions import facts_of, read_predictions
 from spectrafm.files import SpectraFMError, provenance, read_parquet, write_json
 from spectrafm.labels import IRON_POOR, UNITS
+from spectrafm.manifest import hashes_beside
 
 #: Makes the median absolute deviation of a Gaussian its standard deviation.
 MAD_TO_SIGMA = 1.482602218505602
@@ -210,7 +211,8 @@ def collect_metrics(predictions: Sequence[Path], output: Path) -> None:
     output : path
         JSON: ``predictions`` holds, under ``<stage>--<evaluation>``, how the model was trained,
         what it was shown, how many stars were ``asked``, and ``labels``: for each its unit, how
-        many stars have a prediction, and the scores of all, rich and poor stars.
+        many stars have a prediction, and the scores of all, rich and poor stars. ``made_with``
+        holds the SHA-256 of each file.
 
     Raises
     ------
@@ -228,6 +230,7 @@ def collect_metrics(predictions: Sequence[Path], output: Path) -> None:
                 f"{table.attrs['stage']}--{table.attrs['evaluation']}": _metrics_of(table)
                 for table in tables
             },
+            made_with=hashes_beside(output.parent, predictions),
         ),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray
 
 from spectrafm.files import SpectraFMError
+from spectrafm.manifest import check_presence, read_manifest
 
 #: log g below which a star counts as a giant (paper section 4.2).
 GIANT = 3.0
@@ -31,10 +32,11 @@ def open_zarr(path: Path) -> xarray.Dataset:
     Raises
     ------
     SpectraFMError
-        When there is none.
+        When there is none, or a part of it is missing or damaged.
     """
+    check_presence(path, read_manifest(path))
     try:
-        return xarray.open_zarr(path, chunks=None, consolidated=False)
+        return xarray.open_zarr(path, chunks=None, consolidated=True)
     except (OSError, KeyError, ValueError) as error:
         raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
 

@@ -11,6 +11,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from spectrafm.files import atomic_path
+from spectrafm.manifest import write_manifest
 
 #: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
@@ -60,3 +61,4 @@ def write_dataset(path: Path, variables: dict[str, Variable], attributes: dict[s
             write_array(group, name, variable)
         group.attrs.put(attributes)
         consolidate(group)
+        write_manifest(temporary)

@@ -47,7 +47,6 @@ def build_store(
     stored = [star for group in groups for star in read(group, "apogee_id")]
     _check_complete(read_parquet(selected)["apogee_id"], stored, absent, store)
 
-    write_store(store, _stars_of(groups), attributes)
     write_parquet(missing, absent, attributes["provenance"])
     with atomic_path(funnel) as temporary:
         lines = pd.read_csv(cuts)
@@ -55,6 +54,8 @@ def build_store(
             len(stored)
         ]
         lines.to_csv(temporary, index=False)
+    made_with = (selected, cuts, *shards, *shard_missing, missing, funnel)
+    write_store(store, _stars_of(groups), attributes, made_with)
 
 
 def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> dict:

@@ -18,6 +18,7 @@ import zarr
 from spectrafm.apogee.grid import N_PIXELS, WAVELENGTH
 from spectrafm.files import atomic_path
 from spectrafm.labels import LABELS, UNITS, error_column
+from spectrafm.manifest import hashes_beside, write_manifest
 from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
 
 #: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
@@ -89,7 +90,9 @@ class Stars:
         )
 
 
-def write_store(path: Path, stars: Iterable[Stars], attributes: dict[str, Any]) -> None:
+def write_store(
+    path: Path, stars: Iterable[Stars], attributes: dict[str, Any], made_with: Iterable[Path] = ()
+) -> None:
     """Write a store, whole or not at all.
 
     Spectra are written one whole shard at a time as they come, so that memory holds about
@@ -102,6 +105,8 @@ def write_store(path: Path, stars: Iterable[Stars], attributes: dict[str, Any]) 
         In the order of the store.
     attributes : dict
         Attributes of the group: title, release, source, mock, provenance.
+    made_with : iterable of pathlib.Path
+        Files and stores that belong to it; the manifest keeps their hashes.
     """
     tables = []
     with atomic_path(path) as temporary:
@@ -120,6 +125,13 @@ def write_store(path: Path, stars: Iterable[Stars], attributes: dict[str, Any]) 
             write_array(group, name, variable)
         group.attrs.put({**attributes, "coordinates": COORDINATES})
         consolidate(group)
+        write_manifest(
+            temporary,
+            stars=len(table),
+            verified=int(table["verified"].sum()),
+            provenance=attributes.get("provenance"),
+            made_with=hashes_beside(path, made_with),
+        )
 
 
 def _whole_shards(stars: Iterable[Stars]) -> Iterator[Stars]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import zarr.errors
 
 from spectrafm.config import Spectra
 from spectrafm.files import SpectraFMError
+from spectrafm.manifest import check_presence, read_manifest
 from spectrafm.store.layout import LABEL_DIMENSION, SHARD_STARS, SPECTRA, STAR_ARRAYS
 
 _ARRAYS = (*SPECTRA, *STAR_ARRAYS, "label", "label_error", LABEL_DIMENSION, "wavelength")
@@ -56,18 +55,20 @@ class StarSet:
 def open_store(path: Path) -> zarr.Group:
     """Open a store for reading, after checking that nothing of it is missing.
 
-    A missing chunk file would read as fill values, so their presence is checked here; each
-    chunk's checksum is checked as it is read, see `read`.
+    A missing chunk file would read as fill values, and metadata have no checksum, so both are
+    held against the store's manifest here; each chunk's checksum is checked as it is read, see
+    `read`.
 
     Raises
     ------
     SpectraFMError
-        When the path holds no store, or a store without one of its arrays or chunk files; names
-        the path and the array.
+        When the path holds no store, or one without its manifest, one of its arrays or chunk
+        files; names the path and the array.
     """
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
+    check_presence(path, read_manifest(path))
     try:
         group = zarr.open_group(path, mode="r")
         present = {name for name, _ in group.arrays()}
@@ -76,20 +77,7 @@ def open_store(path: Path) -> zarr.Group:
     for name in _ARRAYS:
         if name not in present:
             raise SpectraFMError(f"{path}: no array {name!r}")
-        for chunk in _chunk_files(path / name, group[name]):
-            if not chunk.is_file():
-                raise SpectraFMError(
-                    f"{path}: array {name!r} lacks its file {chunk.relative_to(path)}"
-                )
     return group
-
-
-def _chunk_files(folder: Path, array: zarr.Array) -> Iterator[Path]:
-    """Every file that holds a part of the array."""
-    part = array.shards or array.chunks
-    counts = [math.ceil(size / step) for size, step in zip(array.shape, part, strict=True)]
-    for index in itertools.product(*map(range, counts)):
-        yield folder.joinpath("c", *map(str, index))
 
 
 def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:

@@ -54,7 +54,8 @@ def fetch_spectra(
         raise SpectraFMError(f"{selected}: of release {metadata['release']}, not {survey.release}")
     lost: list[dict] = []
     attributes = _attributes(survey, metadata)
-    write_store(output, _delivered(asked, others, survey, lost), attributes)
+    stars = _delivered(asked, others, survey, lost)
+    write_store(output, stars, attributes, made_with=(selected, alternates))
     table = pd.DataFrame(lost, columns=["apogee_id", "path", "reason", "replaced"])
     table = table.astype({"apogee_id": str, "path": str, "reason": str, "replaced": bool})
     write_parquet(missing, table, attributes["provenance"])

@@ -1,4 +1,5 @@
 # store, models, predictions, attention -> figure1 ... figure5 -> report
+# verify checks every file that the run holds, made whenever it is asked for
 
 
 rule figure1:
@@ -104,3 +105,13 @@ rule report:
         "../../envs/spectrafm.yaml"
     shell:
         "spectrafm report {output} > {log} 2>&1"
+
+
+rule verify:
+    localrule: True
+    conda:
+        "../../envs/spectrafm.yaml"
+    params:
+        run=RESULTS,
+    shell:
+        "spectrafm verify {params.run}"
