@@ -58,6 +58,10 @@ Part = Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
+#: As astroNN's downloader has it. allStarLite's is not known.
+ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
+
+
 class Survey(Section):
     """Where the survey lies and how it is fetched."""
 
@@ -67,8 +71,11 @@ class Survey(Section):
     )
     release: Name = Field("dr17", description="data release, as in the SAS paths")
     aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the SAS paths")
+    catalogue: Literal["allStar", "allStarLite"] = Field(
+        "allStar", description="allStarLite: the same rows in half the bytes, without arrays"
+    )
     allstar_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
-        None, description="published SHA-1 of the allStar file; null: not checked"
+        None, description="published SHA-1 of the catalogue; null: not checked"
     )
     shards: int = Field(64, ge=1, le=999, description="fetching jobs, each one shard of stars")
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
@@ -90,6 +97,14 @@ class Survey(Section):
     flux_range: tuple[float, float] = Field(
         (0.05, 1.2), description="normalised flux outside this range is masked"
     )
+
+    @model_validator(mode="after")
+    def _published(self):
+        if self.catalogue == "allStarLite" and self.allstar_sha1 == ALLSTAR_DR17_SHA1:
+            raise ValueError(
+                "allstar_sha1 is that of allStar; of allStarLite none is published: write null"
+            )
+        return self
 
 
 class Mock(Section):
@@ -120,20 +135,59 @@ class SplitShares(Section):
         return self
 
 
-class Selection(Section):
-    """Which rows of allStar stay (paper appendix B)."""
+#: The cuts of each preset; the first are the defaults.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "snr_above": 200.0,
+        "starflag": "any",
+        "aspcapflag": ["STAR_BAD"],
+        "vscatter_below": 1.0,
+    },
+    # STARFLAG == 0 leaves no flag that could be called bad. Of ASPCAPFLAG, STAR_BAD stands for
+    # some of the bad flags only: the grid edges of the other parameters, the fit's chi-squared
+    # and a low S/N are not among them.
+    "strict": {
+        "snr_above": 200.0,
+        "starflag": "any",
+        "aspcapflag": list(bitmasks.ASPCAPFLAG_BAD),
+        "vscatter_below": 1.0,
+    },
+}
 
-    snr_above: float = Field(200.0, ge=0, description="keep rows with SNR above this")
+
+class Selection(Section):
+    """Which rows of allStar stay (paper appendix B): a preset, and what is to differ from it."""
+
+    preset: Literal["paper", "strict"] = Field(
+        "paper",
+        description="cuts where no other key says otherwise. paper: the authors'; strict: the "
+        "same, and no flag that DR17 calls bad",
+    )
+    snr_above: float = Field(
+        PRESETS["paper"]["snr_above"], ge=0, description="keep rows with SNR above this"
+    )
     starflag: Literal["any"] | list[str] = Field(
-        "any", description="STARFLAG names that drop a row; any: every set bit does"
+        PRESETS["paper"]["starflag"],
+        description="STARFLAG names that drop a row; any: every set bit does",
     )
     aspcapflag: Literal["any"] | list[str] = Field(
-        ["STAR_BAD"], description="ASPCAPFLAG names that drop a row; any: every set bit does"
+        PRESETS["paper"]["aspcapflag"],
+        description="ASPCAPFLAG names that drop a row; any: every set bit does",
     )
     vscatter_below: float | None = Field(
-        1.0, gt=0, description="keep rows with VSCATTER below this, km/s; null: no cut"
+        PRESETS["paper"]["vscatter_below"],
+        gt=0,
+        description="keep rows with VSCATTER below this, km/s; null: no cut",
     )
     split: SplitShares = SplitShares()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, content: Any) -> Any:
+        """Keys that are not given are the preset's: those of a flag line, all given, stay."""
+        if isinstance(content, Mapping) and content.get("preset") in PRESETS:
+            return {**PRESETS[content["preset"]], **content}
+        return content
 
     @model_validator(mode="after")
     def _flags(self):

@@ -245,11 +245,12 @@ def test_rows_with_arrays_alone_have_the_labels_made_of_them(stars, tmp_path):
         for name, star in stars.items()
         if max(*star.row["PARAM"][:2], star.row["X_H"][IRON]) > -9000
     }
-    cuts = pd.read_csv(built.catalogue / "cuts.csv").set_index("cut")["rows"]
-    assert cuts["all rows"] == 13
-    assert cuts["at least one label"] == len(labelled)
+    funnel = pd.read_csv(built.catalogue / "funnel.csv").set_index("cut")["rows"]
+    assert funnel["all rows"] == 13
+    assert funnel["at least one label"] == len(labelled)
     found = load_stars(built.store, "observed")
-    assert sorted(found.apogee_id) == sorted(labelled)
+    assert sorted(found.apogee_id) == sorted(stars)
+    assert set(found.apogee_id[np.isfinite(found.label).any(axis=1)]) == set(labelled)
     for name, label in zip(found.apogee_id, found.label, strict=True):
         row = stars[name].row
         expected = [*row["PARAM"][:2], NAN, NAN, row["X_H"][IRON]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from astropy.io import fits
 
 from sas_tree import COLUMNS, row, write_allstar
 from spectrafm.apogee.allstar import read_allstar
-from spectrafm.apogee.bitmasks import mask_of
+from spectrafm import flags
+from spectrafm.apogee.bitmasks import ASPCAPFLAG, mask_of
 from spectrafm.apogee.selection import select_stars, split_of
 from spectrafm.config import Selection, SplitShares, Survey
 from spectrafm.files import SpectraFMError, read_parquet
@@ -27,7 +29,8 @@ def select(tmp_path: Path, rows: list[dict], shards: int = 1, **selection):
     allstar = tmp_path / "allStar.fits"
     write_allstar(allstar, rows)
     outputs = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
-    select_stars(allstar, *outputs, Selection(**selection), Survey(shards=shards))
+    flags = tmp_path / "flags.csv"
+    select_stars(allstar, *outputs, Selection(**selection), Survey(shards=shards), flags)
     return read_parquet(outputs[0]), read_parquet(outputs[1]), pd.read_csv(outputs[2])
 
 
@@ -51,12 +54,34 @@ def test_reads_every_column_in_native_order(tmp_path):
     assert table["ASPCAPFLAG"].dtype == np.int64
 
 
-def test_fill_values_of_older_releases_are_nan(tmp_path):
-    lines = [row("2M1", TEFF=-9999.0, FE_H=-9999.99, VSCATTER=-9999.0, LOGG=-0.5)]
+@pytest.mark.parametrize("fill", [-9999.0, -9999.99, NAN])
+def test_fill_values_of_every_release_are_nan(tmp_path, fill):
+    """In float32 and in float64 (RA) alike."""
+    measured = ["SNR", "VSCATTER", "RA", *LABELS, *map(error_column, LABELS)]
+    lines = [row("2M1", **dict.fromkeys(measured, fill)), row("2M2", LOGG=-0.5, FE_H=-2.5)]
     write_allstar(tmp_path / "allStar.fits", lines)
     table = read_allstar(tmp_path / "allStar.fits")
-    assert table[["TEFF", "FE_H", "VSCATTER"]].isna().all(axis=None)
-    assert table["LOGG"].item() == -0.5
+    assert table.loc[0, measured].isna().all()
+    assert table.loc[1, measured].notna().all()
+    assert table["LOGG"][1] == -0.5
+
+
+def test_every_flag_bit_is_read_as_it_is(tmp_path):
+    lines = [row(f"2M{bit}", ASPCAPFLAG=1 << bit, STARFLAG=1 << 62 - bit) for bit in range(63)]
+    write_allstar(tmp_path / "allStar.fits", lines)
+    table = read_allstar(tmp_path / "allStar.fits")
+    assert table["ASPCAPFLAG"].tolist() == [1 << bit for bit in range(63)]
+    assert table["STARFLAG"].tolist() == [1 << 62 - bit for bit in range(63)]
+    assert table["ASPCAPFLAG"].dtype == np.int64
+
+
+def test_a_scaled_column_is_refused_not_misread(tmp_path):
+    write_allstar(tmp_path / "allStar.fits", [row("2M1")])
+    with fits.open(tmp_path / "allStar.fits") as hdus:
+        hdus[1].header["TSCAL6"] = 2.0
+        hdus.writeto(tmp_path / "scaled.fits")
+    with pytest.raises(SpectraFMError, match=r"scaled\.fits: column SNR is scaled"):
+        read_allstar(tmp_path / "scaled.fits")
 
 
 def test_bit_31_of_a_32_bit_flag_is_one_bit(tmp_path):
@@ -112,11 +137,11 @@ def test_each_cut_drops_its_rows_and_the_funnel_counts_them(tmp_path):
         ["STARFLAG == 0", 10, 9],
         ["ASPCAPFLAG without STAR_BAD", 9, 8],
         ["VSCATTER < 1 km/s", 7, 6],
-        ["at least one label", 6, 5],
-        ["no unsafe name (TELESCOPE FIELD APOGEE_ID)", 4, 3],
-        ["highest SNR of each star", 3, 3],
+        ["no unsafe name (TELESCOPE FIELD APOGEE_ID)", 5, 4],
+        ["highest SNR of each star", 4, 4],
     ]
-    assert set(selected["apogee_id"]) == {"2M_good", "2M_warned", "2M_partly_labelled"}
+    good = {"2M_good", "2M_warned", "2M_partly_labelled"}
+    assert set(selected["apogee_id"]) == good | {"2M_unlabelled"}
     assert alternates["apogee_id"].tolist() == ["2M_good"]
     assert alternates["field"].tolist() == ["M67"]
 
@@ -140,6 +165,71 @@ def test_flags_are_cut_by_name_and_cuts_can_be_left_out(tmp_path):
     selected, _, cuts = select(tmp_path, rows, starflag=[], aspcapflag="any", vscatter_below=None)
     assert selected["apogee_id"].tolist() == ["2M1", "2M2"]
     assert "ASPCAPFLAG == 0" in cuts["cut"].tolist()
+
+
+def test_each_flag_is_told_with_the_rows_it_removed(tmp_path):
+    both = mask_of("ASPCAPFLAG", ["STAR_BAD", "CHI2_BAD"])
+    rows = [
+        row("2M1", STARFLAG=mask_of("STARFLAG", ["LOW_SNR", "PERSIST_LOW"]), ASPCAPFLAG=STAR_BAD),
+        row("2M2", STARFLAG=mask_of("STARFLAG", ["LOW_SNR"])),
+        row("2M3", STARFLAG=1 << 40),
+        row("2M4", STARFLAG=-(1 << 63)),
+        row("2M5", ASPCAPFLAG=both | mask_of("ASPCAPFLAG", ["TEFF_WARN"])),
+        row("2M6", ASPCAPFLAG=STAR_BAD),
+        row("2M7", ASPCAPFLAG=mask_of("ASPCAPFLAG", ["MULTIPLE_SUSPECT", "TEFF_WARN"])),
+        row("2M8", SNR=1.0, STARFLAG=1),
+        row("2M9"),
+    ]
+    cut_by = ["STAR_BAD", "MULTIPLE_SUSPECT", "CHI2_BAD", "SN_BAD"]
+    selected, _, cuts = select(tmp_path, rows, aspcapflag=cut_by)
+    assert selected["apogee_id"].tolist() == ["2M9"]
+    starflag, aspcapflag = "STARFLAG == 0", f"ASPCAPFLAG without {' '.join(cut_by)}"
+    assert pd.read_csv(tmp_path / "flags.csv").values.tolist() == [
+        [starflag, "LOW_SNR", 2, 1],
+        [starflag, "PERSIST_LOW", 1, 0],
+        [starflag, "BIT_40", 1, 1],
+        [starflag, "BIT_63", 1, 1],
+        [aspcapflag, "STAR_BAD", 2, 1],
+        [aspcapflag, "CHI2_BAD", 1, 0],
+        [aspcapflag, "MULTIPLE_SUSPECT", 1, 1],
+    ]
+    assert {starflag, aspcapflag} <= set(cuts["cut"])
+
+
+def test_the_strict_preset_keeps_no_row_that_the_paper_drops_and_no_bad_flag(tmp_path):
+    bits = [("STARFLAG", bit) for bit in range(63)] + [("ASPCAPFLAG", bit) for bit in range(63)]
+    rows = [row(f"2M{column}{bit}", **{column: 1 << bit}) for column, bit in bits]
+    kept = {
+        preset: set(select(tmp_path, [row("2M1"), *rows], preset=preset)[0]["apogee_id"])
+        for preset in ("paper", "strict")
+    }
+    assert kept["strict"] < kept["paper"]
+    dropped = {f"2MASPCAPFLAG{bit}" for bit in ASPCAPFLAG.values() if 16 <= bit <= 41}
+    assert {star for star in kept["paper"] if star not in kept["strict"]} == dropped - {
+        "2MASPCAPFLAG23"
+    }
+    assert not any(star.startswith("2MSTARFLAG") for star in kept["paper"])
+
+
+def test_a_key_beside_the_preset_overrides_it():
+    assert Selection() == Selection(preset="paper")
+    strict = Selection(preset="strict")
+    assert "STAR_BAD" in strict.aspcapflag
+    assert len(strict.aspcapflag) == 23
+    changed = Selection(preset="strict", snr_above=50, vscatter_below=None)
+    assert changed.aspcapflag == strict.aspcapflag
+    assert (changed.snr_above, changed.vscatter_below) == (50, None)
+    again = Selection(**changed.model_dump())
+    assert again == changed
+    parser = argparse.ArgumentParser()
+    flags.add_options(parser, Selection)
+    for selection in (Selection(), strict, changed):
+        given = parser.parse_args(flags.options(selection))
+        assert flags.section_of(Selection, given) == selection
+    typed = flags.section_of(Selection, parser.parse_args(["--preset=strict", "--snr_above=50"]))
+    assert typed == Selection(preset="strict", snr_above=50)
+    with pytest.raises(SpectraFMError, match=r"preset: .*'paper' or 'strict' \(found 'best'\)"):
+        flags.section_of(Selection, parser.parse_args(["--preset=best"]))
 
 
 def test_an_unknown_flag_name_is_refused_with_those_that_are_known():

@@ -70,6 +70,9 @@ ASPCAPFLAG = {
     "MULTIPLE_SUSPECT": 41,
 }
 
+#: Every flag of ASPCAPFLAG that says bad or failed. STAR_BAD is set by some of them only.
+ASPCAPFLAG_BAD = tuple(name for name, bit in ASPCAPFLAG.items() if bit >= 16)
+
 BITMASKS = {"STARFLAG": STARFLAG, "ASPCAPFLAG": ASPCAPFLAG}
 
 

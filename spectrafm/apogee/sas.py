@@ -37,9 +37,9 @@ def aspcap_folder(release: str, aspcap: str) -> str:
     return f"{release}/apogee/spectro/aspcap/{release}/{aspcap}"
 
 
-def allstar_path(release: str, aspcap: str) -> str:
-    """Path of the allStar catalogue."""
-    return f"{aspcap_folder(release, aspcap)}/allStar-{release}-{aspcap}.fits"
+def allstar_path(release: str, aspcap: str, catalogue: str = "allStar") -> str:
+    """Path of the allStar catalogue, or of allStarLite: the same rows without the large arrays."""
+    return f"{aspcap_folder(release, aspcap)}/{catalogue}-{release}-{aspcap}.fits"
 
 
 def field_folder(release: str, aspcap: str, telescope: str, field: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from spectrafm.apogee import bitmasks, sas
+from spectrafm.apogee import sas
 from spectrafm.apogee.allstar import read_allstar
+from spectrafm.apogee.cuts import apply_cuts, cuts_of
 from spectrafm.config import Selection, SplitShares, Survey
 from spectrafm.files import SpectraFMError, atomic_path, provenance, write_parquet
 from spectrafm.labels import LABELS, UNITS, error_column
@@ -25,8 +25,6 @@ COLUMN_UNITS = {
     **{error_column(label): unit for label, unit in UNITS.items()},
 }
 
-Cut = tuple[str, Callable[[pd.DataFrame], pd.Series]]
-
 
 def select_stars(
     allstar: Path,
@@ -35,13 +33,15 @@ def select_stars(
     cuts: Path,
     selection: Selection,
     survey: Survey,
+    flags: Path | None = None,
 ) -> None:
     """Cut the catalogue, keep each star's row of highest S/N, divide the stars.
 
     The paper leaves out all-zero spectra before it takes each star's best row, but whether a
     spectrum is zero is known only once its file is opened. Hence ``alternates``: the other rows
     of the selected stars, which take the place of a best row whose file turns out missing,
-    broken or zero.
+    broken or zero. Stars without any label stay for the same reason: the authors left them out
+    last, after the zero spectra, and `build_store` counts them in that order.
 
     Parameters
     ----------
@@ -54,19 +54,23 @@ def select_stars(
     selection : Selection
     survey : Survey
         Its release and reduction make the paths, its ``shards`` the blocks of stars.
+    flags : pathlib.Path, optional
+        CSV to write: ``cut,flag,rows_with_flag,rows_removed_only_by_it``, of the rows that came
+        to the cut. A row may have several flags, so neither column adds up to what the cut took.
 
     Raises
     ------
     SpectraFMError
         When the catalogue cannot be read or no star is left.
     """
-    rows, funnel = _apply(cuts_of(selection), read_allstar(allstar))
-    best_first = rows.sort_values(["APOGEE_ID", "SNR", "row"], ascending=[True, False, True])
+    funnel = apply_cuts(cuts_of(selection), read_allstar(allstar))
+    by_snr = ["APOGEE_ID", "SNR", "row"]
+    best_first = funnel.rows.sort_values(by_snr, ascending=[True, False, True])
     repeated = best_first.duplicated("APOGEE_ID")
     chosen, others = best_first[~repeated], best_first[repeated]
-    funnel.append(("highest SNR of each star", len(chosen), len(chosen)))
+    lines = [*funnel.lines, ("highest SNR of each star", len(chosen), len(chosen))]
     if chosen.empty:
-        told = "; ".join(f"{cut}: {left}" for cut, left, _ in funnel)
+        told = "; ".join(f"{cut}: {left}" for cut, left, _ in lines)
         raise SpectraFMError(f"{allstar}: no star is left after the cuts ({told})")
 
     chosen = chosen.sort_values(["TELESCOPE", "FIELD", "APOGEE_ID"], ignore_index=True)
@@ -83,60 +87,15 @@ def select_stars(
     )
     write_parquet(selected, _stars_table(chosen, survey), metadata)
     write_parquet(alternates, _stars_table(others, survey), metadata)
-    with atomic_path(cuts) as temporary:
-        pd.DataFrame(funnel, columns=["cut", "rows", "stars"]).to_csv(temporary, index=False)
+    _write_csv(cuts, lines, ["cut", "rows", "stars"])
+    if flags is not None:
+        columns = ["cut", "flag", "rows_with_flag", "rows_removed_only_by_it"]
+        _write_csv(flags, funnel.flags, columns)
 
 
-def cuts_of(selection: Selection) -> list[Cut]:
-    """The cuts before the choice of each star's best row: text and rows that stay (a mask).
-
-    A comparison with NaN is false, so a row with an unknown SNR or VSCATTER is dropped.
-    """
-    cuts: list[Cut] = [
-        ("all rows", lambda rows: pd.Series(True, index=rows.index)),
-        (f"SNR > {selection.snr_above:g}", lambda rows: rows["SNR"] > selection.snr_above),
-    ]
-    for bitmask, names in (("STARFLAG", selection.starflag), ("ASPCAPFLAG", selection.aspcapflag)):
-        if names:
-            cuts.append(_flag_cut(bitmask, names))
-    if selection.vscatter_below is not None:
-        text = f"VSCATTER < {selection.vscatter_below:g} km/s"
-        cuts.append((text, lambda rows: rows["VSCATTER"] < selection.vscatter_below))
-    cuts.append(("at least one label", lambda rows: rows[list(LABELS)].notna().any(axis=1)))
-    cuts.append(("no unsafe name (TELESCOPE FIELD APOGEE_ID)", _safe_names))
-    return cuts
-
-
-def _flag_cut(bitmask: str, names: str | list[str]) -> Cut:
-    if names == "any":
-        return f"{bitmask} == 0", lambda rows: rows[bitmask] == 0
-    mask = bitmasks.mask_of(bitmask, names)
-    return f"{bitmask} without {' '.join(names)}", lambda rows: (rows[bitmask] & mask) == 0
-
-
-def _safe_names(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row's names can be components of its file's path."""
-    kept = pd.Series(True, index=rows.index)
-    for column in ("TELESCOPE", "FIELD", "APOGEE_ID"):
-        safe = [value for value in rows[column].unique() if _is_safe(value, column)]
-        kept &= rows[column].isin(safe)
-    return kept
-
-
-def _is_safe(value: str, column: str) -> bool:
-    try:
-        return bool(sas.safe_component(value, column))
-    except SpectraFMError:
-        return False
-
-
-def _apply(cuts: list[Cut], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, int, int]]]:
-    """Rows left after all cuts; text, rows and distinct stars left after each."""
-    funnel = []
-    for text, stays in cuts:
-        rows = rows[stays(rows)]
-        funnel.append((text, len(rows), rows["APOGEE_ID"].nunique()))
-    return rows, funnel
+def _write_csv(path: Path, lines: list[tuple], columns: list[str]) -> None:
+    with atomic_path(path) as temporary:
+        pd.DataFrame(lines, columns=columns).to_csv(temporary, index=False)
 
 
 def split_of(apogee_id: str, shares: SplitShares) -> str:

@@ -126,7 +126,7 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
     SpectraFMError
         When the source has no such file, its SHA-1 is another, or it is not a whole FITS table.
     """
-    path = sas.allstar_path(survey.release, survey.aspcap)
+    path = sas.allstar_path(survey.release, survey.aspcap, survey.catalogue)
     name = f"{survey.source}/{path}"
     part = output.with_name(f".{output.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)

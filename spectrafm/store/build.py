@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import zarr
 
@@ -33,7 +34,8 @@ def build_store(
         What `fetch_spectra` wrote, in the order of the shards.
     store, missing, funnel : pathlib.Path
         ``store.zarr``; ``missing.parquet``, every star whose best file was not stored, with the
-        reason; ``funnel.csv``, the cuts with a last line for those stars.
+        reason; ``funnel.csv``, the cuts with two more lines: the stars whose spectrum is stored,
+        and those of them that have a label.
 
     Raises
     ------
@@ -50,9 +52,11 @@ def build_store(
     write_parquet(missing, absent, attributes["provenance"])
     with atomic_path(funnel) as temporary:
         lines = pd.read_csv(cuts)
-        lines.loc[len(lines)] = ["spectrum stored (not missing, broken or zero)"] + 2 * [
-            len(stored)
-        ]
+        for text, count in (
+            ("spectrum stored (not missing, broken or zero)", len(stored)),
+            ("at least one label", sum(map(_labelled, groups))),
+        ):
+            lines.loc[len(lines)] = [text, count, count]
         lines.to_csv(temporary, index=False)
     made_with = (selected, cuts, *shards, *shard_missing, missing, funnel)
     write_store(store, _stars_of(groups), attributes, made_with)
@@ -68,6 +72,11 @@ def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> 
                     f"{path}: {key} is {group.attrs[key]!r}, but {first[key]!r} in {shards[0]}"
                 )
     return first
+
+
+def _labelled(group: zarr.Group) -> int:
+    """How many stars have a label: the others are stored, but nothing can be learned from them."""
+    return int(np.isfinite(read(group, "label")).any(axis=1).sum())
 
 
 def _check_complete(

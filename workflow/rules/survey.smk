@@ -47,7 +47,14 @@ rule fetch_allstar:
     params:
         options=options(
             RUN.survey,
-            only=(*FETCHING, *CATALOGUE, "release", "aspcap", "allstar_sha1"),
+            only=(
+                *FETCHING,
+                *CATALOGUE,
+                "release",
+                "aspcap",
+                "catalogue",
+                "allstar_sha1",
+            ),
         ),
     shell:
         "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
@@ -60,6 +67,7 @@ rule select_stars:
         selected=f"{RESULTS}/catalogue/selected.parquet",
         alternates=f"{RESULTS}/catalogue/alternates.parquet",
         cuts=f"{RESULTS}/catalogue/cuts.csv",
+        flags=f"{RESULTS}/catalogue/flags.csv",
     log:
         f"{RESULTS}/logs/select_stars.log",
     conda:
@@ -72,7 +80,8 @@ rule select_stars:
         + options(RUN.survey, prefix="survey.", only=("release", "aspcap", "shards")),
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
-        " --alternates {output.alternates} --cuts {output.cuts} {params.options:q}"
+        " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
+        " {params.options:q}"
         " > {log} 2>&1"
 
 
