@@ -105,6 +105,13 @@ def _add_survey(commands) -> None:
     _path(new, "--missing", help_text="Parquet to write")
     _path(new, "--funnel", help_text="CSV to write")
 
+    new = _command(
+        commands, "check-selection", _check_selection, "compare the stars with those published"
+    )
+    _path(new, "stars", help_text="selected.parquet, or store.zarr")
+    _path(new, "--labels", nargs="+", help_text="the authors' labels, .npy")
+    _path(new, "--errors", nargs="+", help_text="their errors, .npy, in the same order")
+
     new = _command(commands, "fetch-astronn", _fetch_astronn, "fetch astroNN's labels")
     _path(new, "--selected")
     _path(new, "--output", help_text="Parquet to write; empty where the survey has none")
@@ -160,6 +167,18 @@ def _build_store(given) -> None:
         given.missing,
         given.funnel,
     )
+
+
+def _check_selection(given) -> None:
+    from spectrafm.published import check_selection
+
+    found = check_selection(given.stars, given.labels, given.errors)
+    print(found)
+    if found.both < found.published:
+        raise SpectraFMError(
+            f"{given.stars}: {found.published - found.both} of {found.published} published stars "
+            "are not in it"
+        )
 
 
 def _fetch_astronn(given) -> None:

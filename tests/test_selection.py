@@ -12,8 +12,8 @@ import pytest
 from astropy.io import fits
 
 from sas_tree import COLUMNS, row, write_allstar
-from spectrafm.apogee.allstar import read_allstar
 from spectrafm import flags
+from spectrafm.apogee.allstar import read_allstar
 from spectrafm.apogee.bitmasks import ASPCAPFLAG, mask_of
 from spectrafm.apogee.selection import select_stars, split_of
 from spectrafm.config import Selection, SplitShares, Survey
