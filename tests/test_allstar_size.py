@@ -10,11 +10,15 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from astropy.io import fits
 
 import dr17_allstar
 from sas_tree import COLUMNS as NEEDED
 from spectrafm.apogee.allstar import read_allstar
+from spectrafm.apogee.source import fetch_allstar
+from spectrafm.config import Survey
 from spectrafm.files import SpectraFMError, read_parquet
 
 MEGABYTE = 1 << 20
@@ -65,6 +69,26 @@ def _mapped_megabytes() -> float:
     """Memory of this process that is pages of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1024
+
+
+def test_allstarlite_is_fetched_by_its_name_and_read_alike(wide, tmp_path):
+    """It lacks FILE, all identifiers but one, and the large arrays."""
+    path, rows = wide
+    lacking = {"FILE", "TARGET_ID", "APSTAR_ID", "ASPCAP_ID", "LOCATION_ID"}
+    kept = [n for n in rows.dtype.names if not (rows.dtype[n].shape or n in lacking)]
+    lite = np.empty(500, [(name, rows.dtype[name]) for name in kept])
+    for name in kept:
+        lite[name] = rows[name][:500]
+    source = tmp_path / "sas/dr17/apogee/spectro/aspcap/dr17/synspec_rev1"
+    source.mkdir(parents=True)
+    table = fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(lite)])
+    table.writeto(source / "allStarLite-dr17-synspec_rev1.fits")
+    survey = Survey(source=str(tmp_path / "sas"), catalogue="allStarLite")
+    fetch_allstar(tmp_path / "allStar.fits", survey)
+    found = read_allstar(tmp_path / "allStar.fits")
+    pd.testing.assert_frame_equal(found, read_allstar(path)[:500])
+    with pytest.raises(SpectraFMError, match=r"allStar-dr17-synspec_rev1\.fits: absent"):
+        fetch_allstar(tmp_path / "x.fits", survey.model_copy(update={"catalogue": "allStar"}))
 
 
 def test_a_catalogue_cut_short_in_its_rows_is_named(wide, tmp_path):

@@ -325,3 +325,27 @@ def test_the_split_is_the_same_in_every_process_and_for_ever():
         "2M3": "validation",
     }
     assert {star: split_of(star, SplitShares()) for star in expected} == expected
+
+
+def test_no_star_is_on_two_sides_whatever_the_seed(tmp_path):
+    """100 seeds; stars seen by two telescopes, in two fields, or twice in one."""
+    generator = np.random.default_rng(6)
+    rows = [
+        row(
+            f"2M{generator.integers(60)}",
+            SNR=float(generator.uniform(150, 900)),
+            FIELD=str(generator.choice(["000+02", "M67"])),
+            TELESCOPE=str(generator.choice(["apo25m", "lco25m"])),
+        )
+        for _ in range(200)
+    ]
+    sides = set()
+    for seed in range(100):
+        selected, alternates, _ = select(tmp_path, rows, split={"seed": seed})
+        assert len(selected) < len(alternates), "duplicates do occur"
+        assert selected["apogee_id"].is_unique
+        both = pd.concat([selected, alternates]).groupby("apogee_id")
+        assert (both["split"].nunique() == 1).all()
+        assert (both["shard"].nunique() == 1).all()
+        sides.add(tuple(selected["split"]))
+    assert len(sides) == 100
