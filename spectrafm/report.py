@@ -12,6 +12,7 @@ import pandas as pd
 from spectrafm import files
 from spectrafm.files import SpectraFMError
 from spectrafm.labels import SYMBOLS, UNITS
+from spectrafm.store.load import open_store, read
 
 FIGURES = {
     "figure1": "An observed spectrum and ASPCAP's synthetic best fit of the same star.",
@@ -83,9 +84,15 @@ def _stars(run: Path) -> str:
     lost = missing[~missing["replaced"]]
     reasons = lost["reason"].value_counts()
     listed = "".join(f"<li>{html.escape(str(r))}: {n}</li>" for r, n in reasons.items())
+    verified = int(read(open_store(run / "store.zarr"), "verified").sum())
+    unverified = asked - len(lost) - verified
+    flags = pd.read_csv(run / "catalogue/flags.csv")
     return (
         f"{funnel.to_html(index=False, border=0)}"
-        f"<p>{asked} stars asked for = {asked - len(lost)} stored + {len(lost)} missing; "
+        f"<p>Rows that each flag cut removed, and those with no other flag of the cut:</p>"
+        f"{flags.to_html(index=False, border=0)}"
+        f"<p>{asked} stars asked for = {verified} verified + {unverified} unverified (no published "
+        f"SHA-1) + {len(lost)} missing; "
         f"{int(missing['replaced'].sum())} stored from another observation.</p><ul>{listed}</ul>"
     )
 
