@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from loopback import Server, flipped, hung_up, running, short_with_length, unauthorized, unavailable
 from sas_tree import RELEASE, make_tree, row
 from spectrafm.apogee.http import Failure
 from spectrafm.apogee.source import fetch, fetch_allstar, fetch_one
@@ -27,88 +26,10 @@ def sha1(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
-class Server:
-    """A loopback server of given files, which can misbehave at a file's first requests."""
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {}
-        self.faults: dict[str, list[Callable]] = {}
-        self.requests: Counter[str] = Counter()
-        self.clients: set[tuple] = set()
-        self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                server.answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/sas"
-
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        path = handler.path.removeprefix("/sas/")
-        with self.lock:
-            self.requests[path] += 1
-            self.clients.add(handler.client_address)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            faults = self.faults.get(path)
-            fault = faults.pop(0) if faults else None
-        try:
-            if fault is not None:
-                fault(handler, self.files.get(path, b""))
-            elif path in self.files:
-                send(handler, 200, self.files[path])
-            else:
-                send(handler, 404, b"<html>not here</html>")
-        finally:
-            with self.lock:
-                self.at_once -= 1
-
-
-def send(handler, status: int, content: bytes, length: int | None = None) -> None:
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(content) if length is None else length))
-    handler.end_headers()
-    handler.wfile.write(content)
-
-
-def unavailable(handler, _content: bytes) -> None:
-    send(handler, 503, b"busy")
-
-
-def forbidden_verb(handler, _content: bytes) -> None:
-    send(handler, 401, b"no")
-
-
-def short(handler, content: bytes) -> None:
-    send(handler, 200, content[: len(content) // 2], length=len(content))
-    handler.close_connection = True
-
-
-def flipped(handler, content: bytes) -> None:
-    send(handler, 200, bytes([content[0] ^ 1]) + content[1:])
-
-
-def hung_up(handler, _content: bytes) -> None:
-    handler.close_connection = True
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-    thread.join()
+    with running() as server:
+        yield server
 
 
 def test_fetches_every_file_once_with_few_connections(server):
@@ -134,7 +55,7 @@ def test_holds_only_a_few_files_ahead_of_a_slow_caller(server):
     assert sum(server.requests.values()) < 200
 
 
-@pytest.mark.parametrize("fault", [unavailable, short, flipped, hung_up])
+@pytest.mark.parametrize("fault", [unavailable, short_with_length, flipped, hung_up])
 def test_tries_again_after_a_passing_fault(server, fault):
     content = b"spectrum" * 1000
     server.files, server.faults = {"a": content}, {"a": [fault, fault]}
@@ -146,7 +67,7 @@ def test_tries_again_after_a_passing_fault(server, fault):
     ("fault", "reason"),
     [
         (unavailable, "refused (503)"),
-        (short, "short body"),
+        (short_with_length, "short body"),
         (flipped, "wrong sha1"),
         (hung_up, "no answer"),
     ],
@@ -163,7 +84,7 @@ def test_names_the_fault_that_stays(server, fault, reason):
 
 
 def test_an_absent_or_denied_file_is_asked_for_once(server):
-    server.faults = {"denied": [forbidden_verb] * 5}
+    server.faults = {"denied": [unauthorized] * 5}
     found = dict(fetch(["absent", "denied"], {}, survey_at(server.url, tries=5)))
     assert found["absent"] == Failure("absent (404)", absent=True)
     assert found["denied"] == Failure("refused (401)")
@@ -224,7 +145,7 @@ def test_allstar_from_a_server_and_from_a_folder_are_the_same(server, tree, tmp_
 def test_a_download_begins_anew_after_a_short_body(server, tree, tmp_path):
     survey = served(server, tree)
     path = tree.allstar.relative_to(tree.root).as_posix()
-    server.faults = {path: [short]}
+    server.faults = {path: [short_with_length]}
     fetch_allstar(tmp_path / "allStar.fits", survey)
     assert (tmp_path / "allStar.fits").read_bytes() == tree.allstar.read_bytes()
 
@@ -235,7 +156,10 @@ def test_a_download_begins_anew_after_a_short_body(server, tree, tmp_path):
         (lambda path: path.unlink(), "absent"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "not a whole FITS file"),
         (lambda path: path.write_bytes(path.read_bytes()[:2880]), "HDU1 is not a table"),
-        (lambda path: path.write_bytes(b"<html>sorry</html>"), "not a whole FITS file|an HTML page"),
+        (
+            lambda path: path.write_bytes(b"<html>sorry</html>"),
+            "FITS file|an HTML page",
+        ),
     ],
 )
 @pytest.mark.parametrize("over", ["http", "folder"])

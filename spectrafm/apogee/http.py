@@ -201,6 +201,8 @@ async def _bounded_try(
         return Failure("short body", passing=True)
     except aiohttp.TooManyRedirects:
         return Failure(f"redirected more than {_REDIRECTS} times", passing=True)
+    except aiohttp.ClientResponseError:
+        return Failure("broken answer", passing=True)
     except (aiohttp.ClientError, ConnectionError) as error:
         return Failure(f"no answer ({error or type(error).__name__})", passing=True)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -209,8 +209,11 @@ def _from_server(
         arriving = _arriving(paths, sha1s, survey)
         # Not runner.run: its care of Ctrl-C prints the last result, a whole spectrum, each time.
         step = runner.get_loop().run_until_complete
-        while (arrival := step(_next(arriving))) is not None:
-            yield arrival
+        try:
+            while (arrival := step(_next(arriving))) is not None:
+                yield arrival
+        finally:
+            step(arriving.aclose())
 
 
 async def _next(arriving: AsyncIterator):
@@ -219,7 +222,7 @@ async def _next(arriving: AsyncIterator):
 
 async def _arriving(
     paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
-) -> AsyncIterator[tuple[str, bytes | Failure]]:
+) -> AsyncGenerator[tuple[str, bytes | Failure], None]:
     """`fetch` from a server.
 
     Twice as many files as connections are under way, so that a file that waits for its next try

@@ -13,6 +13,7 @@ from spectrafm.files import SpectraFMError, atomic_path, read_parquet, write_par
 from spectrafm.labels import LABELS, error_column
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
 from spectrafm.store.load import blocks, open_store, read
+from spectrafm.store.shard import account
 
 
 def build_store(
@@ -34,7 +35,8 @@ def build_store(
         What `fetch_spectra` wrote, in the order of the shards.
     store, missing, funnel : pathlib.Path
         ``store.zarr``; ``missing.parquet``, every star whose best file was not stored, with the
-        reason; ``funnel.csv``, the cuts with two more lines: the stars whose spectrum is stored,
+        reason, and in its metadata how many were asked, verified, unverified and missing;
+        ``funnel.csv``, the cuts with two more lines: the stars whose spectrum is stored,
         and those of them that have a label.
 
     Raises
@@ -47,9 +49,12 @@ def build_store(
     attributes = _common_attributes(groups, shards)
     absent = pd.concat([read_parquet(path) for path in shard_missing], ignore_index=True)
     stored = [star for group in groups for star in read(group, "apogee_id")]
-    _check_complete(read_parquet(selected)["apogee_id"], stored, absent, store)
+    asked = read_parquet(selected)["apogee_id"]
+    _check_complete(asked, stored, absent, store)
 
-    write_parquet(missing, absent, attributes["provenance"])
+    verified = np.concatenate([read(group, "verified") for group in groups])
+    counts = account(len(asked), verified, absent)
+    write_parquet(missing, absent, attributes["provenance"] | {"counts": counts})
     with atomic_path(funnel) as temporary:
         lines = pd.read_csv(cuts)
         for text, count in (

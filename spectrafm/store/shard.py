@@ -19,6 +19,7 @@ from spectrafm.config import Survey
 from spectrafm.files import SpectraFMError, provenance, read_parquet, write_parquet
 from spectrafm.progress import track_files
 from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
+from spectrafm.store.load import open_store, read
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
 
@@ -40,7 +41,8 @@ def fetch_spectra(
         ``spectra/NNN.zarr``, in the layout of `spectrafm.store.layout`.
     missing : pathlib.Path
         Parquet table of the stars whose best file was not stored: apogee_id, path, reason,
-        replaced (whether another row took its place; otherwise the star is lost).
+        replaced (whether another row took its place; otherwise the star is lost). Its metadata
+        holds the counts of `account`.
     survey : Survey
 
     Raises
@@ -58,7 +60,30 @@ def fetch_spectra(
     write_store(output, stars, attributes, made_with=(selected, alternates))
     table = pd.DataFrame(lost, columns=["apogee_id", "path", "reason", "replaced"])
     table = table.astype({"apogee_id": str, "path": str, "reason": str, "replaced": bool})
-    write_parquet(missing, table, attributes["provenance"])
+    counts = account(len(asked), read(open_store(output), "verified"), table)
+    write_parquet(missing, table, attributes["provenance"] | {"counts": counts})
+
+
+def account(asked: int, verified: np.ndarray, missing: pd.DataFrame) -> dict[str, int]:
+    """How the stars asked for came out: asked = verified + unverified + missing.
+
+    Parameters
+    ----------
+    asked : int
+    verified : numpy.ndarray of bool
+        Of each stored star, whether its file has the published SHA-1.
+    missing : pandas.DataFrame
+        Of `fetch_spectra`; stars that were replaced are stored.
+    """
+    counts = {
+        "asked": asked,
+        "verified": int(np.sum(verified)),
+        "unverified": int(np.sum(~verified)),
+        "missing": int(np.sum(~missing["replaced"])),
+    }
+    stored = counts["verified"] + counts["unverified"]
+    assert asked == stored + counts["missing"], f"the stars do not add up: {counts}"
+    return counts
 
 
 def _rows_of(path: Path, shard: int) -> tuple[pd.DataFrame, dict]:

@@ -1,0 +1,368 @@
+"""Whatever a server does: no file with a wrong hash, no hang, and patience where it recovers."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import loopback
+from loopback import BEHAVIOURS, Server, running
+from sas_tree import ASPCAP, RELEASE, make_tree, row, write_allstar
+from spectrafm.apogee import sas
+from spectrafm.apogee.http import Failure
+from spectrafm.apogee.selection import select_stars
+from spectrafm.apogee.source import fetch, fetch_allstar, fetch_one
+from spectrafm.config import Selection, Survey
+from spectrafm.files import SpectraFMError, read_parquet
+from spectrafm.store.load import open_store, read
+from spectrafm.store.shard import fetch_spectra
+
+TRIES = 5
+#: As short as a busy machine allows: a request that is only slow must not look like a stall.
+STALL_SECONDS = 0.5
+CAP = 1_000_000
+
+#: What a failure of each behaviour is called.
+REASONS = {
+    "short_with_length": "short body",
+    "short_without_length": "wrong sha1",
+    # How far aiohttp has read when it meets the chunk decides what it says, if anything.
+    "bad_chunking": "short body|broken answer|stalled",
+    "reset": "short body|no answer",
+    "html_page": "an HTML page",
+    "empty": "empty body",
+    "absent": r"absent \(404\)",
+    "too_many": r"refused \(429\)",
+    "unavailable": r"refused \(503\)",
+    "flipped": "wrong sha1",
+    "redirect_loop": "redirected more than",
+    "stall": "stalled",
+    "drip": "too slow",
+    "endless": "larger than 1 MB",
+    "gzip_bomb": "compressed",
+    "wrong_range": "another part of the file",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    loopback.bomb()
+    with running() as server:
+        server.faults["redirected"] = Forever(loopback.redirected)
+        yield server
+
+
+class Forever(list):
+    """A fault that never ends."""
+
+    def __init__(self, fault: Callable):
+        super().__init__([fault])
+
+    def pop(self, _index: int = 0) -> Callable:
+        return self[0]
+
+
+def survey_at(server: Server, **options) -> Survey:
+    given = {
+        "source": server.url,
+        "tries": TRIES,
+        "first_wait": 0.001,
+        "stall_seconds": STALL_SECONDS,
+        "minimum_rate": 1000,
+        "file_megabytes": CAP / 1e6,
+    }
+    return Survey(**given | options)
+
+
+def fits_like(seed: int, blocks: int = 10) -> bytes:
+    """Bytes that begin and are as long as a FITS file."""
+    body = np.random.default_rng(seed).bytes(2880 * blocks - 80)
+    return b"SIMPLE  =                    T".ljust(80) + body
+
+
+def sha1(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+def wrong_files(folder: Path, expected: dict[str, bytes]) -> list[Path]:
+    """Files at final paths that are not the published ones."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.read_bytes() != expected[path.relative_to(folder).as_posix()]
+    ]
+
+
+def test_sixteen_behaviours_are_tried():
+    assert len(BEHAVIOURS) == len(REASONS) == 16
+
+
+@pytest.mark.parametrize("fault", BEHAVIOURS, ids=lambda fault: fault.__name__)
+def test_a_server_that_recovers_is_waited_for(server, tmp_path, fault):
+    server.files = {f"{count}.fits": fits_like(count) for count in range(1, TRIES)}
+    # The first file meets one fault, the last one four.
+    server.faults |= {f"{count}.fits": [fault] * count for count in range(1, TRIES)}
+    sha1s = {path: sha1(content) for path, content in server.files.items()}
+    found = dict(fetch(list(sha1s), sha1s, survey_at(server, keep=str(tmp_path / "kept"))))
+    assert server.injected[fault.__name__] == sum(range(1, TRIES))
+    assert found == server.files
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == set(server.files)
+    assert not wrong_files(tmp_path / "kept", server.files)
+
+
+@pytest.mark.parametrize("fault", BEHAVIOURS, ids=lambda fault: fault.__name__)
+def test_a_server_that_never_recovers_is_left_and_named(server, tmp_path, fault):
+    server.files = {f"{number}.fits": fits_like(number) for number in range(4)}
+    broken = ["0.fits", "1.fits", "2.fits"]
+    server.faults |= {path: Forever(fault) for path in broken}
+    sha1s = {path: sha1(content) for path, content in server.files.items()}
+    survey = survey_at(server, keep=str(tmp_path / "kept"))
+    start = time.monotonic()
+    found = dict(fetch(list(sha1s), sha1s, survey))
+    # Retry-After asks for a second before each of four tries; a drip is judged twice as late.
+    assert time.monotonic() - start < (TRIES - 1) * 1.0 + TRIES * 2 * STALL_SECONDS + 5
+    # A reset may also meet the next request before the server has read it.
+    assert server.injected[fault.__name__] >= (TRIES - 1) * len(broken)
+    for path in broken:
+        assert isinstance(found[path], Failure)
+        assert re.match(REASONS[fault.__name__], found[path].reason)
+    assert found["3.fits"] == server.files["3.fits"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["3.fits"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [fault for fault in BEHAVIOURS if fault.__name__ not in ("absent", "flipped")],
+    ids=lambda fault: fault.__name__,
+)
+def test_without_a_published_hash_damage_that_shows_is_still_refused(server, fault):
+    content = fits_like(1, blocks=9)
+    server.files, server.faults["a.fits"] = {"a.fits": content}, [fault, fault]
+    assert fetch_one("a.fits", survey_at(server)) == content
+    assert server.injected[fault.__name__] == 2
+
+
+def test_an_unpublished_absent_file_is_asked_for_once(server):
+    server.faults["a.fits"] = Forever(loopback.absent)
+    assert fetch_one("a.fits", survey_at(server)).absent
+    assert server.requests["a.fits"] == 1
+
+
+def test_a_list_of_checksums_cut_short_is_not_taken_for_a_shorter_list(server):
+    lines = [f"{sha1(bytes([i]))}  aspcapStar-dr17-2M{i:08d}.fits\n" for i in range(9)]
+    content = "".join(lines).encode()
+    server.files = {"a.sha1sum": content}
+    server.faults["a.sha1sum"] = [loopback.short_without_length, loopback.html_page, loopback.empty]
+    assert fetch_one("a.sha1sum", survey_at(server)) == content
+    assert server.injected.total() == 3
+
+
+def test_retry_after_is_honoured(server):
+    server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.too_many]
+    start = time.monotonic()
+    assert isinstance(fetch_one("a.fits", survey_at(server)), bytes)
+    assert 1.0 <= time.monotonic() - start < 3.0
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(server):
+    server.faults["a.fits"] = Forever(loopback.too_many)
+    start = time.monotonic()
+    failure = fetch_one("a.fits", survey_at(server, file_seconds=0.5))
+    assert failure.reason == "refused (429); no time for another try"
+    assert time.monotonic() - start < 0.5
+
+
+def test_the_deadline_ends_a_transfer_that_is_only_just_fast_enough(server):
+    server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.drip]
+    survey = survey_at(server, minimum_rate=1, file_seconds=0.6)
+    failure = fetch_one("a.fits", survey)
+    assert failure.reason == "not complete after 0.6 s; no time for another try"
+
+
+@pytest.mark.parametrize("fault", [loopback.stall, loopback.drip])
+def test_stall_and_drip_are_left_in_time(server, fault):
+    server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [fault]
+    start = time.monotonic()
+    assert fetch_one("a.fits", survey_at(server, tries=1)).passing
+    assert STALL_SECONDS <= time.monotonic() - start < 2 * STALL_SECONDS + 1
+    # By default that is within the minute.
+    assert 2 * Survey().stall_seconds <= 60
+
+
+def test_an_endless_body_stops_at_the_cap(server):
+    server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.endless]
+    assert fetch_one("a.fits", survey_at(server, tries=1)).reason == "larger than 1 MB"
+    # What was sent beyond the cap lay in the buffers of the two sockets.
+    assert server.sent["a.fits"] < CAP + 16_000_000
+
+
+def test_a_gzip_bomb_is_not_unfolded(server):
+    server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.gzip_bomb]
+    tracemalloc.start()
+    assert isinstance(fetch_one("a.fits", survey_at(server)), bytes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert server.injected["gzip_bomb"] == 1
+    assert peak < loopback.BOMB_BYTES / 20
+
+
+def test_a_thousand_files_at_a_fault_rate_of_30_percent(server, tmp_path):
+    """Each request meets a fault with probability 0.3, at most four times a file."""
+    draw = random.Random(17)
+    server.files = {f"{number:04d}.fits": fits_like(number, blocks=3) for number in range(1000)}
+    for path in server.files:
+        faults = []
+        while len(faults) < TRIES - 1 and draw.random() < 0.3:
+            faults.append(draw.choice(BEHAVIOURS))
+        server.faults[path] = faults
+    stated = sum(len(server.faults[path]) for path in server.files)
+    sha1s = {path: sha1(content) for path, content in server.files.items()}
+    survey = survey_at(server, connections=8, keep=str(tmp_path / "kept"))
+    found = dict(fetch(list(sha1s), sha1s, survey))
+    injected = server.injected.total() - server.injected["redirected"]
+    assert injected == stated
+    assert injected / (injected + 1000) == pytest.approx(0.3, abs=0.03)
+    assert sum(found[path] == content for path, content in server.files.items()) == 1000
+    assert len(list((tmp_path / "kept").iterdir())) == 1000
+    assert not wrong_files(tmp_path / "kept", server.files)
+
+
+# A shard of stars from such a server.
+
+
+def test_a_shard_accounts_for_every_star(server, tmp_path):
+    """For each behaviour a star whose file recovers, and one whose file never does."""
+    rows = [row(f"2M{number:08d}") for number in range(2 * len(BEHAVIOURS) + 3)]
+    tree = make_tree(tmp_path / "sas", rows)
+    paths = {
+        line["APOGEE_ID"]: tree.path_of(line).relative_to(tree.root).as_posix() for line in rows
+    }
+    unlisted = [line["APOGEE_ID"] for line in rows[-2:]]
+    for listed in tree.root.rglob("*.sha1sum"):
+        lines = listed.read_text().splitlines(keepends=True)
+        listed.write_text("".join(line for line in lines if not any(u in line for u in unlisted)))
+    serve(server, tree.root)
+    for number, fault in enumerate(BEHAVIOURS):
+        server.faults[paths[f"2M{2 * number:08d}"]] = [fault] * 2
+        server.faults[paths[f"2M{2 * number + 1:08d}"]] = Forever(fault)
+
+    catalogue = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
+    survey = survey_at(server, connections=8, shards=1, stall_seconds=1.0)
+    select_stars(tree.allstar, *catalogue, Selection(), survey)
+    shard, missing = tmp_path / "000.zarr", tmp_path / "000.missing.parquet"
+    fetch_spectra(*catalogue[:2], 0, shard, missing, survey)
+
+    faults = {fault.__name__: server.injected[fault.__name__] for fault in BEHAVIOURS}
+    # A reset may also meet the next request before the server has read it.
+    assert all(count >= 2 + TRIES - 1 for count in faults.values()), faults
+    lost = read_parquet(missing)
+    assert sorted(lost["apogee_id"]) == [f"2M{2 * n + 1:08d}" for n in range(len(BEHAVIOURS))]
+    assert all(lost["reason"])
+    group = open_store(shard)
+    stars = dict(zip(read(group, "apogee_id"), read(group, "verified"), strict=True))
+    assert [star for star, verified in stars.items() if not verified] == unlisted
+    counts = lost.attrs["counts"]
+    assert counts == {"asked": 35, "verified": 17, "unverified": 2, "missing": 16}
+
+    # The stars that came are the ones that come when nothing is wrong.
+    server.faults.clear()
+    fetch_spectra(*catalogue[:2], 0, tmp_path / "calm.zarr", tmp_path / "calm.parquet", survey)
+    calm = open_store(tmp_path / "calm.zarr")
+    kept = np.isin(list(read(calm, "apogee_id")), list(stars))
+    for name in ("observed", "observed_error", "synthetic", "label", "sha1"):
+        np.testing.assert_array_equal(read(calm, name)[kept], read(group, name))
+
+
+def serve(server: Server, root: Path) -> None:
+    server.files = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+# The catalogue: large, hence continued where it broke off.
+
+
+@pytest.fixture
+def catalogue(server, tmp_path) -> str:
+    """Path of the catalogue on the server."""
+    path = sas.allstar_path(RELEASE, ASPCAP)
+    write_allstar(tmp_path / "sas" / path, [row(f"2M{number:08d}") for number in range(2000)])
+    serve(server, tmp_path / "sas")
+    return path
+
+
+def catalogue_survey(server: Server, path: str, published: bool = True) -> Survey:
+    allstar_sha1 = sha1(server.files[path]) if published else None
+    return survey_at(server, catalogue_megabytes=100, allstar_sha1=allstar_sha1)
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("fault", [loopback.stall, loopback.reset, loopback.short_with_length])
+def test_a_catalogue_is_continued_where_it_broke_off(server, catalogue, tmp_path, fault, published):
+    content = server.files[catalogue]
+    server.faults[catalogue] = [fault]
+    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published))
+    assert (tmp_path / "allStar.fits").read_bytes() == content
+    assert server.requests[catalogue] == 2
+    # Without a hash or a tag of its own, what came first cannot be trusted to be the same file.
+    assert (server.ranges[-1] is not None) == published
+
+
+@pytest.mark.parametrize("fault", BEHAVIOURS, ids=lambda fault: fault.__name__)
+def test_any_fault_in_the_middle_of_a_catalogue_is_overcome(server, catalogue, tmp_path, fault):
+    server.faults[catalogue] = [loopback.short_with_length, fault, fault]
+    survey = catalogue_survey(server, catalogue).model_copy(update={"catalogue_megabytes": 3.0})
+    fetch_allstar(tmp_path / "allStar.fits", survey)
+    assert (tmp_path / "allStar.fits").read_bytes() == server.files[catalogue]
+    assert [path.name for path in tmp_path.iterdir() if "allStar" in path.name] == ["allStar.fits"]
+
+
+def test_a_tag_of_its_own_lets_an_unpublished_catalogue_be_continued(server, catalogue, tmp_path):
+    def half_with_tag(handler, content: bytes) -> None:
+        half, tag = content[: len(content) // 2], f'"{hash(content)}"'
+        loopback.send(handler, 200, half, length=len(content), ETag=tag)
+        handler.close_connection = True
+
+    server.faults[catalogue] = [half_with_tag]
+    content = server.files[catalogue]
+    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published=False))
+    assert (tmp_path / "allStar.fits").read_bytes() == content
+    assert server.ranges[-1] == f"bytes={len(content) // 2}-"
+
+
+def test_a_killed_download_goes_on_in_the_next_run(server, catalogue, tmp_path):
+    content = server.files[catalogue]
+    (tmp_path / ".allStar.fits.part").write_bytes(content[:100_000])
+    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    assert (tmp_path / "allStar.fits").read_bytes() == content
+    assert server.ranges == ["bytes=100000-"]
+
+
+@pytest.mark.parametrize("left", ["damaged", "whole", "too long"])
+def test_whatever_a_killed_download_left_is_judged(server, catalogue, tmp_path, left):
+    content = server.files[catalogue]
+    parts = {"damaged": b"\0" * 100_000, "whole": content, "too long": content + b"\0" * 2880}
+    (tmp_path / ".allStar.fits.part").write_bytes(parts[left])
+    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    assert (tmp_path / "allStar.fits").read_bytes() == content
+    assert server.requests[catalogue] == {"damaged": 2, "whole": 0, "too long": 2}[left]
+
+
+def test_a_download_that_failed_leaves_its_first_part_for_the_next_run(server, catalogue, tmp_path):
+    server.faults[catalogue] = [loopback.reset, *[loopback.unavailable] * TRIES]
+    with pytest.raises(SpectraFMError, match=r"allStar-.*refused \(503\)"):
+        fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    assert not (tmp_path / "allStar.fits").exists()
+    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    assert (tmp_path / "allStar.fits").read_bytes() == server.files[catalogue]
+    assert not (tmp_path / ".allStar.fits.part").exists()
