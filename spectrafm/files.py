@@ -190,17 +190,18 @@ def read_parquet(path: str | os.PathLike):
     SpectraFMError
         When the file is missing or damaged.
     """
-    import pyarrow
     import pyarrow.parquet
 
     try:
         arrow = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        frame = arrow.to_pandas()
+        frame.attrs = json.loads((arrow.schema.metadata or {}).get(b"spectrafm", b"{}"))
     except FileNotFoundError:
         raise SpectraFMError(f"{path}: no such file") from None
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise SpectraFMError(f"{path}: not a readable Parquet file ({error})") from None
-    frame = arrow.to_pandas()
-    frame.attrs = json.loads((arrow.schema.metadata or {}).get(b"spectrafm", b"{}"))
+    except Exception as error:
+        # The footer has no checksum: damage to it raises errors of many types.
+        what = f"{type(error).__name__}: {error}"
+        raise SpectraFMError(f"{path}: not a readable Parquet file ({what})") from None
     return frame
 
 

@@ -14,8 +14,6 @@ import zarr
 
 from sas_tree import SasTree, aspcapstar_bytes, make_tree, row, spectra_of
 from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
-from spectrafm.apogee.selection import select_stars
-from spectrafm.config import Selection, Survey
 from spectrafm.files import SpectraFMError, read_parquet
 from spectrafm.labels import LABELS, error_column
 from spectrafm.manifest import faults_beside, read_manifest, write_manifest
@@ -24,55 +22,9 @@ from spectrafm.store.build import build_store
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
 from spectrafm.store.load import load_stars, open_store, read
 from spectrafm.store.shard import fetch_spectra
+from survey_run import Run
 
 NAN = float("nan")
-
-
-class Run:
-    """The survey rules, one after the other, in one folder."""
-
-    def __init__(self, folder: Path, tree: SasTree, survey: Survey | None = None):
-        self.tree, self.survey = tree, survey or tree.survey()
-        self.selected = folder / "catalogue/selected.parquet"
-        self.alternates = folder / "catalogue/alternates.parquet"
-        self.cuts = folder / "catalogue/cuts.csv"
-        self.missing = folder / "catalogue/missing.parquet"
-        self.funnel = folder / "catalogue/funnel.csv"
-        self.spectra, self.store = folder / "spectra", folder / "store.zarr"
-
-    def select(self) -> Run:
-        outputs = (self.selected, self.alternates, self.cuts)
-        select_stars(self.tree.allstar, *outputs, Selection(), self.survey)
-        return self
-
-    def shard(self, number: int) -> Path:
-        return self.spectra / f"{number:03d}.zarr"
-
-    def shard_missing(self, number: int) -> Path:
-        return self.spectra / f"{number:03d}.missing.parquet"
-
-    def fetch(self, number: int) -> None:
-        outputs = (self.shard(number), self.shard_missing(number))
-        fetch_spectra(self.selected, self.alternates, number, *outputs, self.survey)
-
-    def build(self) -> None:
-        numbers = range(self.survey.shards)
-        build_store(
-            self.selected,
-            self.cuts,
-            [self.shard(n) for n in numbers],
-            [self.shard_missing(n) for n in numbers],
-            self.store,
-            self.missing,
-            self.funnel,
-        )
-
-    def all(self) -> Run:
-        self.select()
-        for number in range(self.survey.shards):
-            self.fetch(number)
-        self.build()
-        return self
 
 
 ROWS = [

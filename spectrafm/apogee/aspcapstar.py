@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
+from astropy.io import fits
 
-from spectrafm.apogee.fits import opened_fits
+from spectrafm.apogee.fits import has_hdu, opened_fits
 from spectrafm.apogee.grid import CHIP_PIXELS, LOG_WAVELENGTH_START, LOG_WAVELENGTH_STEP, N_GRID
 from spectrafm.files import SpectraFMError
 
@@ -66,17 +67,31 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
         type of values, another star.
     """
     with opened_fits(io.BytesIO(content), name) as hdus:
-        if len(hdus) < 4:
-            raise SpectraFMError(f"{name}: {len(hdus)} HDUs, expected at least 4")
+        count = _count_hdus(hdus, len(content), name)
+        if count < 4:
+            raise SpectraFMError(f"{name}: {count} HDUs, expected at least 4")
         observed, error, synthetic = (_spectrum(hdus[number], number, name) for number in (1, 2, 3))
-        found = _apogee_id(hdus[4], content, name) if len(hdus) > 4 else None
-        last = hdus[-1].fileinfo()
-        if len(content) != last["datLoc"] + last["datSpan"]:
-            # A header that is cut short looks to astropy like the end of the file.
-            raise SpectraFMError(f"{name}: not a whole FITS file (broken after {len(hdus)} HDUs)")
+        found = _apogee_id(hdus[4], content, name) if count > 4 else None
     if apogee_id is not None and found is not None and found != apogee_id:
         raise SpectraFMError(f"{name}: HDU4 is of {found!r}, not of {apogee_id!r}")
     return AspcapStar(observed, error, synthetic, found)
+
+
+def _count_hdus(hdus: fits.HDUList, size: int, name: str) -> int:
+    """Count the HDUs, each of which must begin where the one before it ends.
+
+    astropy takes a header that is cut short for the end of the file; and where a damaged header
+    makes the length of an HDU negative, it reads backwards and never ends.
+    """
+    count = end = 0
+    while end < size:
+        place = hdus[count].fileinfo() if has_hdu(hdus, count) else None
+        start = end
+        end = place["datLoc"] + place["datSpan"] if place else 0
+        if end <= start or place["hdrLoc"] != start:
+            raise SpectraFMError(f"{name}: not a whole FITS file (broken after {count} HDUs)")
+        count += 1
+    return count
 
 
 def _spectrum(hdu, number: int, name: str) -> np.ndarray:

@@ -110,6 +110,17 @@ class Catalogue:
             yield slice(start, start + count), block
 
 
+def has_hdu(hdus: fits.HDUList, number: int) -> bool:
+    """Whether an HDU is there, without reading on behind it as ``len(hdus)`` does.
+
+    Where a damaged header makes the length of an HDU negative, that never ends.
+    """
+    try:
+        return hdus[number] is not None
+    except IndexError:
+        return False
+
+
 @contextlib.contextmanager
 def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
     """Open the table in HDU1 of a catalogue; see `opened_fits`.
@@ -120,7 +131,7 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
         Also when HDU1 is no table.
     """
     with opened_fits(path, name) as hdus:
-        if len(hdus) < 2 or hdus[1].is_image:
+        if not has_hdu(hdus, 1) or hdus[1].is_image:
             raise SpectraFMError(f"{name}: HDU1 is not a table")
         table = hdus[1]
         scaled = {

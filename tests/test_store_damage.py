@@ -1,0 +1,140 @@
+"""A damaged store: 1,000 flipped bits and truncations, each file deleted once; none is silent."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sas_tree import make_tree, row
+from spectrafm import cli
+from spectrafm.files import SpectraFMError
+from spectrafm.manifest import MANIFEST, names_in
+from spectrafm.store.load import open_store, read
+from spectrafm.verify import checks_of
+from survey_run import Run
+
+FAULTS = 1000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run's folder that holds what the survey rules make."""
+    folder = tmp_path_factory.mktemp("run")
+    tree = make_tree(folder / "sas", [row(f"2M{number:08d}") for number in range(8)])
+    made = Run(folder / "results/mock", tree).all()
+    shutil.copy(tree.allstar, made.folder / "catalogue/allStar.fits")
+    return made.folder
+
+
+def faults_of(run: Path) -> list[str]:
+    return [fault for check in checks_of(run) for fault in check.faults]
+
+
+def read_everything(store: Path) -> None:
+    group = open_store(store)
+    for name, _ in group.arrays():
+        read(group, name)
+
+
+def test_a_whole_run_is_found_whole(run, capsys):
+    assert faults_of(run) == []
+    assert cli.main(["verify", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "store.zarr: 8 stars asked for, 8 stored, 0 missing" in printed
+    assert "verified for 8, not published for 0" in printed
+    assert "WRONG" not in printed
+
+
+def test_no_flip_and_no_truncation_is_silent_and_each_is_named(run):
+    """Flips and truncations in turn, over chunks, metadata and manifest alike."""
+    rng = np.random.default_rng(11)
+    store = run / "store.zarr"
+    names = [*names_in(store), MANIFEST]
+    injected = Counter()
+    for number in range(FAULTS):
+        # Metadata are small: any file is as likely as any other.
+        path = store / names[rng.integers(len(names))]
+        content = path.read_bytes()
+        if number % 2:
+            damaged = bytearray(content)
+            damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        else:
+            damaged = content[: rng.integers(len(content))]
+        path.write_bytes(damaged)
+        kind = path.name if path.name in (MANIFEST, "zarr.json") else "chunk"
+        injected[kind] += 1
+        with pytest.raises(SpectraFMError, match=r"store\.zarr"):
+            read_everything(store)
+        assert named(path, store, store_faults(store)), path
+        path.write_bytes(content)
+    assert injected.total() == FAULTS
+    assert min(injected[kind] for kind in (MANIFEST, "zarr.json", "chunk")) > 10
+    read_everything(store)
+
+
+def store_faults(store: Path) -> list[str]:
+    """What `verify` says of a store alone."""
+    return [f for c in checks_of(store.parent) if c.what == "store.zarr" for f in c.faults]
+
+
+def named(path: Path, store: Path, faults: list[str]) -> bool:
+    return any(path.relative_to(store).as_posix() in fault for fault in faults)
+
+
+def test_each_file_of_a_store_that_is_deleted_is_named(run):
+    for store in (run / "store.zarr", *sorted((run / "spectra").glob("*.zarr"))):
+        names = [*names_in(store), MANIFEST]
+        deleted = 0
+        for name in names:
+            path = store / name
+            content = path.read_bytes()
+            path.unlink()
+            with pytest.raises(SpectraFMError, match=rf"{store.name}.*{path.name}"):
+                open_store(store)
+            assert any(name in fault for fault in faults_of(run)), path
+            path.write_bytes(content)
+            deleted += 1
+        assert deleted == len(names) > 35
+    assert faults_of(run) == []
+
+
+def test_a_shard_file_not_of_the_store_or_of_another_fetch_is_named(run):
+    extra = run / "store.zarr/observed/c/9"
+    extra.mkdir()
+    (extra / "0").write_bytes(b"x")
+    assert any("observed/c/9/0: not listed in MANIFEST.json" in fault for fault in faults_of(run))
+    shutil.rmtree(extra)
+    shard = run / "spectra/001.zarr"
+    kept = shutil.move(shard, run / "kept")
+    assert any("001.zarr: missing, though" in fault for fault in faults_of(run))
+    shutil.copytree(run / "spectra/000.zarr", shard)
+    assert any("001.zarr: not the one that" in fault for fault in faults_of(run))
+    shutil.rmtree(shard)
+    shutil.move(kept, shard)
+    assert faults_of(run) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["allStar.fits", "selected.parquet", "alternates.parquet", "missing.parquet", "cuts.csv",
+     "funnel.csv"],
+)  # fmt: skip
+def test_no_flip_in_the_catalogue_is_silent(run, name, capsys):
+    path = run / "catalogue" / name
+    content = path.read_bytes()
+    rng = np.random.default_rng(12)
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        assert cli.main(["verify", str(run)]) == cli.BAD_INPUT
+        printed = capsys.readouterr()
+        assert "WRONG" in printed.out
+        assert name in printed.out
+        assert "wrong" in printed.err
+    path.write_bytes(content)
+    assert faults_of(run) == []
