@@ -96,6 +96,12 @@ def _add_survey(commands) -> None:
     _path(new, "--missing", help_text="Parquet to write: files that were not usable, and why")
     flags.add_options(new, config.Survey)
 
+    new = _command(commands, "list-files", _list_files, "list a run's files for rsync")
+    _path(new, "--selected")
+    _path(new, "--alternates")
+    _path(new, "--output", help_text="text to write, for rsync --files-from")
+    flags.add_options(new, config.Survey)
+
     new = _command(commands, "build-store", _build_store, "join the shards into one store")
     _path(new, "--selected")
     _path(new, "--cuts")
@@ -153,6 +159,13 @@ def _fetch_spectra(given) -> None:
     fetch_spectra(
         given.selected, given.alternates, given.shard, given.output, given.missing, survey
     )
+
+
+def _list_files(given) -> None:
+    from spectrafm.apogee.rsync import list_files
+
+    survey = flags.section_of(config.Survey, given)
+    list_files(given.selected, given.alternates, given.output, survey)
 
 
 def _build_store(given) -> None:

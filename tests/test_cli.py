@@ -36,7 +36,7 @@ def test_help_does_not_wait_for_torch():
 def test_every_command_explains_itself(capsys):
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if getattr(action, "choices", None))
-    assert len(commands.choices) == 20
+    assert len(commands.choices) == 21
     for command in commands.choices.values():
         assert command.format_help()
         assert command.description
