@@ -12,7 +12,6 @@ import pandas as pd
 from spectrafm import files
 from spectrafm.files import SpectraFMError
 from spectrafm.labels import SYMBOLS, UNITS
-from spectrafm.store.load import open_store, read
 
 FIGURES = {
     "figure1": "An observed spectrum and ASPCAP's synthetic best fit of the same star.",
@@ -79,20 +78,18 @@ def _text(path: Path) -> str:
 def _stars(run: Path) -> str:
     """The funnel, and that what was asked for is what is there plus what is missing."""
     funnel = pd.read_csv(run / "catalogue/funnel.csv")
-    asked = len(files.read_parquet(run / "catalogue/selected.parquet"))
     missing = files.read_parquet(run / "catalogue/missing.parquet")
     lost = missing[~missing["replaced"]]
     reasons = lost["reason"].value_counts()
     listed = "".join(f"<li>{html.escape(str(r))}: {n}</li>" for r, n in reasons.items())
-    verified = int(read(open_store(run / "store.zarr"), "verified").sum())
-    unverified = asked - len(lost) - verified
+    counts = missing.attrs["counts"]
     flags = pd.read_csv(run / "catalogue/flags.csv")
     return (
         f"{funnel.to_html(index=False, border=0)}"
         f"<p>Rows that each flag cut removed, and those with no other flag of the cut:</p>"
         f"{flags.to_html(index=False, border=0)}"
-        f"<p>{asked} stars asked for = {verified} verified + {unverified} unverified (no published "
-        f"SHA-1) + {len(lost)} missing; "
+        f"<p>{counts['asked']} stars asked for = {counts['verified']} verified + "
+        f"{counts['unverified']} unverified (no published SHA-1) + {counts['missing']} missing; "
         f"{int(missing['replaced'].sum())} stored from another observation.</p><ul>{listed}</ul>"
     )
 
