@@ -185,8 +185,9 @@ class Selection(Section):
     @classmethod
     def _fill(cls, content: Any) -> Any:
         """Keys that are not given are the preset's: those of a flag line, all given, stay."""
-        if isinstance(content, Mapping) and content.get("preset") in PRESETS:
-            return {**PRESETS[content["preset"]], **content}
+        if isinstance(content, Mapping) and isinstance(content.get("preset"), str):
+            # A name that is no preset is refused by its own field.
+            return {**PRESETS.get(content["preset"], {}), **content}
         return content
 
     @model_validator(mode="after")

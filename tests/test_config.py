@@ -34,6 +34,8 @@ def paper():
             r"selection\.split: train \+ validation \+ test",
         ),
         ({"selection": {"preset": "best"}}, r"selection\.preset: .*'strict' \(found 'best'\)"),
+        ({"selection": {"preset": ["strict"]}}, r"selection\.preset: .*\(found \['strict'\]\)"),
+        ({"selection": ["strict"]}, r"selection: .*\(found \['strict'\]\)"),
         ({"survey": {"catalogue": "allVisit"}}, r"survey\.catalogue: .*'allStarLite' \(found"),
         (
             {"survey": {"catalogue": "allStarLite"}},
@@ -82,6 +84,16 @@ def test_paper_config_says_what_the_paper_says(paper):
     assert run.stages["finetune_iron"].stars.count == 100
     assert run.stages["finetune_iron"].freeze == ["encoder.1", "decoder", "head"]
     assert run.stages["finetune_iron_unfrozen"].freeze == []
+
+
+def test_a_preset_alone_changes_the_cuts_of_the_paper_config(paper):
+    update_config(paper, {"selection": {"preset": "strict"}})
+    strict = config.read_config(paper).selection
+    assert "CHI2_BAD" in strict.aspcapflag
+    update_config(paper, {"selection": {"aspcapflag": ["TEFF_BAD"]}})
+    changed = config.read_config(paper).selection
+    assert changed.aspcapflag == ["TEFF_BAD"]
+    assert changed.split == strict.split
 
 
 def test_every_key_of_the_paper_config_is_explained(paper):
