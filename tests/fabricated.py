@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas
 import xarray
+import zarr
 
 from spectrafm.apogee.grid import WAVELENGTH
 from spectrafm.figures.spectra import within
 from spectrafm.files import write_parquet
 from spectrafm.labels import LABELS, UNITS
+from spectrafm.store.arrays import consolidate
 
 FULL = [[15152.2, 16943.6]]
 FIRST_HALF = [[15152.2, 16028.0]]
@@ -191,7 +193,13 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
         attrs={"mock": mock},
     )
     path = folder / "store.zarr"
+    return write_zarr(data, path)
+
+
+def write_zarr(data: xarray.Dataset, path: Path) -> Path:
+    """Write a dataset as this package does: Zarr v3 with its metadata gathered in one place."""
     data.to_zarr(path, zarr_format=3, consolidated=False)
+    consolidate(zarr.open_group(path))
     return path
 
 

@@ -34,7 +34,7 @@ def open_zarr(path: Path) -> xarray.Dataset:
         When there is none.
     """
     try:
-        return xarray.open_zarr(path, chunks=None, consolidated=False)
+        return xarray.open_zarr(path, chunks=None, consolidated=True)
     except (OSError, KeyError, ValueError) as error:
         raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
 
