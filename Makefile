@@ -1,6 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else.
 
+# PIP_OPTIONS reaches pip, for instance to choose an index with another build of torch.
 PYTHON ?= python3
+PIP_OPTIONS ?=
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -19,8 +22,8 @@ test-slow: $(READY)
 $(READY): envs/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "SpectraFM needs Python 3.11 or newer"'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) -r envs/requirements.txt
+	$(PIP) --no-deps --editable .
 	touch $(READY)
 
 # The JSON schema of config.yaml, for editors that check YAML as it is typed.

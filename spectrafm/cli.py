@@ -24,9 +24,9 @@ BAD_INPUT = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return the exit code."""
     parsed = build_parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    # Our own progress, but of other packages (fontTools tells each glyph) only what is wrong.
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("spectrafm").setLevel(logging.INFO)
     try:
         parsed.run(parsed)
     except SpectraFMError as error:

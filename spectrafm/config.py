@@ -294,9 +294,6 @@ class Stage(Section):
     weight_decay: float = Field(0.01, ge=0)
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: not clipped")
     schedule: Schedule = Schedule()
-    average: float = Field(
-        0.0, ge=0, lt=1, description="decay per step of the averaged weights; 0: not averaged"
-    )
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
     patience: int | None = Field(
         None, ge=1, description="validations without a better one before stopping; null: never"

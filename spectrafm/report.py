@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ FIGURES = {
 }
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; }
-td, th { padding: .2em .8em; text-align: right; }
-th { border-bottom: 1px solid; } td:first-child, th:first-child { text-align: left; }
+td, th { padding: .2em .6em; text-align: right; }
+td { white-space: nowrap; } th { border-bottom: 1px solid; vertical-align: bottom; }
+td:first-child, th:first-child { text-align: left; }
 img { max-width: 100%; } figure { margin: 2em 0; } figcaption { color: #555; }
 .mock { background: #fff3cd; padding: .6em 1em; font-weight: bold; }
 """
@@ -50,7 +52,7 @@ def report(output: Path) -> None:
         ("Stars", _stars(run)),
         ("Models", _models(run)),
         ("Scores of [Fe/H]", _scores(metrics, "FE_H")),
-        ("Table 1", f"<pre>{html.escape(_text(run / 'tables/table1.md'))}</pre>"),
+        ("Table 1", _table1(_text(run / "tables/table1.md"))),
         *((_title(name), _figure(run, name, caption)) for name, caption in FIGURES.items()),
     ]
     body = "".join(f"<h2>{title}</h2>\n{content}\n" for title, content in sections)
@@ -128,6 +130,17 @@ def _scores(metrics: dict[str, Any], label: str) -> str:
         rows.append(row)
     table = pd.DataFrame(rows).to_html(index=False, border=0)
     return f"<p>{SYMBOLS[label]}, {UNITS[label]}; rich and poor: above and below -1.</p>{table}"
+
+
+def _table1(markdown: str) -> str:
+    """The Markdown of Table 1 (a pipe table and a list of notes) as HTML."""
+    lines = [html.escape(line) for line in markdown.splitlines()]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
+    heading, _, *body = [[cell.strip().replace("\\|", "|") for cell in row] for row in cells]
+    rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
+    notes = "".join(f"<li>{line[2:]}</li>" for line in lines if line.startswith("- "))
+    head = "".join(f"<th>{cell}</th>" for cell in heading)
+    return f"<table><tr>{head}</tr>{rows}</table><ul>{notes}</ul>"
 
 
 def _figure(run: Path, name: str, caption: str) -> str:

@@ -116,6 +116,15 @@ def test_the_demo_changes_values_but_adds_no_stage(paper):
     assert run.mock is not None
 
 
+def test_the_authors_choices_are_an_overlay(paper):
+    published = yaml.safe_load((REPOSITORY / "docs/as-published.yaml").read_text())
+    update_config(paper, published)
+    run = config.read_config(paper)
+    assert {stage.selection for stage in run.stages.values()} == {"last", "paper", "validation"}
+    assert run.stages["finetune_observed"].epochs == 10
+    assert run.evaluations["first_half"].combine == "mean"
+
+
 def test_flags_say_the_same_as_the_file(paper):
     run = config.read_config(paper)
     for stage in run.stages.values():

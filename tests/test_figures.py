@@ -326,9 +326,22 @@ def test_figure5_of_a_part_of_the_spectrum():
     assert curves == [1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
 
 
+def test_figure5_of_far_off_windows_breaks_the_axis():
+    windows = [[15743.0, 15799.3], [16105.8, 16220.0], [16768.0, 16857.0]]
+    figure = figure5(fabricated.attention_maps(windows=windows), read_lines())
+    assert len(figure.axes) == 6
+    for axes, (low, high) in zip(figure.axes, windows * 2, strict=True):
+        assert axes.get_xlim() == pytest.approx((low - 4, high + 4), abs=0.3)
+    names = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert names[0] == ["Mg"]
+    assert names[1] == ["Br13", "Fe", "Fe"]
+    assert names[2][-1] == "Br11"
+    assert len(names[5]) == 6, "the curves are named at the right"
+
+
 def test_lines_are_the_papers_with_brackett_11_corrected():
     lines = read_lines()
-    assert len(lines) == 14
+    assert len(lines[lines["labels"].notna()]) == 14
     assert lines["wavelength"].is_monotonic_increasing
     assert lines.set_index("element").loc["Br11", "wavelength"] == 16811.18
     # Names in one row never touch: 30 Angstrom are about two letters.

@@ -14,6 +14,7 @@ from spectrafm.baselines.fcnn import FCNN
 from spectrafm.files import SpectraFMError, read_parquet
 from spectrafm.inference import predict as inference
 from spectrafm.inference.attention import map_attention, mean_attention
+from spectrafm.inference.chunks import chunks_of
 from spectrafm.labels import LABELS
 from spectrafm.model.spectrafm import SpectraFM
 from spectrafm.store.load import load_stars
@@ -51,14 +52,14 @@ def network():
 
 
 def test_chunks_cover_each_window_once(network):
-    chunks = inference.chunks_of(network, WAVELENGTH, [(15_152.2, 16_028.0)], 512)
+    chunks = chunks_of(network, WAVELENGTH, [(15_152.2, 16_028.0)], 512)
     assert len(chunks) == 8
     assert np.array_equal(np.sort(np.concatenate(chunks)), np.arange(3757))
     assert {len(chunk) for chunk in chunks} <= {469, 470}, "no short last chunk"
 
 
 def test_chunks_keep_windows_apart(network):
-    chunks = inference.chunks_of(network, WAVELENGTH, toy_store.WINDOWS, 40)
+    chunks = chunks_of(network, WAVELENGTH, toy_store.WINDOWS, 40)
     blue = WAVELENGTH < 16_000
     assert all(blue[chunk].all() or not blue[chunk].any() for chunk in chunks)
 
@@ -66,7 +67,7 @@ def test_chunks_keep_windows_apart(network):
 def test_the_baseline_reads_its_window_in_one_piece():
     inside = (WAVELENGTH >= 16_105.8) & (WAVELENGTH <= 16_220.0)
     network = FCNN(torch.from_numpy(WAVELENGTH[inside]), ["FE_H"])
-    (chunk,) = inference.chunks_of(network, WAVELENGTH, [(16_105.8, 16_220.0)], 16)
+    (chunk,) = chunks_of(network, WAVELENGTH, [(16_105.8, 16_220.0)], 16)
     assert np.array_equal(chunk, np.flatnonzero(inside))
 
 
@@ -97,7 +98,7 @@ def test_a_chunk_without_pixels_does_not_count(combine):
 
 def test_long_spectra_equal_their_chunks_combined(network, store):
     stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
-    chunks = inference.chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
     together = inference.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
     alone = [
         inference.infer(network, stars.flux, stars.wavelength, LABELS, [chunk]) for chunk in chunks
@@ -109,7 +110,7 @@ def test_long_spectra_equal_their_chunks_combined(network, store):
 
 def test_other_stars_do_not_change_a_stars_result(network, store):
     stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
-    chunks = inference.chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
     whole = inference.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
     flux = stars.flux.copy()
     flux[0] = np.nan
@@ -187,7 +188,7 @@ def test_attention_finds_the_pixel_that_matters(store):
         attention.key.weight.copy_(torch.eye(64))
         network.embedding.flux_weight.zero_()
         network.embedding.flux_bias.zero_()
-    chunks = inference.chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
     rows = np.arange(10)
     found = mean_attention(network, stars, rows, chunks)
     # Within two pixels: each head sees half of the encoding's periods.

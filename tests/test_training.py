@@ -268,9 +268,8 @@ def test_the_same_seed_gives_the_same_weights(store, pretrained, tmp_path):
     assert weights != (tmp_path / "other" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_an_interrupted_training_ends_the_same(store, tmp_path, monkeypatch, average):
-    options = stage(epochs=5, average=average)
+def test_an_interrupted_training_ends_the_same(store, tmp_path, monkeypatch):
+    options = stage(epochs=5)
     trainer.train(store, tmp_path / "whole", "x", options, MODEL)
     monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
     finish = run.Run._train_epoch
@@ -298,6 +297,31 @@ def test_an_interrupted_training_ends_the_same(store, tmp_path, monkeypatch, ave
     assert not list((tmp_path / "c").iterdir()), "a finished training leaves no checkpoint"
     for name in ("model.safetensors", "metrics.csv"):
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_told_and_not_used(
+    store, pretrained, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(trainer.files, "remove", lambda path: None)
+    checkpoints = tmp_path / "c"
+    trainer.train(store, tmp_path / "a", "x", STAGE, MODEL, checkpoints=checkpoints)
+    (path,) = checkpoints.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    trainer.train(store, tmp_path / "b", "x", STAGE, MODEL, checkpoints=checkpoints)
+    assert "cannot be read: starting anew" in caplog.text
+    weights = (pretrained / "model.safetensors").read_bytes()
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == weights
+
+
+def test_validation_stars_without_the_label(tmp_path):
+    stars = toy_store.toy_stars()
+    stars.table.loc[stars.table["split"] == "validation", "O_FE"] = np.nan
+    store = toy_store.write_toy_store(tmp_path / "store.zarr", stars)
+    options = stage(labels=["O_FE"], selection="validation_rmse")
+    with pytest.raises(SpectraFMError, match="no validation gave a finite validation_rmse"):
+        trainer.train(store, tmp_path / "m", "m", options, MODEL)
+    assert not (tmp_path / "m").exists()
 
 
 def test_other_options_never_resume_from_a_checkpoint(store, tmp_path, monkeypatch):

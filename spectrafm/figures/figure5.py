@@ -5,6 +5,8 @@ attention/<stage>.zarr  ->  draw_figure5  ->  figures/figure5.{png,pdf}
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,19 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.figures.spectra import open_zarr, with_gaps
+from spectrafm.figures.spectra import gaps, open_zarr, with_gaps
 from spectrafm.figures.style import new_figure, save, styled
 from spectrafm.labels import SYMBOLS
 
 #: Wavelength axis, Angstrom: all three detectors.
 RANGE = (15130.0, 16965.0)
+
+#: Wider gaps than this break the axis, Angstrom: those between detectors do not, those between the
+#: windows of a small run do.
+BREAK = 150.0
+
+#: Free space at either end of a broken axis, Angstrom.
+MARGIN = 4.0
 
 #: Depth of a curve's deepest peak, in units of the distance between curves.
 AMPLITUDE = 0.9
@@ -65,50 +74,92 @@ def figure5(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
     counts = [int(n) for n in maps["n_stars"].values]
     note = ", ".join(f"{n:,} {name}" for n, name in zip(counts, populations, strict=True))
     figure = new_figure(13, 1 + 4.7 * len(populations), note, bool(maps.attrs["mock"]))
-    panels = figure.subplots(len(populations), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, name, count in zip(panels, populations, counts, strict=True):
-        _draw_population(axes, maps.sel(population=name), lines)
-        axes.set_title(f"{name.capitalize()} ({count:,} stars)", loc="right", weight="bold")
-    _name_lines(panels[0], lines)
-    panels[0].set_xlim(*RANGE)
+    stretches = stretches_of(maps["wavelength"].values)
+    panels = figure.subplots(
+        len(populations),
+        len(stretches),
+        sharex="col",
+        sharey=True,
+        squeeze=False,
+        width_ratios=[longest - shortest for shortest, longest in stretches],
+    )
+    for row, name, count in zip(panels, populations, counts, strict=True):
+        for axes, stretch in zip(row, stretches, strict=True):
+            _draw_population(axes, maps.sel(population=name), lines)
+            axes.set_xlim(*stretch)
+        _name_curves(row[-1], [str(request) for request in maps["request"].values])
+        _join(row)
+        row[-1].set_title(f"{name.capitalize()} ({count:,} stars)", loc="right", weight="bold")
+    for axes, (shortest, longest) in zip(panels[0], stretches, strict=True):
+        _name_lines(axes, lines[lines["wavelength"].between(shortest, longest)])
     figure.supxlabel("Wavelength (Å)")
     figure.supylabel("Normalized Attention")
     figure.suptitle("SpectraFM Attention (Inverted)")
     return figure
 
 
+def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
+    """Pieces of the wavelength axis: the whole range, or one for each far-off window.
+
+    Parameters
+    ----------
+    wavelength : (pixel,) array
+        Increasing, Angstrom.
+    """
+    broken = [gap for gap in gaps(wavelength) if gap[1] - gap[0] > BREAK]
+    if not broken:
+        return [RANGE]
+    starts = [wavelength[0], *(after for _, after in broken)]
+    ends = [*(before for before, _ in broken), wavelength[-1]]
+    return [(start - MARGIN, end + MARGIN) for start, end in zip(starts, ends, strict=True)]
+
+
 def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) -> None:
     wavelength = maps["wavelength"].values
-    requests = [str(name) for name in maps["request"].values]
-    names = {}
+    requests = maps["request"].values
     for number, request in enumerate(requests):
         attention = maps["attention"].sel(request=request).values
-        offset = number + 0.5
-        names[offset] = SYMBOLS[request], f"C{number}"
         if np.isfinite(attention).any():
-            curve = offset - AMPLITUDE * attention / np.nanmax(attention)
+            curve = number + 0.5 - AMPLITUDE * attention / np.nanmax(attention)
             axes.plot(*with_gaps(wavelength, curve), color=f"C{number}", lw=1.3)
-    continuum = len(requests) + 0.4
-    names[continuum] = "Spectrum", SPECTRUM_COLOUR
+    continuum = _continuum(len(requests))
     spectrum = continuum + 1.8 * (maps["spectrum"].values - 1)
     axes.plot(*with_gaps(wavelength, spectrum), color=SPECTRUM_COLOUR, lw=0.8)
-
     for line in lines["wavelength"]:
         axes.axvline(line, color="0.6", ls="--", lw=1, zorder=0)
-    for height, (name, colour) in names.items():
-        axes.text(
-            1.008,
-            height,
-            name,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            color=colour,
-            fontsize=14,
-        )
     axes.set_ylim(-0.5, continuum + 0.6)
     axes.set_yticks([])
     axes.minorticks_on()
     axes.tick_params(axis="y", which="both", left=False)
+
+
+def _continuum(requests: int) -> float:
+    """Height of the mean spectrum's continuum, above the curves."""
+    return requests + 0.4
+
+
+def _name_curves(axes: Axes, requests: list[str]) -> None:
+    """What each curve is, at the right of a panel."""
+    names = [(number + 0.5, SYMBOLS[name], f"C{number}") for number, name in enumerate(requests)]
+    names.append((_continuum(len(requests)), "Spectrum", SPECTRUM_COLOUR))
+    for height, name, colour in names:
+        axes.annotate(
+            name,
+            (1, height),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=14,
+        )
+
+
+def _join(row: Sequence[Axes]) -> None:
+    """Dash the sides where one axis breaks off and the next goes on."""
+    for before, after in itertools.pairwise(row):
+        for spine in (before.spines["right"], after.spines["left"]):
+            spine.set(linestyle=(0, (1, 4)), color="0.6")
 
 
 def _name_lines(axes: Axes, lines: pandas.DataFrame) -> None:

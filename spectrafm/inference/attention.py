@@ -9,11 +9,10 @@ import torch
 
 from spectrafm import config, files
 from spectrafm.files import SpectraFMError
-from spectrafm.inference.predict import BATCH, chunks_of
+from spectrafm.inference.chunks import chunks_of, on_device, showings
 from spectrafm.labels import LABELS
 from spectrafm.model import io
 from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.progress import track
 from spectrafm.store.arrays import Variable, write_dataset
 from spectrafm.store.load import StarSet, load_stars
 
@@ -133,25 +132,15 @@ def mean_attention(
     ndarray, shape (L, P)
         NaN where no star has a good pixel.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device).eval()
-    spectra = torch.from_numpy(np.ascontiguousarray(stars.flux[rows]))
-    grid = torch.from_numpy(np.ascontiguousarray(stars.wavelength))
-    total = torch.zeros(len(network.labels), len(grid), dtype=torch.float64)
-    count = torch.zeros(len(grid), dtype=torch.float64)
-    for chunk in track(chunks, "attention"):
-        pixels = torch.from_numpy(chunk)
-        position = network.encoding(grid[pixels].to(device))
-        for batch in spectra.split(BATCH):
-            shown = batch[:, pixels].to(device)
-            missing = ~shown.isfinite()
-            _, attention = network(
-                shown.masked_fill(missing, 1.0), position, missing, return_attention=True
-            )
-            good = (~missing).sum(dim=1)[:, None, None]
-            share = attention / attention.sum(dim=-1, keepdim=True) * good
-            total[:, pixels] += share.nan_to_num().sum(dim=0).double().cpu()
-            count[pixels] += (~missing).sum(dim=0).double().cpu()
+    network = on_device(network)
+    total = torch.zeros(len(network.labels), len(stars.wavelength), dtype=torch.float64)
+    count = torch.zeros(len(stars.wavelength), dtype=torch.float64)
+    for shown in showings(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
+        _, attention = network(shown.flux, shown.position, shown.missing, return_attention=True)
+        good = ~shown.missing
+        share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
+        total[:, shown.pixels] += share.nan_to_num().sum(dim=0).double().cpu()
+        count[shown.pixels] += good.sum(dim=0).double().cpu()
     return (total / count).numpy()
 
 

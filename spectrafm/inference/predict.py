@@ -13,20 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm import config, files
-from spectrafm.baselines.fcnn import FCNN
 from spectrafm.files import SpectraFMError
+from spectrafm.inference.chunks import chunks_of, on_device, showings
 from spectrafm.labels import LABELS, UNITS
 from spectrafm.model import io
-from spectrafm.progress import track
 from spectrafm.store.load import StarSet, load_stars
 
 logger = logging.getLogger(__name__)
-
-#: Stars per forward pass.
-BATCH = 256
-
-#: Seed of the order in which a window's pixels are dealt to chunks (the authors' code has 0 too).
-CHUNK_SEED = 0
 
 NO_GOOD_PIXEL = "no good pixel"
 
@@ -104,41 +97,6 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
     logger.info("%s: %d stars, %d of them without a good pixel", output, len(table), unread)
 
 
-def chunks_of(
-    network: nn.Module,
-    wavelength: np.ndarray,
-    windows: Sequence[tuple[float, float]],
-    tokens: int,
-) -> list[np.ndarray]:
-    """Disjoint pixel sets that together cover the windows, each no larger than one context.
-
-    A window's pixels are dealt at random, the same for every star, into sets of nearly equal
-    size. The FCNN reads all its pixels at once.
-
-    Parameters
-    ----------
-    network : SpectraFM or FCNN
-    wavelength : ndarray, shape (P,)
-    windows : sequence of (low, high), Angstrom
-    tokens : int
-        The network's context: pixels per star in training.
-
-    Returns
-    -------
-    list of ndarray of int
-    """
-    inside = [np.flatnonzero((wavelength >= low) & (wavelength <= high)) for low, high in windows]
-    if isinstance(network, FCNN):
-        return [np.concatenate(inside)]
-    generator = np.random.default_rng(CHUNK_SEED)
-    chunks = []
-    for pixels in inside:
-        if len(pixels):
-            dealt = generator.permutation(pixels)
-            chunks += np.array_split(dealt, -(-len(pixels) // tokens))
-    return [np.sort(chunk) for chunk in chunks]
-
-
 @torch.no_grad()
 def infer(
     network: nn.Module,
@@ -169,27 +127,19 @@ def infer(
     Prediction
         NaN for a star without a good pixel.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device).eval()
-    request = torch.tensor([network.labels.index(label) for label in labels], device=device)
-    spectra = torch.from_numpy(np.ascontiguousarray(flux, dtype=np.float32))
-    grid = torch.from_numpy(np.ascontiguousarray(wavelength))
+    network = on_device(network)
+    request = torch.tensor([network.labels.index(label) for label in labels])
     means = torch.full((len(chunks), len(flux), len(labels)), torch.nan)
     variances = torch.full_like(means, torch.nan)
-    batches = torch.arange(len(flux)).split(BATCH)
-    for number, chunk in enumerate(track(chunks, "predicting")):
-        pixels = torch.from_numpy(chunk)
-        position = network.encoding(grid[pixels].to(device))
-        for rows in batches:
-            shown = spectra[rows[:, None], pixels].to(device)
-            missing = ~shown.isfinite()
-            readable = (~missing.all(dim=1)).cpu()
-            answer = network(shown.masked_fill(missing, 1.0), position, missing, request)
-            means[number, rows[readable]] = answer.mean.cpu()[readable]
-            variances[number, rows[readable]] = answer.log_variance.exp().cpu()[readable]
+    for shown in showings(network, flux, wavelength, chunks, "predicting"):
+        answer = network(shown.flux, shown.position, shown.missing, request.to(shown.flux.device))
+        readable = ~shown.missing.all(dim=1).cpu()
+        rows = shown.rows[readable]
+        means[shown.chunk, rows] = answer.mean.cpu()[readable]
+        variances[shown.chunk, rows] = answer.log_variance.exp().cpu()[readable]
     mean, sigma = COMBINATIONS[combine](means.double(), variances.double())
-    scale = network.label_scale[request].cpu().double()
-    centre = network.label_centre[request].cpu().double()
+    scale = network.label_scale.cpu()[request].double()
+    centre = network.label_centre.cpu()[request].double()
     return Prediction((mean * scale + centre).numpy(), (sigma * scale).numpy())
 
 

@@ -1,4 +1,4 @@
-"""Saving a network and loading it again: safetensors and JSON, never a pickle."""
+"""Saving a network and loading it again: safetensors and JSON, which hold no code."""
 
 from __future__ import annotations
 

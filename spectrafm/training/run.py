@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -60,8 +59,6 @@ class Run:
         self.name, self.stage, self.network, self.request = name, stage, network, request
         self.stars, self.judged = stars, judged
         self.optimizer = _optimizer(network, stage)
-        # What is validated and kept: the weights themselves, or their running average.
-        self.averaged = copy.deepcopy(network) if stage.average else network
         self.epoch = 0
         self.step = 0
         self.best_criterion = math.inf
@@ -93,18 +90,23 @@ class Run:
                 checkpoint.save(path, self._state())
                 last_saved = time.monotonic()
         if stage.selection == "last":
-            self.best, self.best_epoch = checkpoint.copy_of(self.averaged), self.epoch
+            self.best, self.best_epoch = checkpoint.copy_of(self.network), self.epoch
+        if not self.best_epoch:
+            raise SpectraFMError(
+                f"stage {self.name}: no validation gave a finite {stage.selection}: "
+                "have the validation stars the stage's labels?"
+            )
         self.network.load_state_dict(self.best)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one."""
         state = checkpoint.load(path)
         if state is None:
+            if path.exists():
+                logger.warning("%s: %s cannot be read: starting anew", self.name, path)
             return
         self.network.load_state_dict(checkpoint.without_prefix("network", state.tensors))
         self.best = checkpoint.without_prefix("best", state.tensors)
-        if self.averaged is not self.network:
-            self.averaged.load_state_dict(checkpoint.without_prefix("averaged", state.tensors))
         checkpoint.restore_optimizer(self.optimizer, state.tensors)
         for fact, value in state.facts.items():
             setattr(self, fact, value)
@@ -116,8 +118,6 @@ class Run:
             **checkpoint.with_prefix("best", self.best),
             **checkpoint.optimizer_tensors(self.optimizer),
         }
-        if self.averaged is not self.network:
-            tensors |= checkpoint.with_prefix("averaged", self.averaged.state_dict())
         facts = ("epoch", "step", "best_criterion", "best_epoch", "metrics")
         return checkpoint.State(tensors, {fact: getattr(self, fact) for fact in facts})
 
@@ -158,14 +158,12 @@ class Run:
         if stage.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), stage.clip)
         self.optimizer.step()
-        if self.averaged is not self.network:
-            _average(self.averaged, self.network, stage.average, self.step)
         self.step += 1
         return loss.detach()
 
     def _judge(self, training_loss: float) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
-        loss, rmse = validate(self.averaged, self.judged, self.request, self.stage.sampling)
+        loss, rmse = validate(self.network, self.judged, self.request, self.stage.sampling)
         row = {
             "epoch": self.epoch,
             "step": self.step,
@@ -183,7 +181,7 @@ class Run:
             criterion = sum(r / s for r, s in zip(rmse, scale, strict=True)) / len(rmse)
         if criterion < self.best_criterion:
             self.best_criterion, self.best_epoch = criterion, self.epoch
-            self.best = checkpoint.copy_of(self.averaged)
+            self.best = checkpoint.copy_of(self.network)
 
     def _out_of_patience(self) -> bool:
         stage = self.stage
@@ -250,10 +248,3 @@ def _precision(precision: str, device: torch.device):
     if precision == "bfloat16" or (precision == "auto" and able):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the present ones, faster at the start."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), weight)

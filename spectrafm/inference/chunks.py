@@ -1,0 +1,102 @@
+"""Spectra longer than one context: disjoint sets of pixels, shown to the network in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectrafm.baselines.fcnn import FCNN
+from spectrafm.progress import track
+
+#: Stars per forward pass.
+BATCH = 256
+
+#: Seed of the order in which a window's pixels are dealt to chunks (the authors' code has 0 too).
+CHUNK_SEED = 0
+
+
+class Showing(NamedTuple):
+    """One chunk's pixels of some stars. B stars, T pixels."""
+
+    chunk: int  # number of the chunk
+    pixels: Tensor  # (T,) indices into the grid
+    rows: Tensor  # (B,) indices into the stars
+    flux: Tensor  # (B, T), 1 where missing
+    position: Tensor  # (T, D)
+    missing: Tensor  # (B, T)
+
+
+def chunks_of(
+    network: nn.Module,
+    wavelength: np.ndarray,
+    windows: Sequence[tuple[float, float]],
+    tokens: int,
+) -> list[np.ndarray]:
+    """Disjoint pixel sets that together cover the windows, each no larger than one context.
+
+    A window's pixels are dealt at random, the same for every star, into sets of nearly equal
+    size. The FCNN reads all its pixels at once.
+
+    Parameters
+    ----------
+    network : SpectraFM or FCNN
+    wavelength : ndarray, shape (P,)
+    windows : sequence of (low, high), Angstrom
+    tokens : int
+        The network's context: pixels per star in training.
+
+    Returns
+    -------
+    list of ndarray of int
+    """
+    inside = [np.flatnonzero((wavelength >= low) & (wavelength <= high)) for low, high in windows]
+    if isinstance(network, FCNN):
+        return [np.concatenate(inside)]
+    generator = np.random.default_rng(CHUNK_SEED)
+    chunks = []
+    for pixels in inside:
+        if len(pixels):
+            dealt = generator.permutation(pixels)
+            chunks += np.array_split(dealt, -(-len(pixels) // tokens))
+    return [np.sort(chunk) for chunk in chunks]
+
+
+def on_device(network: nn.Module) -> nn.Module:
+    """The network in evaluation mode, on the GPU where there is one."""
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def showings(
+    network: nn.Module,
+    flux: np.ndarray,
+    wavelength: np.ndarray,
+    chunks: Sequence[np.ndarray],
+    what: str,
+) -> Iterator[Showing]:
+    """Every chunk of every star, in batches, on the network's device.
+
+    Parameters
+    ----------
+    network : SpectraFM or FCNN
+    flux : ndarray, shape (n, P)
+        NaN where missing.
+    wavelength : ndarray, shape (P,), Angstrom
+    chunks : sequence of ndarray of int
+        From `chunks_of`.
+    what : str
+        What the progress says is being done.
+    """
+    device = network.label_scale.device
+    spectra = torch.from_numpy(np.ascontiguousarray(flux, dtype=np.float32))
+    grid = torch.from_numpy(np.ascontiguousarray(wavelength))
+    for number, chunk in enumerate(track(chunks, what)):
+        pixels = torch.from_numpy(chunk)
+        position = network.encoding(grid[pixels].to(device))
+        for rows in torch.arange(len(spectra)).split(BATCH):
+            shown = spectra[rows[:, None], pixels].to(device)
+            missing = ~shown.isfinite()
+            yield Showing(number, pixels, rows, shown.masked_fill(missing, 1.0), position, missing)
