@@ -1,7 +1,6 @@
 """The workflow: linted, its graph quick to build, and run whole on a very small mock survey."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -28,14 +27,16 @@ def snakemake(folder, *arguments):
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
 
 
 def tiny(folder, *arguments):
     configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
-    return snakemake(folder, "--cores", "2", "--configfile", *configurations, "--", *arguments)
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    targets = [argument for argument in arguments if not argument.startswith("--")]
+    options = ["--cores", "2", *flags, "--configfile", *configurations]
+    return snakemake(folder, *options, "--", *targets)
 
 
 def test_lint_finds_nothing(tmp_path):

@@ -91,8 +91,9 @@ def showings(
         What the progress says is being done.
     """
     device = network.label_scale.device
-    spectra = torch.from_numpy(np.ascontiguousarray(flux, dtype=np.float32))
-    grid = torch.from_numpy(np.ascontiguousarray(wavelength))
+    # Copies: arrays from a store or from xarray may be read-only, which torch does not take.
+    spectra = torch.from_numpy(np.array(flux, dtype=np.float32))
+    grid = torch.from_numpy(np.array(wavelength, dtype=np.float64))
     for number, chunk in enumerate(track(chunks, what)):
         pixels = torch.from_numpy(chunk)
         position = network.encoding(grid[pixels].to(device))
