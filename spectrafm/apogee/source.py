@@ -132,7 +132,8 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     whole = False
     try:
-        failure = download(path, part, survey, survey.allstar_sha1)
+        with naming_a_full_disk(output, part):
+            failure = download(path, part, survey, survey.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
         with opened_catalogue(part, name):
