@@ -20,7 +20,7 @@ from spectrafm.apogee import http, sas
 from spectrafm.apogee.fits import opened_catalogue
 from spectrafm.apogee.http import PIECE, Client, Failure, Limits, Received, mismatch, url_of
 from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, atomic_path, write_bytes
+from spectrafm.files import SpectraFMError, atomic_path, naming_a_full_disk, write_bytes
 from spectrafm.progress import reported_bytes
 
 _NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
