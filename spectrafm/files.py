@@ -61,15 +61,14 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
     try:
         yield temporary
         _flush(temporary)
+        # A folder cannot be replaced in one step: move the old one aside first. One that a killed
+        # run has left aside goes too.
+        aside = final.with_name(f".{final.name}.old")
+        remove(aside)
         if final.is_dir():
-            # A folder cannot be replaced in one step: move the old one aside first.
-            aside = final.with_name(f".{final.name}.old")
-            remove(aside)
             os.replace(final, aside)
-            os.replace(temporary, final)
-            remove(aside)
-        else:
-            os.replace(temporary, final)
+        os.replace(temporary, final)
+        remove(aside)
         _flush_folder(final.parent)
     except BaseException as error:
         full = _full_disk(final, temporary, error)
