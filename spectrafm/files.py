@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -60,23 +61,44 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
     try:
         yield temporary
         _flush(temporary)
+        # A folder cannot be replaced in one step: move the old one aside first. One that a killed
+        # run has left aside goes too.
+        aside = final.with_name(f".{final.name}.old")
+        remove(aside)
         if final.is_dir():
-            # A folder cannot be replaced in one step: move the old one aside first.
-            aside = final.with_name(f".{final.name}.old")
-            remove(aside)
             os.replace(final, aside)
-            os.replace(temporary, final)
-            remove(aside)
-        else:
-            os.replace(temporary, final)
+        os.replace(temporary, final)
+        remove(aside)
         _flush_folder(final.parent)
     except BaseException as error:
-        written = _size(temporary)
+        full = _full_disk(final, temporary, error)
         remove(temporary)
-        if isinstance(error, Exception) and (reason := _no_room(error)):
-            raise SpectraFMError(
-                f"{final}: {reason} after {written:,} bytes; what stood there before is untouched"
-            ) from error
+        if full is not None:
+            raise full from error
+        raise
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(path: str | os.PathLike, part: Path) -> Iterator[None]:
+    """Say where and after how many bytes there was no room, for what `atomic_path` cannot write.
+
+    Parameters
+    ----------
+    path : path-like
+        The file that is to be.
+    part : Path
+        What is written inside the block.
+
+    Raises
+    ------
+    SpectraFMError
+    """
+    try:
+        yield
+    except Exception as error:
+        full = _full_disk(path, part, error)
+        if full is not None:
+            raise full from error
         raise
 
 
@@ -85,17 +107,29 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _no_room(error: BaseException) -> str | None:
-    """The system's words where an error, or one that it followed from, says so.
-
-    Writers in C and Rust (safetensors) only quote them in a message of their own.
-    """
-    while error is not None and not isinstance(error, SpectraFMError):
-        for number in _NO_ROOM:
-            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-                return os.strerror(number)
+def _full_disk(
+    path: str | os.PathLike, part: Path, error: BaseException | None
+) -> SpectraFMError | None:
+    """The error to raise where one, or one that it followed from, means that a disk is full."""
+    while isinstance(error, Exception) and not isinstance(error, SpectraFMError):
+        if reason := _no_room(error):
+            return SpectraFMError(
+                f"{path}: {reason} after {_size(part):,} bytes; what stood there is untouched"
+            )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _no_room(error: Exception) -> str | None:
+    """The system's words for a full disk, if that is what an error says.
+
+    Writers in C and Rust (pyarrow, safetensors) quote them; numpy only counts what it wrote.
+    """
+    for number in _NO_ROOM:
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            return os.strerror(number)
+    counted = re.search(r"\d+ requested and \d+ written", str(error))
+    return f"no room ({counted[0]})" if counted else None
 
 
 def _size(path: Path) -> int:

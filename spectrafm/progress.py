@@ -90,15 +90,15 @@ class Growing(Protocol):
 @contextlib.contextmanager
 def reported_bytes(file: Growing, what: str) -> Iterator[None]:
     """Tell how far along one large file is while the block, a coroutine's, runs."""
-    telling = asyncio.create_task(_tell_bytes(file, what))
+    telling = asyncio.create_task(_tell_bytes(file, what, file.size))
     try:
         yield
     finally:
         telling.cancel()
 
 
-async def _tell_bytes(file: Growing, what: str) -> None:
-    start, before = time.monotonic(), file.size
+async def _tell_bytes(file: Growing, what: str, before: int) -> None:
+    start = time.monotonic()
     with _bar(what, file.whole, "B", unit_scale=True) as bar:
         while True:
             await asyncio.sleep(LOG_INTERVAL if bar is None else 0.5)
@@ -106,12 +106,13 @@ async def _tell_bytes(file: Growing, what: str) -> None:
                 bar.total = file.whole
                 bar.update(file.size - bar.n)
                 continue
-            seconds, came = time.monotonic() - start, file.size - before
+            # Where a server made us begin anew, there is less than before.
+            rate = max(file.size - before, 0) / (time.monotonic() - start)
             whole = f" of {file.whole / 1e6:.0f}" if file.whole else ""
-            left = (file.whole - file.size) * seconds / came if file.whole and came > 0 else None
-            ending = "" if left is None else f", {left:.0f} s left"
-            traffic = _traffic(came, seconds)
-            logger.info("%s: %.0f%s MB; %s%s", what, file.size / 1e6, whole, traffic, ending)
+            left = f", {(file.whole - file.size) / rate:.0f} s left" if file.whole and rate else ""
+            logger.info(
+                "%s: %.0f%s MB, %.2f MB/s%s", what, file.size / 1e6, whole, rate / 1e6, left
+            )
 
 
 def _traffic(size: int, seconds: float) -> str:

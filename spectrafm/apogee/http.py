@@ -94,17 +94,23 @@ class Received:
         Bytes in it.
     whole : int or None
         Bytes of the whole file, once the server has said so.
+    validator : str or None
+        What the server calls this state of the file: its ETag, or when it was last changed.
     """
 
     def __init__(self, sink: BinaryIO):
         self.sink = sink
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Begin with what is in the sink."""
         self.whole: int | None = None
         self.validator: str | None = None
         self.digest = hashlib.sha1()
-        sink.seek(0)
-        while piece := sink.read(PIECE):
+        self.sink.seek(0)
+        while piece := self.sink.read(PIECE):
             self.digest.update(piece)
-        self.size = sink.tell()
+        self.size = self.sink.tell()
 
     def add(self, piece: bytes) -> None:
         self.sink.write(piece)
@@ -115,7 +121,7 @@ class Received:
         """Forget everything: the next bytes are the file's first."""
         self.sink.seek(0)
         self.sink.truncate()
-        self.__init__(self.sink)
+        self._take_stock()
 
     def ends(self) -> tuple[bytes, bytes]:
         """The first and the last bytes."""

@@ -20,7 +20,7 @@ from spectrafm.apogee import http, sas
 from spectrafm.apogee.fits import opened_catalogue
 from spectrafm.apogee.http import PIECE, Client, Failure, Limits, Received, mismatch, url_of
 from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, atomic_path, write_bytes
+from spectrafm.files import SpectraFMError, atomic_path, naming_a_full_disk, write_bytes
 from spectrafm.progress import reported_bytes
 
 _NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
@@ -132,7 +132,8 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     whole = False
     try:
-        failure = download(path, part, survey, survey.allstar_sha1)
+        with naming_a_full_disk(output, part):
+            failure = download(path, part, survey, survey.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
         with opened_catalogue(part, name):

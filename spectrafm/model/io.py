@@ -95,10 +95,10 @@ def check_checksums(folder: Path) -> None:
     if not listed.exists():
         raise SpectraFMError(f"{folder}: no {CHECKSUMS}, so not a complete model")
     names = []
-    for line in listed.read_text().splitlines():
+    for line in listed.read_text(errors="replace").splitlines():
         expected, _, name = line.partition("  ")
         path = folder / Path(name).name
-        if not path.exists():
+        if not path.is_file():
             raise SpectraFMError(f"{path}: listed in {CHECKSUMS} but missing")
         if files.sha256_of_file(path) != expected:
             raise SpectraFMError(f"{path}: SHA-256 differs from {CHECKSUMS}: the file is damaged")

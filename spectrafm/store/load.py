@@ -164,9 +164,19 @@ def _read_pixels(
 ) -> np.ndarray:
     """Rows and pixels of an array of spectra, read shard by shard into one array."""
     result = np.empty((np.count_nonzero(wanted), np.count_nonzero(pixels)), np.float32)
+    columns = _as_slice(pixels)
     filled = 0
     for rows in blocks(group):
-        part = read(group, name, rows)[np.ix_(wanted[rows], pixels)]
-        result[filled : filled + len(part)] = part
+        part = read(group, name, rows)
+        if not wanted[rows].all():
+            part = part[wanted[rows]]
+        result[filled : filled + len(part)] = part[:, columns]
         filled += len(part)
     return result
+
+
+def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
+    """The places where a mask is true; where they are neighbours a slice, which costs no copy."""
+    places = np.flatnonzero(mask)
+    first, last = places[0], places[-1]
+    return slice(first, last + 1) if last - first + 1 == len(places) else places

@@ -108,10 +108,12 @@ rule report:
 
 
 rule verify:
+    log:
+        f"{RESULTS}/logs/verify.log",
     localrule: True
     conda:
         "../../envs/spectrafm.yaml"
     params:
         run=RESULTS,
     shell:
-        "spectrafm verify {params.run}"
+        "spectrafm verify {params.run} 2>&1 | tee {log}"

@@ -1,0 +1,75 @@
+"""Many aspcapStar files in little time: one true file, in which spectra and name are replaced."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from sas_tree import ASPCAP, RELEASE, aspcapstar_bytes, row, spectra_of, write_allstar
+from spectrafm.apogee import sas
+from spectrafm.apogee.selection import select_stars
+from spectrafm.config import Selection, Survey
+
+#: Stars of one field, which share a folder and a list of SHA-1 sums.
+FIELD_STARS = 250
+
+
+def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path]:
+    """Write a survey of that many stars and select them all.
+
+    Returns
+    -------
+    survey : Survey
+        Its source is a folder; each file has a published SHA-1.
+    selected, alternates : Path
+    """
+    root = folder / "sas"
+    rows = [
+        row(f"2M{number:016d}", FIELD=f"field{number // FIELD_STARS:04d}")
+        for number in range(stars)
+    ]
+    write_allstar(root / sas.allstar_path(RELEASE, ASPCAP), rows)
+    listed = defaultdict(list)
+    fill = _Template()
+    rng = np.random.default_rng(0)
+    for line in rows:
+        names = (line["TELESCOPE"], line["FIELD"], line["APOGEE_ID"])
+        path = root / sas.aspcapstar_path(RELEASE, ASPCAP, *names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = fill(line["APOGEE_ID"], rng)
+        path.write_bytes(content)
+        listed[names[:2]].append(f"{hashlib.sha1(content).hexdigest()}  {path.name}\n")
+    for names, lines in listed.items():
+        (root / sas.sha1sum_path(RELEASE, ASPCAP, *names)).write_text("".join(lines))
+
+    survey = Survey(source=str(root), shards=shards)
+    tables = [folder / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
+    select_stars(root / sas.allstar_path(RELEASE, ASPCAP), *tables, Selection(), survey)
+    return survey, tables[0], tables[1]
+
+
+class _Template:
+    """A file whose spectra, in float32 as in DR17, and APOGEE_ID are overwritten in place."""
+
+    def __init__(self):
+        self.name = "2M" + "x" * 16
+        self.arrays = {name: a.astype(np.float32) for name, a in spectra_of(self.name).items()}
+        self.content = aspcapstar_bytes(row(self.name), **self.arrays)
+        self.name_at = self.content.rindex(self.name.encode())
+        self.places = {
+            name: self.content.index(array.astype(">f4").tobytes())
+            for name, array in self.arrays.items()
+        }
+
+    def __call__(self, apogee_id: str, rng: np.random.Generator) -> bytes:
+        content = bytearray(self.content)
+        content[self.name_at : self.name_at + len(apogee_id)] = apogee_id.encode()
+        noise = rng.normal(0, 0.01, self.arrays["observed"].size).astype(np.float32)
+        observed = np.where(self.arrays["observed"] == 0, 0, self.arrays["synthetic"] + noise)
+        array = observed.astype(">f4").tobytes()
+        start = self.places["observed"]
+        content[start : start + len(array)] = array
+        return bytes(content)

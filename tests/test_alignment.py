@@ -1,0 +1,96 @@
+"""No star gets another star's labels or flux, whichever files are missing or broken."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sas_tree import make_tree, row, write_allstar
+from spectrafm.apogee.aspcapstar import AspcapStar
+from spectrafm.apogee.grid import N_PIXELS
+from spectrafm.apogee.http import Failure
+from spectrafm.files import SpectraFMError, read_parquet
+from spectrafm.labels import LABELS
+from spectrafm.store import shard
+from survey_run import Run
+
+PATTERNS, STARS = 1000, 30
+
+
+def code_of(apogee_id: str, visit: int = 0) -> float:
+    """A number that is a star's own, and its row's, which a flux or label can hold exactly."""
+    return (int(apogee_id[2:]) * 4 + visit + 1) / 1024
+
+
+ROWS = [
+    row(
+        f"2M{number:08d}", FIELD=f"field{visit}", SNR=400.0 - visit,
+        **{label: code_of(f"2M{number:08d}", visit) for label in LABELS},
+    )
+    for number in range(STARS)
+    for visit in range(1 + number % 3)
+]  # fmt: skip
+
+
+def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
+    tmp_path, monkeypatch
+):
+    """Flux and labels both hold the number of the row that they belong to."""
+    run = Run(tmp_path, make_tree(tmp_path / "sas", [ROWS[0]]))
+    write_allstar(run.tree.allstar, ROWS)
+    run.survey = run.tree.survey(shards=1)
+    run.select()
+    visits = {run.tree.path_of(line).relative_to(run.tree.root).as_posix(): line for line in ROWS}
+    rng = np.random.default_rng(0)
+    state: dict[str, str] = {}
+
+    def fetch(paths, sha1s, survey):
+        for index in rng.permutation(len(paths)):
+            path = paths[index]
+            absent = state[path] == "missing"
+            yield path, Failure("absent (404)", absent=True) if absent else path.encode()
+
+    def masked_spectra(content, path, apogee_id, flux_range):
+        line = visits[content.decode()]
+        assert line["APOGEE_ID"] == apogee_id
+        if state[path] == "broken":
+            raise SpectraFMError(f"{path}: broken")
+        flux = np.full(N_PIXELS, line["TEFF"], np.float32)
+        return AspcapStar(flux, flux, flux, apogee_id)
+
+    written = []
+    monkeypatch.setattr(shard, "_is_mock", lambda survey: False)
+    monkeypatch.setattr(shard, "_published_sha1s", lambda rows, survey: {})
+    monkeypatch.setattr(shard, "fetch", fetch)
+    monkeypatch.setattr(shard, "masked_spectra", masked_spectra)
+    monkeypatch.setattr(shard, "write_store", lambda _, stars, *__, **___: written.extend(stars))
+    monkeypatch.setattr(shard, "write_parquet", lambda _, table, __: written.append(table))
+    tables = {path: read_parquet(path) for path in (run.selected, run.alternates)}
+    monkeypatch.setattr(shard, "read_parquet", tables.get)
+    monkeypatch.setattr(shard, "open_store", lambda path: written[0].table)
+    monkeypatch.setattr(shard, "read", lambda table, name: table[name].to_numpy(bool))
+
+    stored = lost = replaced = 0
+    for _ in range(PATTERNS):
+        share = rng.uniform(0, 0.7)
+        state |= {
+            path: ("good", "missing", "broken")[0 if rng.random() > share else rng.integers(1, 3)]
+            for path in visits
+        }
+        run.fetch(0)
+        missing, stars = written.pop(), written.pop()
+        assert len(stars) + (~missing["replaced"]).sum() == STARS
+        codes = stars.table["TEFF"].to_numpy(np.float32)
+        assert (stars.table[list(LABELS)].to_numpy(np.float32) == codes[:, None]).all()
+        for flux in stars.spectra.values():
+            assert (flux == codes[:, None]).all()
+        for star, path, code in zip(
+            stars.table["apogee_id"], stars.table["path"], stars.table["TEFF"], strict=True
+        ):
+            assert state[path] == "good"
+            assert code_of(star) <= code < code_of(star, 3)
+        stored += len(stars)
+        lost += int((~missing["replaced"]).sum())
+        replaced += int(missing["replaced"].sum())
+    assert stored + lost == PATTERNS * STARS
+    assert lost > PATTERNS
+    assert replaced > PATTERNS

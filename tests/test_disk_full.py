@@ -1,0 +1,98 @@
+"""A disk that is full: every writer stops, says where and at how many bytes, and spoils nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spectrafm import cli, files
+from whole_run import COMMANDS, make_run
+
+WRITERS = [(command, output) for command, (_, outputs) in COMMANDS.items() for output in outputs]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A small run, with everything in it."""
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def in_run(run, monkeypatch) -> Path:
+    monkeypatch.chdir(run)
+    return run
+
+
+def largest_file(path: Path) -> int:
+    paths = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return max(file.stat().st_size for file in paths)
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@contextlib.contextmanager
+def full_disk_for(output: Path, monkeypatch) -> Iterator[None]:
+    """No file may grow beyond half of what the output needs, from when that output is begun."""
+    room = largest_file(output) // 2
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    remove = files.remove
+    # The catalogue is written beside its place first, so that a download may be continued.
+    if output.name == "allStar.fits":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+
+    def remove_and_limit(path):
+        remove(path)
+        if Path(path).name == f".{output.name}.partial":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "remove", remove_and_limit)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_there_are_as_many_writers_as_said():
+    assert len(WRITERS) == 29
+
+
+@pytest.mark.parametrize(("command", "output"), WRITERS)
+def test_a_writer_without_room_names_path_and_bytes_and_leaves_what_was(
+    in_run, command, output, monkeypatch, capsys
+):
+    arguments, _ = COMMANDS[command]
+    before = content_of(in_run)
+    with full_disk_for(in_run / output, monkeypatch):
+        assert cli.main([command, *arguments]) != 0
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"spectrafm {command}: ")
+    assert Path(output).name in error
+    assert re.search(r"(File too large|no room .*) after [\d,]+ bytes", error)
+    after = content_of(in_run)
+    assert after[output] == before[output] if output in before else after.keys() == before.keys()
+    assert not [path for path in in_run.rglob("*") if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize(("command", "output"), WRITERS)
+def test_nothing_stands_at_the_final_path_of_a_first_write_without_room(
+    in_run, command, output, monkeypatch, capsys
+):
+    arguments, _ = COMMANDS[command]
+    final = in_run / ("models/pretrain" if command == "train" else output)
+    with full_disk_for(in_run / output, monkeypatch):
+        kept = final.rename(in_run / "kept")
+        end = cli.main([command, *arguments])
+    left = final.exists()
+    files.remove(final)
+    kept.rename(final)
+    assert end != 0
+    assert not left
