@@ -77,7 +77,7 @@ class Survey(Section):
     allstar_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         None, description="published SHA-1 of the catalogue; null: not checked"
     )
-    shards: int = Field(64, ge=1, le=999, description="fetching jobs, each one shard of stars")
+    shards: int = Field(16, ge=1, le=999, description="fetching jobs, each one shard of stars")
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
     tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
     first_wait: float = Field(

@@ -209,6 +209,15 @@ def test_conditions_on_labels(store):
         assert np.array_equal(meets(stars, condition), expected), condition
 
 
+def test_a_star_without_any_label_is_not_learned_from(tmp_path):
+    invented = toy_store.toy_stars()
+    invented.table.loc[0, list(LABELS)] = np.nan
+    store = toy_store.write_toy_store(tmp_path / "store.zarr", invented)
+    stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
+    chosen = choose(stars, config.Stars())
+    assert set(stars.apogee_id) - set(chosen.apogee_id) == {"2M00000000"}
+
+
 def test_drawn_stars_do_not_depend_on_the_order_of_rows(store):
     stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
     options = config.Stars(where="FE_H > -1", count=20, seed=77)

@@ -30,9 +30,12 @@ def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
 
 
 def meets(stars: StarSet, where: str | None) -> np.ndarray:
-    """Which stars fulfil a condition such as ``"FE_H > -1"``; a missing label fulfils none."""
+    """Which stars fulfil a condition such as ``"FE_H > -1"``; a missing label fulfils none.
+
+    Without a condition: those with any label, since the others have nothing to teach.
+    """
     if where is None:
-        return np.ones(len(stars.apogee_id), dtype=bool)
+        return np.isfinite(stars.label).any(axis=1)
     column = next(name for name in LABELS if where.startswith(name))
     comparison = where.removeprefix(column).strip()
     symbol = comparison[:2] if comparison[1] == "=" else comparison[0]
