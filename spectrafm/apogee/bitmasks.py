@@ -96,9 +96,3 @@ def mask_of(bitmask: str, names: Iterable[str]) -> int:
             raise SpectraFMError(f"{name!r} is no {bitmask} flag; known: {', '.join(bits)}")
         mask |= 1 << bits[name]
     return mask
-
-
-def names_of(bitmask: str, value: int) -> list[str]:
-    """Names of the flags set in ``value``; bits without a name read ``BIT_<n>``."""
-    by_bit = {bit: name for name, bit in BITMASKS[bitmask].items()}
-    return [by_bit.get(bit, f"BIT_{bit}") for bit in range(63) if int(value) >> bit & 1]

@@ -66,7 +66,9 @@ def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: i
 
 def _window(stars: DeviceStars, sampling: Sampling, seed: int, step: int) -> Tensor:
     """The pixels of one of the windows, each drawn as often as it has pixels; or of all."""
-    if sampling.scheme in ("paper", "all") or len(stars.windows) == 1:
+    if len(stars.windows) == 1:
+        return stars.windows[0]
+    if sampling.scheme in ("paper", "all"):
         return torch.cat(stars.windows)
     sizes = torch.tensor([len(window) for window in stars.windows], dtype=torch.float64)
     generator = ranks.generator_for(torch.device("cpu"), seed, "window", step)
