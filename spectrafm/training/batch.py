@@ -114,7 +114,8 @@ def _window(stars: DeviceStars, sampling: Sampling, seed: int, step: int) -> tup
         return 0, stars.windows[0]
     sizes = torch.tensor([len(window) for window in stars.windows], dtype=torch.float64)
     generator = ranks.generator_for(torch.device("cpu"), seed, "window", step)
-    number = int(torch.multinomial(sizes, 1, generator=generator))
+    # All on the host, which needs the answer.
+    number = torch.multinomial(sizes, 1, generator=generator).numpy().item()
     return number, stars.windows[number]
 
 
