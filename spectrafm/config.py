@@ -289,7 +289,7 @@ class Stage(Section):
     )
     sampling: Sampling = Sampling()
     epochs: int = Field(325, ge=1)
-    batch: int = Field(256, ge=1, description="stars per step")
+    batch: int = Field(256, ge=1, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = Field(0.01, ge=0)
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: not clipped")

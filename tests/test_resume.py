@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import toy_store
 from spectrafm import config
 from spectrafm.files import SpectraFMError, read_json, read_parquet
 from spectrafm.inference.predict import predict
-from spectrafm.training import resume, run, trainer
+from spectrafm.training import resume as resuming
+from spectrafm.training import run, trainer
 from spectrafm.training.checkpoint import Checkpoints, State
 from spectrafm.training.interruption import InterruptedTraining
 from spectrafm.training.step import Learner
@@ -231,14 +233,34 @@ def test_a_damaged_newest_checkpoint_costs_only_time(store, tmp_path, monkeypatc
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+def test_no_room_for_a_checkpoint(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    train_until(store, tmp_path, stage(), 3, monkeypatch)
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(
+            SpectraFMError, match=r"step-0000000005\.safetensors: .* after [\d,]+ b"
+        ):
+            train(store, tmp_path, stage())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    train(store, tmp_path, stage())
+    train(store, tmp_path / "whole", stage())
+    assert contents(tmp_path) == contents(tmp_path / "whole")
+
+
 # Another training, another place.
 
 
 def test_another_place_is_told_and_recorded(store, tmp_path, monkeypatch, caplog):
     train_until(store, tmp_path, stage(), 7, monkeypatch)
-    elsewhere = resume.environment
+    elsewhere = resuming.environment
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "environment", lambda run: {**elsewhere(run), "threads": 64})
+        patch.setattr(resuming, "environment", lambda run: {**elsewhere(run), "threads": 64})
         train(store, tmp_path, stage())
     assert "was written with threads 1 (now 64): going on all the same" in caplog.text
     first, second = read_json(tmp_path / "model/config.json")["environments"]
@@ -251,9 +273,9 @@ def test_another_place_is_told_and_recorded(store, tmp_path, monkeypatch, caplog
 def test_another_place_is_refused_where_bits_count(store, tmp_path, monkeypatch, changed):
     options = stage(resume="exact")
     train_until(store, tmp_path, options, 7, monkeypatch)
-    elsewhere = resume.environment
+    elsewhere = resuming.environment
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "environment", lambda run: {**elsewhere(run), changed: "new"})
+        patch.setattr(resuming, "environment", lambda run: {**elsewhere(run), changed: "new"})
         with pytest.raises(SpectraFMError, match=rf"{changed} .* \(now new\).*resume: continue"):
             train(store, tmp_path, options)
     train(store, tmp_path, stage())

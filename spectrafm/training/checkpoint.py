@@ -72,7 +72,8 @@ class Checkpoints:
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         facts = json.dumps(state.facts)
         metadata = {"facts": facts, "sha256": _digest(tensors, facts)}
-        with files.atomic_path(path) as temporary:
+        # A job that a dead Snakemake has left behind may be writing the same.
+        with files.atomic_path(path, shared=True) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         for old in self._paths()[:-KEPT]:
             files.remove(old)
