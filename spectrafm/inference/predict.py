@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -127,19 +128,28 @@ def infer(
     Prediction
         NaN for a star without a good pixel.
     """
+    began = time.monotonic()
     network = on_device(network)
-    request = torch.tensor([network.labels.index(label) for label in labels])
-    means = torch.full((len(chunks), len(flux), len(labels)), torch.nan)
+    device = network.label_scale.device
+    request = torch.tensor([network.labels.index(label) for label in labels], device=device)
+    # Answers stay on the device until all are there: the host never waits for a batch.
+    means = torch.full((len(chunks), len(flux), len(labels)), torch.nan, device=device)
     variances = torch.full_like(means, torch.nan)
     for shown in showings(network, flux, wavelength, chunks, "predicting"):
-        answer = network(shown.flux, shown.position, shown.missing, request.to(shown.flux.device))
-        readable = ~shown.missing.all(dim=1).cpu()
-        rows = shown.rows[readable]
-        means[shown.chunk, rows] = answer.mean.cpu()[readable]
-        variances[shown.chunk, rows] = answer.log_variance.exp().cpu()[readable]
-    mean, sigma = COMBINATIONS[combine](means.double(), variances.double())
-    scale = network.label_scale.cpu()[request].double()
-    centre = network.label_centre.cpu()[request].double()
+        answer = network(shown.flux, shown.position, shown.missing, request)
+        unread = shown.missing.all(dim=1, keepdim=True)
+        means[shown.chunk, shown.rows] = answer.mean.masked_fill(unread, torch.nan)
+        variances[shown.chunk, shown.rows] = answer.log_variance.exp().masked_fill(
+            unread, torch.nan
+        )
+    mean, sigma = COMBINATIONS[combine](means.cpu().double(), variances.cpu().double())
+    scale = network.label_scale[request].cpu().double()
+    centre = network.label_centre[request].cpu().double()
+    seconds = time.monotonic() - began
+    logger.info(
+        "predicted %d stars x %d chunks x %d labels in %.1f s, %.1f stars/s",
+        len(flux), len(chunks), len(labels), seconds, len(flux) / seconds,
+    )  # fmt: skip
     return Prediction((mean * scale + centre).numpy(), (sigma * scale).numpy())
 
 
