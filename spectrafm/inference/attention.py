@@ -9,7 +9,7 @@ import torch
 
 from spectrafm import config, files
 from spectrafm.files import SpectraFMError
-from spectrafm.inference.chunks import chunks_of, on_device, showings
+from spectrafm.inference.chunks import RIDERS, chunks_of, on_device, showings
 from spectrafm.labels import LABELS
 from spectrafm.model import io
 from spectrafm.model.spectrafm import SpectraFM
@@ -138,7 +138,9 @@ def mean_attention(
     count = torch.zeros_like(total[0])
     for shown in showings(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
         _, attention = network(shown.flux, shown.position, shown.missing, return_attention=True)
-        good = ~shown.missing
+        attention, missing = attention[:-RIDERS], shown.missing[:-RIDERS]
+        # A flux far beyond all stars' gives no finite attention: such a star is not counted.
+        good = ~missing & attention.isfinite().all(dim=1)
         share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
         total[:, shown.pixels] += share.nan_to_num().sum(dim=0).double()
         count[shown.pixels] += good.sum(dim=0).double()
