@@ -76,17 +76,17 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     try:
         content = path.read_bytes()
-        facts = json.loads(content, object_pairs_hook=_without_repeats)
         _ANY.validate_json(content, strict=True)
+        return json.loads(content, object_pairs_hook=_without_repeats)
     except OSError as error:
         raise SpectraFMError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise SpectraFMError(f"{path}: {printable(f'{where}: ' + problem['msg'])}") from None
+        what = f"{where}: {problem['msg']}" if where else problem["msg"]
+        raise SpectraFMError(f"{path}: {printable(what)}") from None
     except (ValueError, RecursionError) as error:
         raise SpectraFMError(f"{path}: not JSON ({printable(str(error))})") from None
-    return facts
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKSUMS = "SHA256SUMS"
 
-#: Bytes of weights: a thousand million parameters, a hundred times the paper's network.
-LARGEST_WEIGHTS = 4 << 30
+#: Bytes of weights: 270 million parameters, 30 times the paper's network.
+LARGEST_WEIGHTS = 1 << 30
 
 #: Bytes of the list of tensors within them: ten thousand tensors.
 LARGEST_HEADER = 1 << 20
