@@ -201,27 +201,37 @@ class Selection(Section):
         return self
 
 
+#: A layer's width. The bound is far beyond any use: a model's file may come from anyone.
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
 class Block(Section):
     """One Transformer block."""
 
-    heads: int = Field(ge=1)
-    feedforward: int = Field(ge=1)
+    heads: Width
+    feedforward: Width
 
 
 class Model(Section):
     """The network's sizes (paper section 2)."""
 
-    dimension: int = Field(256, ge=2, multiple_of=2)
-    encoder: list[Block] = [
-        Block(heads=16, feedforward=2048),
-        Block(heads=8, feedforward=1024),
-    ]
-    decoder: list[Block] = [
-        Block(heads=16, feedforward=2048),
-        Block(heads=8, feedforward=1024),
-        Block(heads=4, feedforward=512),
-    ]
-    head: list[int] = [2048, 1024, 512, 256]
+    dimension: Width = Field(256, multiple_of=2)
+    encoder: list[Block] = Field(
+        [
+            Block(heads=16, feedforward=2048),
+            Block(heads=8, feedforward=1024),
+        ],
+        max_length=32,
+    )
+    decoder: list[Block] = Field(
+        [
+            Block(heads=16, feedforward=2048),
+            Block(heads=8, feedforward=1024),
+            Block(heads=4, feedforward=512),
+        ],
+        max_length=32,
+    )
+    head: list[Width] = Field([2048, 1024, 512, 256], max_length=32)
     dropout: float = Field(0.05, ge=0, lt=1)
     encoding: Literal["paper", "log_wavelength"] = "paper"
     flux_scale: float = Field(0.1, gt=0, description="a token holds (flux - 1) / flux_scale")

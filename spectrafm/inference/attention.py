@@ -9,7 +9,7 @@ import torch
 
 from spectrafm import config, files
 from spectrafm.files import SpectraFMError
-from spectrafm.inference.chunks import chunks_of, on_device, showings
+from spectrafm.inference.chunks import RIDERS, chunks_of, on_device, showings
 from spectrafm.labels import LABELS
 from spectrafm.model import io
 from spectrafm.model.spectrafm import SpectraFM
@@ -133,15 +133,18 @@ def mean_attention(
         NaN where no star has a good pixel.
     """
     network = on_device(network)
-    total = torch.zeros(len(network.labels), len(stars.wavelength), dtype=torch.float64)
-    count = torch.zeros(len(stars.wavelength), dtype=torch.float64)
+    shape = len(network.labels), len(stars.wavelength)
+    total = torch.zeros(shape, dtype=torch.float64, device=network.label_scale.device)
+    count = torch.zeros_like(total[0])
     for shown in showings(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
         _, attention = network(shown.flux, shown.position, shown.missing, return_attention=True)
-        good = ~shown.missing
+        attention, missing = attention[:-RIDERS], shown.missing[:-RIDERS]
+        # A flux far beyond all stars' gives no finite attention: such a star is not counted.
+        good = ~missing & attention.isfinite().all(dim=1)
         share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
-        total[:, shown.pixels] += share.nan_to_num().sum(dim=0).double().cpu()
-        count[shown.pixels] += good.sum(dim=0).double().cpu()
-    return (total / count).numpy()
+        total[:, shown.pixels] += share.nan_to_num().sum(dim=0).double()
+        count[shown.pixels] += good.sum(dim=0).double()
+    return (total / count).cpu().numpy()
 
 
 def _mean_spectrum(flux: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from spectrafm import config, files
 from spectrafm.files import SpectraFMError
-from spectrafm.inference.chunks import chunks_of, on_device, showings
+from spectrafm.inference.chunks import RIDERS, chunks_of, on_device, showings
 from spectrafm.labels import LABELS, UNITS
 from spectrafm.model import io
 from spectrafm.store.load import StarSet, load_stars
@@ -22,6 +23,7 @@ from spectrafm.store.load import StarSet, load_stars
 logger = logging.getLogger(__name__)
 
 NO_GOOD_PIXEL = "no good pixel"
+NO_FINITE_ANSWER = "no finite answer"
 
 
 class Prediction(NamedTuple):
@@ -93,8 +95,8 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
         **files.provenance(model=files.sha256_of_file(model / io.WEIGHTS)),
     }
     files.write_parquet(output, table, metadata)
-    unread = int((table["flags"] != "").sum())
-    logger.info("%s: %d stars, %d of them without a good pixel", output, len(table), unread)
+    flagged = int((table["flags"] != "").sum())
+    logger.info("%s: %d stars, %d of them flagged, without a value", output, len(table), flagged)
 
 
 @torch.no_grad()
@@ -125,22 +127,45 @@ def infer(
     Returns
     -------
     Prediction
-        NaN for a star without a good pixel.
+        NaN for a star without a good pixel, and for one whose flux is so far off that the network
+        gives no finite answer.
     """
+    began = time.monotonic()
     network = on_device(network)
-    request = torch.tensor([network.labels.index(label) for label in labels])
-    means = torch.full((len(chunks), len(flux), len(labels)), torch.nan)
-    variances = torch.full_like(means, torch.nan)
+    device = network.label_scale.device
+    request = torch.tensor([network.labels.index(label) for label in labels], device=device)
+    # Answers stay on the device until all are there: the host never waits for a batch.
+    means = torch.empty(len(chunks), len(flux), len(labels), device=device)
+    variances = torch.empty_like(means)
+    shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
     for shown in showings(network, flux, wavelength, chunks, "predicting"):
-        answer = network(shown.flux, shown.position, shown.missing, request.to(shown.flux.device))
-        readable = ~shown.missing.all(dim=1).cpu()
-        rows = shown.rows[readable]
-        means[shown.chunk, rows] = answer.mean.cpu()[readable]
-        variances[shown.chunk, rows] = answer.log_variance.exp().cpu()[readable]
-    mean, sigma = COMBINATIONS[combine](means.double(), variances.double())
-    scale = network.label_scale.cpu()[request].double()
-    centre = network.label_centre.cpu()[request].double()
+        answer = network(shown.flux, shown.position, shown.missing, request)
+        means[shown.chunk, shown.rows] = answer.mean[:-RIDERS]
+        variances[shown.chunk, shown.rows] = answer.log_variance[:-RIDERS].exp()
+        shows_star[shown.chunk, shown.rows] = ~shown.missing[:-RIDERS].all(dim=1)
+    mean, sigma = _combined(
+        means.cpu().double(), variances.cpu().double(), shows_star.cpu()[..., None], combine
+    )
+    scale = network.label_scale[request].cpu().double()
+    centre = network.label_centre[request].cpu().double()
+    seconds = time.monotonic() - began
+    logger.info(
+        "predicted %d stars x %d chunks x %d labels in %.1f s, %.1f stars/s",
+        len(flux), len(chunks), len(labels), seconds, len(flux) / seconds,
+    )  # fmt: skip
     return Prediction((mean * scale + centre).numpy(), (sigma * scale).numpy())
+
+
+def _combined(
+    means: Tensor, variances: Tensor, shows_star: Tensor, combine: str
+) -> tuple[Tensor, Tensor]:
+    """Combine the chunks that show something of a star; NaN where one of them has no answer."""
+    answered = means.isfinite() & variances.isfinite() & (variances > 0)
+    lost = (shows_star & ~answered).any(dim=0)
+    means, variances = (part.where(shows_star, torch.nan) for part in (means, variances))
+    return tuple(
+        part.masked_fill(lost, torch.nan) for part in COMBINATIONS[combine](means, variances)
+    )
 
 
 def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,5 +204,6 @@ def prediction_table(stars: StarSet, labels: Sequence[str], prediction: Predicti
         columns[f"{label}_predicted"] = prediction.value[:, number].astype(np.float32)
         columns[f"{label}_uncertainty"] = prediction.uncertainty[:, number].astype(np.float32)
     unread = ~np.isfinite(stars.flux).any(axis=1)
-    columns["flags"] = np.where(unread, NO_GOOD_PIXEL, "")
+    unanswered = ~(np.isfinite(prediction.value) & np.isfinite(prediction.uncertainty)).all(axis=1)
+    columns["flags"] = np.select([unread, unanswered], [NO_GOOD_PIXEL, NO_FINITE_ANSWER], "")
     return pd.DataFrame(columns)

@@ -1,23 +1,45 @@
-"""Saving a network and loading it again: safetensors and JSON, which hold no code."""
+"""Saving a network and loading it again: safetensors and JSON, which hold no code.
+
+A model's folder may come from anyone. Nothing in it is believed before it is checked: first that
+every file is plain and as its SHA-256 says, then that ``config.json`` is well formed, then that the
+weights have the names, shapes and types of that network; only then is memory taken for them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from spectrafm import config, files
 from spectrafm.baselines.fcnn import FCNN
 from spectrafm.files import SpectraFMError
+from spectrafm.model.facts import printable, read_facts
 from spectrafm.model.spectrafm import SpectraFM
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKSUMS = "SHA256SUMS"
+
+#: Bytes of weights: 270 million parameters, 30 times the paper's network.
+LARGEST_WEIGHTS = 1 << 30
+
+#: Bytes of the list of tensors within them: ten thousand tensors.
+LARGEST_HEADER = 1 << 20
+
+#: Bytes of any other file: ``config.json`` with the names of 300,000 training stars.
+LARGEST_TEXT = 8 << 20
+
+#: How safetensors names the types that our networks hold.
+TYPE_NAMES = {torch.float32: "F32", torch.float64: "F64"}
 
 
 def write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -34,12 +56,27 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     SpectraFMError
         When it is missing or damaged.
     """
+    with _opened(path) as weights:
+        return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """A safetensors file whose list of tensors has been read and found consistent."""
     try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
+        with open(path, "rb") as handle:
+            header = int.from_bytes(handle.read(8), "little")
+        if header > LARGEST_HEADER:
+            raise SpectraFMError(
+                f"{path}: not a readable safetensors file (a header of {header} bytes)"
+            )
+        with safe_open(path, framework="pt") as weights:
+            yield weights
+    except OSError as error:
+        raise SpectraFMError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except SafetensorError as error:
-        raise SpectraFMError(f"{path}: not a readable safetensors file ({error})") from None
+        reason = printable(str(error))
+        raise SpectraFMError(f"{path}: not a readable safetensors file ({reason})") from None
 
 
 def save_pretrained(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
@@ -75,37 +112,67 @@ def build(facts: dict[str, Any]) -> nn.Module:
 
 def write_checksums(folder: Path) -> None:
     """List the SHA-256 of every file of a model's folder, as ``sha256sum`` writes it."""
-    lines = [
-        f"{files.sha256_of_file(path)}  {path.name}\n"
-        for path in sorted(folder.iterdir())
-        if path.name != CHECKSUMS and not path.name.startswith(".")
-    ]
-    files.write_text(folder / CHECKSUMS, "".join(lines))
+    files.write_text(folder / CHECKSUMS, _checksum_list(_checksums(folder)))
 
 
 def check_checksums(folder: Path) -> None:
-    """Compare a model's files with their recorded SHA-256.
+    """Compare a model's files with their recorded SHA-256, and the record with the files.
+
+    The list must be to the byte what `write_checksums` would write: the names in it are compared,
+    never opened.
 
     Raises
     ------
     SpectraFMError
-        Naming the file that differs or is missing.
+        Naming the file that differs, is missing, is not listed, or is no plain file.
     """
     listed = folder / CHECKSUMS
     if not listed.exists():
         raise SpectraFMError(f"{folder}: no {CHECKSUMS}, so not a complete model")
-    names = []
-    for line in listed.read_text(errors="replace").splitlines():
-        expected, _, name = line.partition("  ")
-        path = folder / Path(name).name
-        if not path.is_file():
-            raise SpectraFMError(f"{path}: listed in {CHECKSUMS} but missing")
-        if files.sha256_of_file(path) != expected:
-            raise SpectraFMError(f"{path}: SHA-256 differs from {CHECKSUMS}: the file is damaged")
-        names.append(name)
-    for needed in (WEIGHTS, CONFIG):
-        if needed not in names:
-            raise SpectraFMError(f"{listed}: does not list {needed}")
+    found = _checksums(folder)
+    recorded = listed.read_bytes().decode("ascii", errors="replace")
+    entries = dict(line.partition("  ")[::-2] for line in recorded.split("\n") if line)
+    for name, digest in found.items():
+        if name not in entries:
+            raise SpectraFMError(f"{folder / name}: not listed in {CHECKSUMS}")
+        if entries[name] != digest:
+            raise SpectraFMError(
+                f"{folder / name}: SHA-256 differs from {CHECKSUMS}: the file is damaged"
+            )
+    for name in entries:
+        if name not in found:
+            raise SpectraFMError(f"{folder}/{printable(name)}: listed in {CHECKSUMS} but missing")
+    for name in (WEIGHTS, CONFIG):
+        if name not in found:
+            raise SpectraFMError(f"{folder / name}: no such file")
+    if recorded != _checksum_list(found):
+        raise SpectraFMError(f"{listed}: damaged")
+
+
+def _checksum_list(digests: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model's folder but the list of them, by name.
+
+    A link may lead anywhere and a pipe never ends, so only plain files of a sensible size are read.
+    """
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if name.startswith("."):
+            continue
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
+            raise SpectraFMError(f"{folder}: holds a file with an odd name, {name!a}")
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SpectraFMError(f"{path}: not a plain file")
+        if status.st_size > (LARGEST_WEIGHTS if name == WEIGHTS else LARGEST_TEXT):
+            raise SpectraFMError(f"{path}: {status.st_size:,} bytes are more than a model has")
+        if name != CHECKSUMS:
+            digests[name] = files.sha256_of_file(path)
+    return digests
 
 
 def from_pretrained(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -132,11 +199,36 @@ def from_pretrained(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if not folder.is_dir():
         raise SpectraFMError(f"{folder}: no such model")
     check_checksums(folder)
-    facts = files.read_json(folder / CONFIG)
+    facts = read_facts(folder / CONFIG)
+    weights = folder / WEIGHTS
+    # On the meta device tensors have shapes but no memory.
+    with torch.device("meta"):
+        _require_fit(weights, build(facts).state_dict())
+    tensors = read_weights(weights)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise SpectraFMError(f"{weights}: {name} is not finite")
     network = build(facts)
-    try:
-        network.load_state_dict(read_weights(folder / WEIGHTS))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise SpectraFMError(f"{folder / WEIGHTS}: does not fit {CONFIG} ({reason})") from None
+    network.load_state_dict(tensors)
     return network.eval(), facts
+
+
+def _require_fit(path: Path, expected: dict[str, torch.Tensor]) -> None:
+    """Check from the list of tensors alone that a file holds those of a network, and no others."""
+    with _opened(path) as weights:
+        names = set(weights.keys())
+        for what, differing in (
+            ("lacks", expected.keys() - names),
+            ("has an unknown", names - expected.keys()),
+        ):
+            if differing:
+                first = printable(min(differing))
+                raise SpectraFMError(f"{path}: does not fit {CONFIG} ({what} {first})")
+        for name, tensor in expected.items():
+            found = weights.get_slice(name)
+            kind = [TYPE_NAMES[tensor.dtype], *tensor.shape]
+            found = [found.get_dtype(), *found.get_shape()]
+            if found != kind:
+                raise SpectraFMError(
+                    f"{path}: does not fit {CONFIG} ({name} is {found}, not {kind})"
+                )
