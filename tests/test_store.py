@@ -17,7 +17,7 @@ from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
 from spectrafm.files import SpectraFMError, read_parquet
 from spectrafm.labels import LABELS, error_column
 from spectrafm.manifest import faults_beside, read_manifest, write_manifest
-from spectrafm.store import layout, shard
+from spectrafm.store import layout, load, shard
 from spectrafm.store.build import build_store
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
 from spectrafm.store.load import load_stars, open_store, read
@@ -394,8 +394,17 @@ def test_stars_are_written_in_whole_shards_whatever_blocks_they_come_in(tmp_path
         files = sorted(p.parent.name for p in (tmp_path / "store.zarr" / name / "c").glob("*/0"))
         assert files == ["0", "1", "2"]
     assert read(group, "apogee_id").tolist() == table["apogee_id"].tolist()
+    monkeypatch.setattr(load, "AT_ONCE", 50)
     stars = load_stars(tmp_path / "store.zarr", "observed")
     np.testing.assert_array_equal(stars.flux, spectra["observed"])
+
+    (tmp_path / "store.zarr/observed/c/0/0").write_bytes(
+        bytes((tmp_path / "store.zarr/observed/c/0/0").stat().st_size)
+    )
+    last = load_stars(tmp_path / "store.zarr", "observed", split="s149")
+    np.testing.assert_array_equal(last.flux, spectra["observed"][149:])
+    with pytest.raises(SpectraFMError, match="array 'observed' is damaged"):
+        load_stars(tmp_path / "store.zarr", "observed", split="s0")
 
 
 def test_the_same_input_gives_the_same_bytes(good, tmp_path):

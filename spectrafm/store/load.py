@@ -169,7 +169,7 @@ def _pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | 
 def _read_pixels(
     group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
 ) -> np.ndarray:
-    """Rows and pixels of an array of spectra, read into one array; no block without a star is."""
+    """Rows and pixels of an array of spectra; what holds no wanted star is not decoded."""
     result = np.empty((np.count_nonzero(wanted), np.count_nonzero(pixels)), np.float32)
     columns = _as_slice(pixels)
     filled = 0
