@@ -47,7 +47,7 @@ def built(run: Path, selected: Path, shards: int) -> float:
 
 
 def loaded(run: Path) -> float:
-    """Read the observed spectra of all stars, and their errors."""
+    """Read the observed spectra of all stars."""
     load_stars(run / "store.zarr", "observed")
     return peak_gigabytes()
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -529,23 +527,6 @@ def _section_in(annotation: Any) -> type[Section] | None:
         return annotation
     inner = [found for found in map(_section_in, get_args(annotation)) if found]
     return inner[0] if inner else None
-
-
-def read_yaml(path: str | Path) -> Config:
-    """Read and validate a configuration file.
-
-    Raises
-    ------
-    SpectraFMError
-        When the file is missing, is not YAML, or holds a wrong key.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise SpectraFMError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    return validated(Config, content or {}, str(path))
 
 
 def schema() -> dict:

@@ -57,11 +57,6 @@ def test_float32_images_are_read_too():
     np.testing.assert_array_equal(star.observed, arrays["observed"][CHIP_PIXELS])
 
 
-def test_a_file_without_its_table_is_read():
-    star = read_aspcapstar(changed(lambda hdus: fits.HDUList(hdus[:4])), "file", "2M")
-    assert star.apogee_id is None
-
-
 def set_card(key, value):
     return lambda hdus: hdus[2].header.set(key, value)
 
@@ -81,9 +76,10 @@ def no_id_column(hdus):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda hdus: fits.HDUList(hdus[:3]), "3 HDUs, expected at least 4"),
+        (lambda hdus: fits.HDUList(hdus[:3]), "3 HDUs, expected at least 5"),
+        (lambda hdus: fits.HDUList(hdus[:4]), "4 HDUs, expected at least 5"),
         (shorter, rf"HDU1 has shape \({N_GRID - 1},\), expected \({N_GRID},\)"),
-        (lambda hdus: fits.HDUList([hdus[i] for i in (0, 4, 1, 2)]), "HDU1 has shape None"),
+        (lambda hdus: fits.HDUList([hdus[i] for i in (0, 4, 1, 2, 3)]), "HDU1 has shape None"),
         (set_card("CRVAL1", 4.18), "HDU2 has CRVAL1 = 4.18, expected 4.179"),
         (set_card("CDELT1", 6.1e-6), "HDU2 has CDELT1 = 6.1e-06, expected 6e-06"),
         (set_card("CRVAL1", "4.179"), "HDU2 has CRVAL1"),
@@ -147,7 +143,7 @@ def star_of(**changes) -> AspcapStar:
     }
     for name, values in changes.items():
         arrays[name][: len(values)] = values
-    return AspcapStar(**arrays, apogee_id=None)
+    return AspcapStar(**arrays, apogee_id="2M")
 
 
 def test_flux_outside_the_range_is_masked_in_each_spectrum_by_itself():

@@ -151,11 +151,3 @@ def test_a_wrong_flag_is_named():
     flags.add_options(parser, config.Stage)
     with pytest.raises(SpectraFMError, match=r"options: schedule\.learning_rate: .*\(found 'fast'"):
         flags.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
-
-
-def test_files_that_are_no_configuration(tmp_path):
-    with pytest.raises(SpectraFMError, match="no such file"):
-        config.read_yaml(tmp_path / "x.yaml")
-    (tmp_path / "x.yaml").write_text("a: [1")
-    with pytest.raises(SpectraFMError, match=r"x\.yaml: not YAML"):
-        config.read_yaml(tmp_path / "x.yaml")

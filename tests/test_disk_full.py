@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loopback import running
 from spectrafm import cli, files
 from whole_run import COMMANDS, make_run
 
@@ -50,7 +51,7 @@ def full_disk_for(output: Path, monkeypatch) -> Iterator[None]:
 
     def remove_and_limit(path):
         remove(path)
-        if Path(path).name == f".{output.name}.partial":
+        if re.fullmatch(rf"\.{re.escape(output.name)}(\.\w+)?\.partial", Path(path).name):
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
 
     with monkeypatch.context() as patched:
@@ -96,3 +97,30 @@ def test_nothing_stands_at_the_final_path_of_a_first_write_without_room(
     kept.rename(final)
     assert end != 0
     assert not left
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [("fetch-allstar", "allStar-*.fits"), ("fetch-spectra", "aspcapStar-*.fits")],
+)
+def test_a_kept_mirror_without_room_is_named_and_keeps_what_it_has(
+    in_run, command, kept, monkeypatch, capsys, tmp_path
+):
+    paths = [path for path in (in_run / "sas").rglob("*") if path.is_file()]
+    with running() as server:
+        server.files = {path.relative_to(in_run / "sas").as_posix(): path.read_bytes()
+                        for path in paths}  # fmt: skip
+        arguments = [value for value in COMMANDS[command][0] if value != "--source=sas"]
+        arguments += [f"--source={server.url}", f"--keep={tmp_path}"]
+        assert cli.main([command, *arguments]) == 0
+        before, run_before = content_of(tmp_path), content_of(in_run)
+        path = min(tmp_path.rglob(kept))
+        with full_disk_for(path, monkeypatch):
+            path.unlink()
+            assert cli.main([command, *arguments]) == cli.BAD_INPUT
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(rf"{re.escape(str(path))}: File too large after [\d,]+ bytes", error)
+    after = content_of(tmp_path)
+    assert after.keys() == before.keys() - {path.relative_to(tmp_path).as_posix()}
+    assert all(before[name] == content for name, content in after.items())
+    assert content_of(in_run) == run_before

@@ -113,6 +113,15 @@ def test_a_hostile_name_is_refused(column, value):
         paths_of(GOOD | {column: value}) and sas.safe_component(value, column)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["", "/etc/passwd", "..", "a/../b", "a/..", "./a", "a//b", "a/", "//host/a", "a\nb", "\udcff"],
+)
+def test_no_url_is_made_of_a_path_that_leads_elsewhere(path):
+    with pytest.raises(SpectraFMError, match="not a path below the root of the archive"):
+        url_of("https://data.sdss.org/sas", path)
+
+
 def hostile_names(count: int, seed: int) -> list[str]:
     """Names that mix genuine pieces with everything that paths, URLs and shells act on."""
     generator = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
 from spectrafm.files import SpectraFMError, read_parquet
 from spectrafm.labels import LABELS, error_column
 from spectrafm.manifest import faults_beside, read_manifest, write_manifest
-from spectrafm.store import layout, shard
+from spectrafm.store import layout, load, shard
 from spectrafm.store.build import build_store
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
 from spectrafm.store.load import load_stars, open_store, read
@@ -136,10 +136,8 @@ def test_every_array_is_chunked_named_and_checksummed_as_designed(good):
 
 def test_load_stars_gives_a_side_of_the_split_and_the_pixels_of_windows(good):
     everything = load_stars(good.store, "observed")
-    assert everything.flux.shape == everything.flux_error.shape == (20, 7514)
-    np.testing.assert_array_equal(
-        everything.flux_error, read(open_store(good.store), "observed_error")
-    )
+    np.testing.assert_array_equal(everything.flux, read(open_store(good.store), "observed"))
+    assert everything.flux.shape == (20, 7514)
     assert everything.mock
     chosen = load_stars(good.store, "synthetic", "train", [(15200, 15210), (16100.0, 16110.0)])
     train = everything.split == "train"
@@ -149,7 +147,6 @@ def test_load_stars_gives_a_side_of_the_split_and_the_pixels_of_windows(good):
     inside = (WAVELENGTH >= 15200) & (WAVELENGTH <= 15210)
     inside |= (WAVELENGTH >= 16100) & (WAVELENGTH <= 16110)
     np.testing.assert_array_equal(chosen.wavelength, WAVELENGTH[inside])
-    np.testing.assert_array_equal(chosen.flux_error, everything.flux_error[train][:, inside])
     np.testing.assert_array_equal(chosen.label, everything.label[train])
     expected = [expected_of(star, "synthetic")[inside] for star in chosen.apogee_id]
     np.testing.assert_array_equal(chosen.flux, np.array(expected))
@@ -397,8 +394,17 @@ def test_stars_are_written_in_whole_shards_whatever_blocks_they_come_in(tmp_path
         files = sorted(p.parent.name for p in (tmp_path / "store.zarr" / name / "c").glob("*/0"))
         assert files == ["0", "1", "2"]
     assert read(group, "apogee_id").tolist() == table["apogee_id"].tolist()
+    monkeypatch.setattr(load, "AT_ONCE", 50)
     stars = load_stars(tmp_path / "store.zarr", "observed")
     np.testing.assert_array_equal(stars.flux, spectra["observed"])
+
+    (tmp_path / "store.zarr/observed/c/0/0").write_bytes(
+        bytes((tmp_path / "store.zarr/observed/c/0/0").stat().st_size)
+    )
+    last = load_stars(tmp_path / "store.zarr", "observed", split="s149")
+    np.testing.assert_array_equal(last.flux, spectra["observed"][149:])
+    with pytest.raises(SpectraFMError, match="array 'observed' is damaged"):
+        load_stars(tmp_path / "store.zarr", "observed", split="s0")
 
 
 def test_the_same_input_gives_the_same_bytes(good, tmp_path):

@@ -13,7 +13,7 @@ from sas_tree import make_tree, row
 from spectrafm import cli
 from spectrafm.files import SpectraFMError
 from spectrafm.manifest import MANIFEST, names_in
-from spectrafm.store.load import open_store, read
+from spectrafm.store.load import load_stars, open_store, read
 from spectrafm.verify import checks_of
 from survey_run import Run
 
@@ -74,6 +74,18 @@ def test_no_flip_and_no_truncation_is_silent_and_each_is_named(run):
     assert injected.total() == FAULTS
     assert min(injected[kind] for kind in (MANIFEST, "zarr.json", "chunk")) > 10
     read_everything(store)
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+@pytest.mark.parametrize("windows", [None, [(15200, 15300), (16100, 16200)]])
+def test_damaged_spectra_are_named_whatever_is_loaded_of_them(run, split, windows):
+    chunk = run / "store.zarr/observed/c/0/0"
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: array 'observed' is damaged \(Stored"):
+        load_stars(run / "store.zarr", "observed", split, windows)
+    load_stars(run / "store.zarr", "synthetic", split, windows)
+    chunk.write_bytes(content)
 
 
 def store_faults(store: Path) -> list[str]:

@@ -34,14 +34,14 @@ class AspcapStar:
     ----------
     observed, observed_error, synthetic : numpy.ndarray
         float32, shape ``(7514,)``: normalised flux, its one-sigma error, ASPCAP's best fit.
-    apogee_id : str or None
-        The star the file says it belongs to; None where it has no table.
+    apogee_id : str
+        The star the file says it belongs to.
     """
 
     observed: np.ndarray
     observed_error: np.ndarray
     synthetic: np.ndarray
-    apogee_id: str | None
+    apogee_id: str
 
 
 def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> AspcapStar:
@@ -68,11 +68,12 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
     """
     with opened_fits(io.BytesIO(content), name) as hdus:
         count = _count_hdus(hdus, len(content), name)
-        if count < 4:
-            raise SpectraFMError(f"{name}: {count} HDUs, expected at least 4")
+        if count < 5:
+            # Cut where its table begins, a file still has three whole spectra.
+            raise SpectraFMError(f"{name}: {count} HDUs, expected at least 5")
         observed, error, synthetic = (_spectrum(hdus[number], number, name) for number in (1, 2, 3))
-        found = _apogee_id(hdus[4], content, name) if count > 4 else None
-    if apogee_id is not None and found is not None and found != apogee_id:
+        found = _apogee_id(hdus[4], content, name)
+    if apogee_id is not None and found != apogee_id:
         raise SpectraFMError(f"{name}: HDU4 is of {found!r}, not of {apogee_id!r}")
     return AspcapStar(observed, error, synthetic, found)
 

@@ -23,6 +23,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from spectrafm.apogee.sas import checked_path
+
 #: What servers answer for a file they do not have (object stores say 403 where listing is denied).
 _ABSENT = {403, 404, 410}
 _WORTH_ANOTHER_TRY = {408, 416, 425, 429, 500, 502, 503, 504}
@@ -132,8 +134,14 @@ class Received:
 
 
 def url_of(source: str, path: str) -> URL:
-    """URL of a file; a plus sign, which field names hold, stays as it is."""
-    return URL(f"{source.rstrip('/')}/{quote(path, safe='/+')}", encoded=True)
+    """URL of a file; a plus sign, which field names hold, stays as it is.
+
+    Raises
+    ------
+    SpectraFMError
+        When the path leads anywhere but below the source.
+    """
+    return URL(f"{source.rstrip('/')}/{quote(checked_path(path), safe='/+')}", encoded=True)
 
 
 @contextlib.asynccontextmanager

@@ -148,10 +148,7 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
 
 def _below(root: Path, path: str) -> Path:
     """A file of a mirror; whatever ``path`` says, it stays below the root."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise SpectraFMError(f"{path!r} leads out of {root}")
-    return root / parts
+    return root / sas.checked_path(path)
 
 
 def _read_local(path: Path, sha1: str | None) -> bytes | Failure:

@@ -11,7 +11,7 @@ import zarr
 
 from spectrafm.files import SpectraFMError, atomic_path, read_parquet, write_parquet
 from spectrafm.labels import LABELS, error_column
-from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
+from spectrafm.store.layout import SHARD_STARS, SPECTRA, STAR_ARRAYS, Stars, write_store
 from spectrafm.store.load import blocks, open_store, read
 from spectrafm.store.shard import account
 
@@ -98,9 +98,9 @@ def _check_complete(
 
 
 def _stars_of(groups: Sequence[zarr.Group]) -> Iterator[Stars]:
-    """The stars of all shards, block by block."""
+    """The stars of all shards, as many at a time as are written at once."""
     for group in groups:
-        for rows in blocks(group):
+        for rows in blocks(group, SHARD_STARS):
             spectra = {name: read(group, name, rows) for name in SPECTRA}
             yield Stars(_table_of(group, rows), spectra)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import zarr
 import zarr.errors
+from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.config import Spectra
 from spectrafm.files import SpectraFMError
 from spectrafm.manifest import check_presence, read_manifest
-from spectrafm.store.layout import LABEL_DIMENSION, SHARD_STARS, SPECTRA, STAR_ARRAYS
+from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, STAR_ARRAYS
 
 _ARRAYS = (*SPECTRA, *STAR_ARRAYS, "label", "label_error", LABEL_DIMENSION, "wavelength")
+
+#: Stars decoded at a time. What zarr decodes into before it copies is then below the 32 MiB that
+#: malloc keeps for the next time; with whole shards, half of the time goes into fresh pages.
+AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,6 @@ class StarSet:
         float64, shape ``(pixels,)``: Angstrom, vacuum, rest frame.
     flux : numpy.ndarray
         float32, shape ``(stars, pixels)``: normalised flux of the asked spectra, NaN = missing.
-    flux_error : numpy.ndarray
-        Same shape: one-sigma error of the star's *observed* flux, NaN where that is missing. A
-        synthetic spectrum has no error of its own; this is how well its star was observed.
     label, label_error : numpy.ndarray
         float32, shape ``(stars, 5)``, in the order of `spectrafm.labels.LABELS`; NaN = unknown.
     mock : bool
@@ -43,7 +46,6 @@ class StarSet:
     split: np.ndarray
     wavelength: np.ndarray
     flux: np.ndarray
-    flux_error: np.ndarray
     label: np.ndarray
     label_error: np.ndarray
     mock: bool
@@ -88,20 +90,27 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
     SpectraFMError
         When a chunk is damaged; names the store and the array.
     """
-    try:
+    with _naming_damage(group, name):
         values = np.asarray(group[name][rows])
-    except Exception as error:  # a damaged chunk raises errors of many types in the codecs
-        raise SpectraFMError(
-            f"{group.store_path}: array {name!r} is damaged ({error or type(error).__name__})"
-        ) from None
     return values if values.dtype.kind in "fib" else values.astype(object).astype(str)
 
 
-def blocks(group: zarr.Group) -> Iterator[slice]:
-    """Rows of a store shard by shard."""
+@contextlib.contextmanager
+def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
+    """A damaged chunk raises errors of many types in the codecs: all become one."""
+    try:
+        yield
+    except Exception as error:
+        raise SpectraFMError(
+            f"{group.store_path}: array {name!r} is damaged ({error or type(error).__name__})"
+        ) from None
+
+
+def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
+    """Rows of a store, so many stars at a time."""
     n = group["observed"].shape[0]
-    for start in range(0, n, SHARD_STARS):
-        yield slice(start, min(start + SHARD_STARS, n))
+    for start in range(0, n, stars):
+        yield slice(start, min(start + stars, n))
 
 
 def load_stars(
@@ -136,13 +145,11 @@ def load_stars(
     splits = read(group, "split")
     wanted = np.ones(len(splits), bool) if split is None else splits == split
     flux = _read_pixels(group, spectra, wanted, pixels)
-    flux_error = _read_pixels(group, "observed_error", wanted, pixels)
     return StarSet(
         apogee_id=read(group, "apogee_id")[wanted],
         split=splits[wanted],
         wavelength=wavelength[pixels],
         flux=flux,
-        flux_error=flux_error,
         label=read(group, "label")[wanted],
         label_error=read(group, "label_error")[wanted],
         mock=bool(group.attrs.get("mock", False)),
@@ -162,17 +169,27 @@ def _pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | 
 def _read_pixels(
     group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
 ) -> np.ndarray:
-    """Rows and pixels of an array of spectra, read shard by shard into one array."""
+    """Rows and pixels of an array of spectra; what holds no wanted star is not decoded."""
     result = np.empty((np.count_nonzero(wanted), np.count_nonzero(pixels)), np.float32)
     columns = _as_slice(pixels)
     filled = 0
-    for rows in blocks(group):
-        part = read(group, name, rows)
-        if not wanted[rows].all():
-            part = part[wanted[rows]]
-        result[filled : filled + len(part)] = part[:, columns]
+    for rows in blocks(group, AT_ONCE):
+        chosen = wanted[rows]
+        part = result[filled : filled + np.count_nonzero(chosen)]
+        if len(part) == len(chosen) and isinstance(columns, slice):
+            _read_into(part, group, name, (rows, columns))
+        elif len(part):
+            np.compress(chosen, read(group, name, rows)[:, columns], axis=0, out=part)
         filled += len(part)
     return result
+
+
+def _read_into(
+    part: np.ndarray, group: zarr.Group, name: str, selection: tuple[slice, slice]
+) -> None:
+    """Read rows and pixels to where they shall be: another copy costs as much as a decoding."""
+    with _naming_damage(group, name):
+        group[name].get_basic_selection(selection, out=NDBuffer.from_numpy_array(part))
 
 
 def _as_slice(mask: np.ndarray) -> slice | np.ndarray:

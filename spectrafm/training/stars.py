@@ -25,7 +25,7 @@ def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
         stars,
         **{
             name: getattr(stars, name)[chosen]
-            for name in ("apogee_id", "split", "flux", "flux_error", "label", "label_error")
+            for name in ("apogee_id", "split", "flux", "label", "label_error")
         },
     )
 
