@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pandas as pd
 from spectrafm import files
 from spectrafm.files import SpectraFMError
 from spectrafm.labels import SYMBOLS, UNITS
+from spectrafm.manifest import faults_beside, hashes_beside
 
 FIGURES = {
     "figure1": "An observed spectrum and ASPCAP's synthetic best fit of the same star.",
@@ -21,6 +24,9 @@ FIGURES = {
     "figure4": "[Fe/H] from the window around two Fe lines, stage by stage.",
     "figure5": "Where the network looks when it is asked for a label, upside down.",
 }
+
+#: What the page shows, or shows a part of, and no other list of SHA-256 names.
+SHOWN = ("catalogue/*.csv", "catalogue/astronn.parquet", "metrics.json", "tables/*", "figures/*")
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto; padding: 0 1em; }
@@ -58,12 +64,40 @@ def report(output: Path) -> None:
     body = "".join(f"<h2>{title}</h2>\n{content}\n" for title, content in sections)
     banner = '<p class="mock">MOCK SURVEY: simulated stars.</p>' if metrics["mock"] else ""
     name = html.escape(run.name)
-    files.write_text(
-        output,
+    made_with = hashes_beside(output, sorted(p for part in SHOWN for p in run.glob(part)))
+    page = (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>SpectraFM: {name}</title>"
         f"<style>{STYLE}</style><h1>SpectraFM: {name}</h1>{banner}"
-        f"<p>Made by spectrafm {html.escape(files.code_version())}.</p>\n{body}</html>\n",
+        f"<p>Made by spectrafm {html.escape(files.code_version())}.</p>\n{body}"
+        f"<script type='application/json'>{json.dumps(made_with)}</script></html>\n"
     )
+    files.write_text(output, f"{page}<!-- {_digest(page)} -->\n")
+
+
+def faults_in_report(path: Path) -> tuple[int, list[str]]:
+    """What in a run is not as the report shows it, the report's own text included.
+
+    Parameters
+    ----------
+    path : Path
+        ``results/<run>/report.html``.
+
+    Returns
+    -------
+    count : int
+        How many files the report was made with.
+    faults : list of str
+    """
+    page, _, end = path.read_text(errors="replace").rpartition("<!-- ")
+    if end != f"{_digest(page)} -->\n":
+        return 0, [f"{path}: damaged, its SHA-256 differs"]
+    found = re.search("<script type='application/json'>(.*)</script></html>\n$", page)
+    made_with = json.loads(found[1])
+    return len(made_with), list(faults_beside(path, made_with))
+
+
+def _digest(page: str) -> str:
+    return f"SHA-256 of all above: {hashlib.sha256(page.encode()).hexdigest()}"
 
 
 def _title(name: str) -> str:

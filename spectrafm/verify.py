@@ -71,6 +71,7 @@ def checks_of(run: Path) -> Iterator[Check]:
         (_metrics, [run / "metrics.json"]),
         (_zarr, sorted((run / "attention").glob("*.zarr"))),
         (_figure, sorted((run / "figures").glob("*.png"))),
+        (_report, [run / "report.html"]),
     ]
     present = [(look, path) for look, paths in looks for path in paths if path.exists()]
     if not present:
@@ -171,3 +172,14 @@ def _figure(path: Path) -> tuple[str, list[str]]:
     except (OSError, SyntaxError, ValueError) as error:
         return "not as it was written", [f"{path}: not a whole PNG file ({error})"]
     return f"{image.width} x {image.height} pixels", []
+
+
+def _report(path: Path) -> tuple[str, list[str]]:
+    """The page is whole, and tables and figures are those that it shows.
+
+    A figure that was drawn anew and looks otherwise is named until the report is made again.
+    """
+    from spectrafm.report import faults_in_report
+
+    count, faults = faults_in_report(path)
+    return f"made with {count} files", faults

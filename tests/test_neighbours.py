@@ -33,7 +33,7 @@ MODEL = config.Model(
     head=[16],
 )
 PATTERNS = 300
-STARS = 40  # more than one batch: the last one is short
+STARS = 80  # more than one batch: the last one is short
 
 
 def overwritten(value):
