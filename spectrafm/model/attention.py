@@ -97,17 +97,18 @@ class CrossAttention(Attention):
         attention : Tensor, shape (B, H, R, T)
             Weights over tokens; with the extra key's weight they sum to 1.
         """
-        dimension = x.shape[-1]
-        requests = request.shape[1]
-        query = self.split_heads(self.query(request)) / math.sqrt(dimension / self.heads)
+        stars, requests, dimension = request.shape
+        size = dimension // self.heads
+        # Heads first and all stars' requests together, (H, B R, E): every matrix product with
+        # weights is then one for each head, and no weight is copied for each star.
+        query = self.query(request).view(-1, self.heads, size).transpose(0, 1) / math.sqrt(size)
+        folded = query @ self.key.weight.view(self.heads, size, dimension)
+        keys = torch.stack([self.key.bias, self.extra_key]).view(2, self.heads, size)
+        offset = query @ keys.permute(1, 2, 0)
 
-        key_weight = self.key.weight.unflatten(0, (self.heads, -1))  # (H, E, D)
-        folded = query @ key_weight  # (B, H, R, D)
-        scores = folded.flatten(1, 2) @ x.transpose(1, 2)  # (B, H R, T)
-        scores = scores.unflatten(1, (self.heads, requests))
-        offset = query @ self.key.bias.view(self.heads, -1, 1)
-        extra = query @ self.extra_key.view(self.heads, -1, 1)
-        scores = torch.cat([scores + offset, extra], dim=-1)
+        scores = self._stars_first(folded, stars) @ x.transpose(1, 2)  # (B, H R, T)
+        offset, extra = self._stars_first(offset, stars).split(1, dim=-1)
+        scores = torch.cat([scores + offset, extra], dim=-1).unflatten(1, (self.heads, requests))
         if missing is not None:
             hidden = functional.pad(missing, (0, 1), value=False)[:, None, None, :]
             scores = scores.masked_fill(hidden, -torch.inf)
@@ -115,12 +116,17 @@ class CrossAttention(Attention):
 
         attention = weights[..., :-1]
         pooled = attention.flatten(1, 2) @ x  # (B, H R, D)
-        pooled = pooled.unflatten(1, (self.heads, requests))
-        value_weight = self.value.weight.unflatten(0, (self.heads, -1))  # (H, E, D)
-        answer = pooled @ value_weight.transpose(1, 2)
-        answer = answer + attention.sum(-1, keepdim=True) * self.value.bias.view(self.heads, 1, -1)
-        answer = answer + weights[..., -1:] * self.extra_value.view(self.heads, 1, -1)
-        return self.out(answer.transpose(1, 2).flatten(-2)), attention
+        pooled = pooled.unflatten(1, (self.heads, requests)).transpose(0, 1).flatten(1, 2)
+        answer = pooled @ self.value.weight.view(self.heads, size, dimension).transpose(1, 2)
+        answer = answer.transpose(0, 1).unflatten(0, (stars, requests))  # (B, R, H, E)
+        resting = torch.cat([attention.sum(-1, keepdim=True), weights[..., -1:]], dim=-1)
+        biases = torch.stack([self.value.bias, self.extra_value]).view(2, self.heads, size)
+        answer = answer + torch.einsum("bhrk,khe->brhe", resting, biases)
+        return self.out(answer.flatten(-2)), attention
+
+    def _stars_first(self, x: Tensor, stars: int) -> Tensor:
+        """(H, B R, D) -> (B, H R, D)."""
+        return x.unflatten(1, (stars, -1)).transpose(0, 1).flatten(1, 2)
 
 
 def _with_extra(projected: Tensor, extra: Tensor) -> Tensor:
