@@ -13,7 +13,7 @@ CONF=/etc/slurm
 MARK="# of SpectraFM's tests/slurm/up.sh"
 PACKAGES=(munge slurm-client slurmctld slurmd)
 CORES=4
-MEMORY_MB=64000
+MEMORY_MB=256000
 export PATH=$PATH:/usr/sbin DEBIAN_FRONTEND=noninteractive
 unset SLURM_CONF
 
@@ -30,7 +30,10 @@ within() { # seconds, then a command that shall succeed by then
     done
 }
 
-if runs slurmctld && runs slurmd && idle; then exit 0; fi
+if runs slurmctld && runs slurmd && idle; then
+    echo "SLURM runs already"
+    exit 0
+fi
 [ "$(id -u)" = 0 ] || impossible "not root"
 command -v apt-get >/dev/null || impossible "no apt-get"
 [ ! -e $CONF/slurm.conf ] || grep -qF "$MARK" $CONF/slurm.conf || impossible "another SLURM's $CONF"
@@ -132,3 +135,4 @@ if ! within 10 idle; then
     scontrol update nodename="$host" state=resume || true
     within 30 idle || failed "the node is not idle: $(sinfo --list-reasons --noheader)"
 fi
+echo "SLURM started"
