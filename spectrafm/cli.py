@@ -14,11 +14,15 @@ from pathlib import Path
 
 from spectrafm import __version__, config, flags
 from spectrafm.files import SpectraFMError
+from spectrafm.training.interruption import InterruptedTraining
 
 BESIDE = "PNG to write; the PDF is written beside it"
 
 #: Exit codes: bad use of the command is argparse's 2; bad input, options or data is this.
 BAD_INPUT = 3
+
+#: A signal has stopped a training that can go on (EX_TEMPFAIL of sysexits.h).
+INTERRUPTED = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpectraFMError as error:
         print(f"spectrafm {parsed.command}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except InterruptedTraining as stopped:
+        print(f"spectrafm {parsed.command}: {stopped}", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (such as `head`) has had enough.
         sys.stdout = None

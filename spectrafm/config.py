@@ -321,6 +321,18 @@ class Stage(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
     )
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto", description="fuse the network's operations with torch.compile; auto: on a GPU"
+    )
+    deterministic: bool = Field(
+        False, description="only algorithms that give the same bits each time, also on a GPU"
+    )
+    resume: Literal["continue", "exact"] = Field(
+        "continue",
+        description="what to do with a checkpoint that another number of threads or processes, "
+        "another device or torch has written. continue: go on, say so, and record it in the "
+        "model; exact: refuse, as also to start anew beside a checkpoint of other options",
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

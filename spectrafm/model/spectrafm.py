@@ -174,14 +174,16 @@ class SpectraFM(nn.Module):
         attention : Tensor, shape (B, R, T), only where asked for
             Mean over heads; 0 where a pixel is missing.
         """
-        tokens = flux.shape[1]
-        if missing is not None:
+        tokens, order = flux.shape[1], None
+        # A training's batches hold valid pixels wherever a star has enough of them; sorting out the
+        # others would make the host wait for the device at every step.
+        if missing is not None and not self.training:
             order, missing = _valid_first(missing)
             flux = flux.gather(1, order)
             position = position.expand(len(flux), -1, -1)
             position = position.gather(1, order[..., None].expand(-1, -1, position.shape[-1]))
-            if missing is not None:
-                flux = flux.masked_fill(missing, 1.0)
+        if missing is not None:
+            flux = flux.masked_fill(missing, 1.0)
         x = self.embedding.flux((flux - 1.0) / self.options.flux_scale) + position
         if known is not None:
             unknown = known.isnan()
@@ -203,7 +205,7 @@ class SpectraFM(nn.Module):
         if not return_attention:
             return answer
         attention = attention[..., : flux.shape[1]].mean(dim=1)
-        if flux.shape[1] < tokens or missing is not None:
+        if order is not None:
             full = attention.new_zeros(*attention.shape[:2], tokens)
             index = order[:, None, :].expand_as(attention)
             attention = full.scatter(2, index, attention)

@@ -32,12 +32,22 @@ def model_card(facts: dict[str, Any]) -> str:
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
-        f"- made by: spectrafm {facts['spectrafm']}, torch {facts['torch']}",
+        f"- skipped: {facts['skipped_steps']} steps without a finite loss or gradient",
+        f"- made by: spectrafm {facts['spectrafm']}, on {_places(facts['environments'])}",
         "",
         "Load it with `spectrafm.model.io.from_pretrained(folder)`; `config.json` holds every "
         "option, `metrics.csv` the course of the training, `SHA256SUMS` the files' checksums.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _places(environments: list[dict[str, Any]]) -> str:
+    """Where it was trained; more than one place where it went on elsewhere."""
+    return "; ".join(
+        f"{place['device']}, torch {place['torch']}, {place['processes']} process(es) of "
+        f"{place['threads']} thread(s), from step {place['from_step']}"
+        for place in environments
+    )
 
 
 _SELECTIONS = {

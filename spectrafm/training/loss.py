@@ -12,7 +12,7 @@ SMALLEST_VARIANCE = 1e-8
 
 
 def gaussian_loss(answer: Answer, label: Tensor, label_error: Tensor, asked: Tensor) -> Tensor:
-    """Mean over asked labels of ``(y - mean)^2 / (2 V) + ln(V) / 2``.
+    """``(y - mean)^2 / (2 V) + ln(V) / 2`` of each label.
 
     ``V`` is the sum of the predicted variance and the squared label error.
 
@@ -26,8 +26,8 @@ def gaussian_loss(answer: Answer, label: Tensor, label_error: Tensor, asked: Ten
 
     Returns
     -------
-    Tensor, scalar
-        0, with gradients 0, where nothing is asked.
+    Tensor, shape (B, R)
+        0, with gradients 0, where a label is not asked.
     """
     mean, log_variance = answer.mean.float(), answer.log_variance.float()
     # Fill before the arithmetic: 0 x NaN would still be NaN in the gradient.
@@ -35,4 +35,4 @@ def gaussian_loss(answer: Answer, label: Tensor, label_error: Tensor, asked: Ten
     label_error = torch.where(asked, label_error, 0.0).nan_to_num(0.0)
     variance = log_variance.exp() + label_error.square() + SMALLEST_VARIANCE
     each = 0.5 * ((label - mean).square() / variance + variance.log())
-    return torch.where(asked, each, 0.0).sum() / asked.sum().clamp(min=1)
+    return torch.where(asked, each, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -105,6 +106,7 @@ class DeviceStars:
         Encoding of each pixel's wavelength.
     windows : tuple of Tensor
         Pixel indices of each window.
+    apogee_id : ndarray of str, shape (n,)
     """
 
     flux: Tensor
@@ -113,9 +115,28 @@ class DeviceStars:
     label_error: Tensor
     position: Tensor
     windows: tuple[Tensor, ...]
+    apogee_id: np.ndarray
 
     def __len__(self) -> int:
         return len(self.flux)
+
+    @cached_property
+    def askable(self) -> Tensor:
+        """Labels that teach something, shape (n, R), bool: finite, and not infinitely uncertain."""
+        return self.label.isfinite() & ~self.label_error.isinf()
+
+    @cached_property
+    def every_window(self) -> Tensor:
+        """Pixel indices of all windows together."""
+        return torch.cat(self.windows)
+
+    @cached_property
+    def fewest_valid(self) -> tuple[int, ...]:
+        """Valid pixels of the star that has fewest, in each window and in all of them."""
+        return tuple(
+            int(self.valid[:, window].sum(dim=1).min())
+            for window in (*self.windows, self.every_window)
+        )
 
 
 def to_device(
@@ -146,4 +167,5 @@ def to_device(
         label_error=label_error / scale,
         position=network.encoding(wavelength),
         windows=tuple(inside),
+        apogee_id=stars.apogee_id,
     )

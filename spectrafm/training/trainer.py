@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,13 @@ from spectrafm.labels import LABELS
 from spectrafm.model import io
 from spectrafm.model.spectrafm import SpectraFM
 from spectrafm.store.load import StarSet, load_stars
-from spectrafm.training import checkpoint
+from spectrafm.training import resume
 from spectrafm.training.card import model_card
+from spectrafm.training.processes import Processes, processes
 from spectrafm.training.run import Run
 from spectrafm.training.stars import balanced, choose, label_scaling, meets, subset, to_device
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -53,36 +58,67 @@ def train(
     ------
     SpectraFMError
         When options, store and starting model do not fit each other, or the loss is not finite.
+    InterruptedTraining
+        When a signal has stopped it.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, validation = _choose_stars(store, stage)
-    torch.manual_seed(stage.seed)
-    network = _starting_network(stage, model, training, start_from).to(device)
-    request = _requests(network, stage).to(device)
-    _freeze(network, stage.freeze)
-    stars = to_device(training, network, request, stage.windows, device)
-    judged = to_device(validation, network, request, stage.windows, device)
+    with processes() as together:
+        if not together.first:
+            logging.getLogger("spectrafm").setLevel(logging.WARNING)
+        _make_deterministic(stage.deterministic)
+        device = _device(together)
+        training, validation = _choose_stars(store, stage)
+        torch.manual_seed(stage.seed)
+        network = _starting_network(stage, model, training, start_from).to(device)
+        request = _requests(network, stage).to(device)
+        _freeze(network, stage.freeze)
+        stars = to_device(training, network, request, stage.windows, device)
+        judged = to_device(validation, network, request, stage.windows, device)
 
-    run = Run(name, stage, network, request, stars, judged)
-    path = None
-    if checkpoints is not None:
-        options = {"stage": stage.model_dump(mode="json"), **io.architecture(network)}
-        start = checkpoint.fingerprint(
-            options, training.flux, training.label, *network.state_dict().values()
-        )
-        path = checkpoints / f"{name}-{start}.safetensors"
-        run.resume(path)
-    run.fit(path)
+        run = Run(name, stage, network, request, stars, judged, together)
+        kept = None
+        if checkpoints is not None:
+            options = {"stage": stage.model_dump(mode="json"), **io.architecture(network)}
+            data = (training.flux, training.label, *network.state_dict().values())
+            kept = resume.resume(run, checkpoints, options, data)
+        run.fit(kept)
+        if together.first:
+            _write(output, run, training, validation, start_from)
+            if kept is not None:
+                kept.remove()
 
+
+def _write(
+    output: Path, run: Run, training: StarSet, validation: StarSet, start_from: Path | None
+) -> None:
+    """Write the model's folder, whole or not at all."""
     with files.atomic_path(output) as folder:
         folder.mkdir()
         facts = _facts(run, training, validation, start_from)
-        io.save_pretrained(folder, network, facts)
+        io.save_pretrained(folder, run.network, facts)
         files.write_text(folder / "metrics.csv", pd.DataFrame(run.metrics).to_csv(index=False))
         files.write_text(folder / "README.md", model_card(facts))
         io.write_checksums(folder)
-    if path is not None:
-        files.remove(path)
+
+
+def _device(together: Processes) -> torch.device:
+    device = together.device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+    logger.info("training on %s, %d process(es)", name, together.count)
+    if device.type == "cpu" and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        logger.warning(
+            "CUDA_VISIBLE_DEVICES=%s, but this torch (%s) can use no GPU: training on the CPU",
+            os.environ["CUDA_VISIBLE_DEVICES"],
+            torch.__version__,
+        )
+    return device
+
+
+def _make_deterministic(deterministic: bool) -> None:
+    """Have torch refuse every algorithm that does not give the same bits each time, or allow it."""
+    if deterministic:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _choose_stars(store: Path, stage: config.Stage) -> tuple[StarSet, StarSet]:
@@ -166,7 +202,8 @@ def _facts(
         "validation_star_count": len(validation.apogee_id),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "mock": training.mock,
-        "torch": torch.__version__,
+        "skipped_steps": run.skipped,
+        "environments": run.environments,
         **files.provenance(),
     }
     if stage.stars.count is not None:

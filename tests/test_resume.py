@@ -1,0 +1,292 @@
+"""A training that is stopped and goes on: bit for bit as if nothing had happened."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import toy_store
+from spectrafm import config
+from spectrafm.files import SpectraFMError, read_json, read_parquet
+from spectrafm.inference.predict import predict
+from spectrafm.training import resume, run, trainer
+from spectrafm.training.checkpoint import Checkpoints, State
+from spectrafm.training.interruption import InterruptedTraining
+from spectrafm.training.step import Learner
+from toy_training import MODEL, command, stage, train_and_signal
+
+#: Steps an epoch: 96 training stars in batches of 16.
+STEPS = 6
+
+#: Seconds from a signal to the end of the process, at most (SLURM gives 30).
+SECONDS_TO_STOP = 5.0
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return toy_store.write_toy_store(tmp_path_factory.mktemp("toy") / "store.zarr")
+
+
+def train(store, folder, options, start_from=None):
+    trainer.train(store, folder / "model", "x", options, MODEL, start_from, folder / "checkpoints")
+
+
+def train_until(store, folder, options, step, monkeypatch):
+    """Train and have SIGTERM come during a step."""
+    learn = Learner.step
+
+    def interrupted(learner, rows, number, epoch, rate):
+        if number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        learn(learner, rows, number, epoch, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", interrupted)
+        with pytest.raises(InterruptedTraining, match=f"stopped by SIGTERM after step {step + 1}"):
+            train(store, folder, options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / "model" / name).read_bytes() for name in RESULTS}
+
+
+RESULTS = ("model.safetensors", "metrics.csv")
+
+
+# Stopped anywhere.
+
+
+def interrupted_runs(store: Path, folder: Path, wanted: int, seed: int) -> int:
+    """Stop trainings at random moments and let them end; how many ended like the undisturbed.
+
+    By turns SIGTERM, SIGKILL, and both in either order; each run is checked in its weights, the
+    optimizer's moments, the sums of the device, metrics.csv and predictions.
+    """
+    options = stage(epochs=60, validate_every=4, schedule={"learning_rate": 2e-3})
+    model = MODEL.model_copy(update={"dropout": 0.1})
+
+    def results(at: Path, end_state: Path):
+        ended = Checkpoints(end_state)
+        state = ended.read(ended.newest())
+        facts = {k: v for k, v in state.facts.items() if k != "environments"}
+        predict(at / "model", store, at / "p.parquet", "x", config.Predict(windows=options.windows))
+        return contents(at), state.tensors, facts, read_parquet(at / "p.parquet")
+
+    undisturbed = folder / "undisturbed"
+    end = train_and_signal(command(undisturbed, store, options, model), undisturbed / "end")
+    assert end.code == 0
+    expected = results(undisturbed, undisturbed / "end")
+    rng = np.random.default_rng(seed)
+    plans = [[signal.SIGTERM], [signal.SIGKILL], [signal.SIGTERM, signal.SIGKILL]]
+    plans += [[signal.SIGUSR1, signal.SIGTERM]]
+    equal = done = resumed = 0
+    while done < wanted:
+        at = folder / f"run {done}"
+        arguments = command(at, store, options, model)
+        hits = 0
+        for number in plans[done % len(plans)]:
+            moment = end.seconds * (0.15 + 0.8 * rng.random()) / len(plans[done % len(plans)])
+            stopped = train_and_signal(arguments, at / "end", number, moment)
+            if number != signal.SIGKILL and stopped.code == 75:
+                assert stopped.seconds_after_signal < SECONDS_TO_STOP
+            hits += stopped.code in (75, -number)
+            resumed += any((at / "checkpoints").glob("x-*/step-*"))
+        if hits < len(plans[done % len(plans)]):
+            continue  # it had ended before a signal came: another try
+        assert train_and_signal(arguments, at / "end").code == 0
+        assert not any((at / "checkpoints").iterdir()), "a finished training leaves no checkpoint"
+        found = results(at, at / "end")
+        assert found[0] == expected[0]
+        assert found[1].keys() == expected[1].keys()
+        assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
+        assert found[2] == expected[2]
+        pd.testing.assert_frame_equal(found[3], expected[3], check_exact=True)
+        equal += 1
+        done += 1
+    assert resumed >= wanted, "most of them must have had something to go on from"
+    return equal
+
+
+def test_stopped_at_random_moments(store, tmp_path):
+    assert interrupted_runs(store, tmp_path, wanted=4, seed=1) == 4
+
+
+@pytest.mark.slow
+def test_twenty_of_twenty_stopped_at_random_moments(store, tmp_path):
+    assert interrupted_runs(store, tmp_path, wanted=20, seed=2) == 20
+
+
+@pytest.mark.parametrize("step", [0, STEPS - 1, STEPS, 2 * STEPS + 3, 5 * STEPS - 1])
+def test_stopped_in_any_step(store, tmp_path, monkeypatch, step):
+    options = stage(epochs=5, validate_every=2)
+    train(store, tmp_path / "whole", options)
+    train_until(store, tmp_path / "cut", options, step, monkeypatch)
+    assert not (tmp_path / "cut" / "model").exists(), "nothing unfinished at the final path"
+    torch.manual_seed(5)
+    train(store, tmp_path / "cut", options)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_stopped_while_validating(store, tmp_path, monkeypatch):
+    train(store, tmp_path / "whole", stage())
+    validate = run.validate
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "validate", interrupted)
+        with pytest.raises(InterruptedTraining, match=f"after step {2 * STEPS}"):
+            train(store, tmp_path / "cut", stage())
+    train(store, tmp_path / "cut", stage())
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_the_early_end_of_a_patient_training_is_the_same(store, tmp_path, monkeypatch):
+    options = stage(epochs=60, patience=2, schedule={"learning_rate": 0.05})
+    train(store, tmp_path / "whole", options)
+    epochs = read_json(tmp_path / "whole/model/config.json")["epochs_trained"]
+    assert epochs < 60
+    train_until(store, tmp_path / "cut", options, epochs * STEPS - 1, monkeypatch)
+    train(store, tmp_path / "cut", options)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_without_checkpoints_a_signal_just_stops(store, tmp_path, monkeypatch):
+    learn = Learner.step
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        learn(*arguments)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedTraining, match=r"stage x: stopped by SIGINT after step 1$"):
+        trainer.train(store, tmp_path / "m", "x", stage(), MODEL)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# The files.
+
+
+def a_state(step: int) -> State:
+    generator = torch.Generator().manual_seed(step)
+    tensors = {"network.a": torch.randn(40, 7, generator=generator), "tally.steps": torch.zeros(())}
+    return State(tensors, {"step": step, "metrics": [{"epoch": 1, "rmse": float("nan")}]})
+
+
+def test_the_last_two_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "x-0")
+    for step in (5, 99, 1000):
+        checkpoints.save(a_state(step))
+    assert [p.name for p in sorted((tmp_path / "x-0").iterdir())] == [
+        "step-0000000099.safetensors",
+        "step-0000001000.safetensors",
+    ]
+    found = checkpoints.read(checkpoints.newest())
+    assert torch.equal(found.tensors["network.a"], a_state(1000).tensors["network.a"])
+
+
+def test_of_100_damaged_checkpoints_none_is_used(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    damaged = before_used = 0
+    for round_ in range(100):
+        checkpoints = Checkpoints(tmp_path / f"x-{round_}")
+        old, new = checkpoints.save(a_state(1)), checkpoints.save(a_state(2))
+        content = bytearray(new.read_bytes())
+        if round_ % 3:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        else:
+            del content[rng.integers(len(content)) :]
+        new.write_bytes(content)
+        damaged += 1
+        caplog.clear()
+        before_used += checkpoints.newest() == old
+        assert "taking what was before it" in caplog.text
+        assert not new.exists()
+    assert before_used == damaged == 100
+
+
+def test_a_damaged_newest_checkpoint_costs_only_time(store, tmp_path, monkeypatch, caplog):
+    options = stage(epochs=4)
+    train(store, tmp_path / "whole", options)
+    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    train_until(store, tmp_path / "cut", options, 15, monkeypatch)
+    (folder,) = (tmp_path / "cut/checkpoints").iterdir()
+    first, second = sorted(folder.iterdir())
+    second.write_bytes(second.read_bytes()[:-9])
+    with caplog.at_level(logging.INFO):
+        train(store, tmp_path / "cut", options)
+    assert f"{second}: " in caplog.text
+    assert f"resumed after step 15 from {first}" in caplog.text
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+# Another training, another place.
+
+
+def test_another_place_is_told_and_recorded(store, tmp_path, monkeypatch, caplog):
+    train_until(store, tmp_path, stage(), 7, monkeypatch)
+    elsewhere = resume.environment
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "environment", lambda run: {**elsewhere(run), "threads": 64})
+        train(store, tmp_path, stage())
+    assert "was written with threads 1 (now 64): going on all the same" in caplog.text
+    first, second = read_json(tmp_path / "model/config.json")["environments"]
+    assert (first["from_step"], first["threads"]) == (0, 1)
+    assert (second["from_step"], second["threads"]) == (8, 64)
+    assert "64 thread(s), from step 8" in (tmp_path / "model/README.md").read_text()
+
+
+@pytest.mark.parametrize("changed", ["threads", "processes", "torch", "device"])
+def test_another_place_is_refused_where_bits_count(store, tmp_path, monkeypatch, changed):
+    options = stage(resume="exact")
+    train_until(store, tmp_path, options, 7, monkeypatch)
+    elsewhere = resume.environment
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "environment", lambda run: {**elsewhere(run), changed: "new"})
+        with pytest.raises(SpectraFMError, match=rf"{changed} .* \(now new\).*resume: continue"):
+            train(store, tmp_path, options)
+    train(store, tmp_path, stage())
+
+
+def test_other_options_start_anew_and_say_so(store, tmp_path, monkeypatch, caplog):
+    train_until(store, tmp_path, stage(), 7, monkeypatch)
+    with pytest.raises(SpectraFMError, match=r"stage\.weight_decay 0\.01 \(now 0\.5\); remove"):
+        train(store, tmp_path, stage(weight_decay=0.5, resume="exact"))
+    train(store, tmp_path, stage(weight_decay=0.5))
+    assert "starting anew" in caplog.text
+    assert "stage.weight_decay 0.01 (now 0.5)" in caplog.text
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1, "the other one stays"
+    trainer.train(store, tmp_path / "undisturbed", "x", stage(weight_decay=0.5), MODEL)
+    weights = (tmp_path / "undisturbed/model.safetensors").read_bytes()
+    assert (tmp_path / "model/model.safetensors").read_bytes() == weights
+
+
+def test_other_stars_start_anew_and_say_so(store, tmp_path, monkeypatch, caplog):
+    train_until(store, tmp_path, stage(), 7, monkeypatch)
+    other = toy_store.write_toy_store(tmp_path / "s.zarr", toy_store.toy_stars(seed=1))
+    train(other, tmp_path, stage())
+    assert "belongs to a training with other stars, fluxes or starting weights" in caplog.text
+
+
+def test_more_epochs_go_on_exactly(store, tmp_path, monkeypatch):
+    train(store, tmp_path / "whole", stage(epochs=5))
+    train_until(store, tmp_path / "cut", stage(epochs=3), 2 * STEPS + 1, monkeypatch)
+    train(store, tmp_path / "cut", stage(epochs=5))
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_fewer_epochs_than_done_are_refused(store, tmp_path, monkeypatch):
+    train_until(store, tmp_path, stage(epochs=5), 4 * STEPS, monkeypatch)
+    with pytest.raises(SpectraFMError, match="stands in epoch 5 already, stage x is to have 2"):
+        train(store, tmp_path, stage(epochs=2))
