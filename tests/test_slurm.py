@@ -25,10 +25,8 @@ pytestmark = pytest.mark.slurm
 #: The profile is asked after each 40 s or more; these tests have less time.
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
 TINY = (REPOSITORY / "tests/tiny.yaml", SLURM / "kills.yaml")
+LOG = "results/tiny/logs/train/pretrain.log"
 PREDICTION = "results/tiny/predictions/finetune_observed--first_half.parquet"
-
-#: Whether a training that is asked to end writes a checkpoint first, and the next goes on from it.
-TRAININGS_RESUME = False
 
 #: Each Snakemake that a test has started.
 STARTED: list[subprocess.Popen] = []
@@ -44,6 +42,7 @@ def cluster():
     up = subprocess.run([SLURM / "up.sh"], capture_output=True, text=True, check=False)
     assert up.returncode == 0, up.stderr
     yield
+    stop_all()
     if "started" in up.stdout:
         subprocess.run([SLURM / "down.sh"], check=True)
 
@@ -108,6 +107,13 @@ def stop(snakemake: subprocess.Popen) -> None:
         snakemake.kill()
 
 
+def stop_all() -> None:
+    """Stop each Snakemake that a failed test has left."""
+    for snakemake in STARTED:
+        if snakemake.poll() is None:
+            stop(snakemake)
+
+
 def until(condition, what: str, patience: float = PATIENCE):
     """Wait until a condition gives something; that."""
     last = time.monotonic() + patience
@@ -147,7 +153,7 @@ def trainer(folder: Path) -> Path | None:
 
 def training(folder: Path) -> str:
     """Wait until the pre-training is well under way; its SLURM job."""
-    log = folder / "results/tiny/logs/train/pretrain.log"
+    log = folder / LOG
     until(lambda: log.exists() and "epoch 20," in log.read_text(), "epoch 20")
     (job,) = queue(folder)
     return job
@@ -175,22 +181,19 @@ def run(surveyed, tmp_path):
     """A copy of that folder; afterwards neither a Snakemake nor a job is left."""
     shutil.copytree(surveyed, tmp_path / "run")
     yield tmp_path / "run"
-    for snakemake in STARTED:
-        if snakemake.poll() is None:
-            stop(snakemake)
+    stop_all()
     if jobs := queue(tmp_path / "run"):
         slurm("scancel", *jobs)
         until(lambda: not queue(tmp_path / "run"), "the queue to be empty", 60)
 
 
-def check(folder: Path, undisturbed: dict[str, str], resumed: bool = True) -> None:
-    """The contents are those of the undisturbed run, and the training went on."""
+def check(folder: Path, undisturbed: dict[str, str]) -> None:
+    """The training went on, and the contents are those of the undisturbed run."""
+    assert "pretrain: resumed after step" in (folder / LOG).read_text()
     found = contents(folder / "results/tiny")
     assert "models/pretrain/metrics.csv" in found
     assert {name for name, digest in found.items() if digest != undisturbed[name]} == set()
     assert not list((folder / "results/tiny/checkpoints").glob("*")), "no checkpoint remains"
-    if TRAININGS_RESUME and resumed:
-        assert "resumed" in (folder / "results/tiny/logs/train/pretrain.log").read_text()
 
 
 @pytest.fixture

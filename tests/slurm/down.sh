@@ -32,10 +32,10 @@ for daemon in slurmd slurmctld munged; do
     if process_of $daemon >/dev/null; then kill -KILL "$id"; fi
 done
 for file in slurm.conf gres.conf cgroup.conf; do
-    if grep -qF "$MARK" /etc/slurm/$file 2>/dev/null; then rm /etc/slurm/$file; fi
+    if grep -qF "$MARK" /etc/slurm/$file 2>/dev/null; then rm -f /etc/slurm/$file; fi
 done
 if grep -qF "$MARK" /etc/hosts; then
     hosts=$(grep -vF "$MARK" /etc/hosts)
     echo "$hosts" >/etc/hosts
 fi
-[ ! -e "$STATE/slurmctld.log" ] || rm -r "$STATE"
+[ ! -e "$STATE/slurmctld.log" ] || rm -rf "$STATE"
