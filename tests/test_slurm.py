@@ -32,7 +32,7 @@ PREDICTION = "results/tiny/predictions/finetune_observed--first_half.parquet"
 STARTED: list[subprocess.Popen] = []
 
 #: No step of a test lasts longer: a status command may hang for ever.
-PATIENCE = 240
+PATIENCE = 400
 HOUR = 3600
 
 
