@@ -154,7 +154,9 @@ rule fetch_astronn:
         " {params.options:q} > {log} 2>&1"
 
 
+# All that the network is needed for.
 rule store:
     input:
         rules.build_store.output,
+        rules.fetch_astronn.output,
     localrule: True
