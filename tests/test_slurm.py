@@ -200,8 +200,8 @@ def check(folder: Path, undisturbed: dict[str, str]) -> None:
 def demo(tmp_path):
     """Configurations of the demo, and the contents of its local run.
 
-    The one of `make demo`, where it stands in the checkout; otherwise one with a shorter
-    pre-training is made.
+    The one of `make demo`, where it stands in the checkout; otherwise one with short trainings is
+    made.
     """
     made = REPOSITORY / "results/demo"
     if (made / "report.html").exists():
