@@ -13,10 +13,14 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Needs root: installs Debian's SLURM where it is missing, starts it for the tests and stops it.
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m slurm
 
 # The environment: the pinned requirements, and this checkout as the package.
 $(READY): envs/requirements.txt pyproject.toml
@@ -34,4 +38,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo test test-slow schema clean
+.PHONY: demo test test-slow test-slurm schema clean

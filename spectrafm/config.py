@@ -49,11 +49,25 @@ def _source(value: str) -> str:
     return value
 
 
+def _memory(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?(MB|GB|TB)", value):
+        raise ValueError(f"{value!r} is no amount such as 500MB, 32GB or 1.5TB")
+    return value
+
+
+def _runtime(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?[mhd]", value):
+        raise ValueError(f"{value!r} is no time such as 90m, 12h or 1.5d")
+    return value
+
+
 Source = Annotated[str, Field(min_length=1), AfterValidator(_source)]
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Part = Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Memory = Annotated[str, AfterValidator(_memory)]
+Runtime = Annotated[str, AfterValidator(_runtime)]
 
 
 #: As astroNN's downloader has it. allStarLite's is not known.
@@ -392,6 +406,36 @@ class Figures(Section):
     )
 
 
+class Resources(Section):
+    """What a training or prediction asks of the machine; no command line holds any of it."""
+
+    gpus: int = Field(1, ge=0, description="GPUs, on one node; 0: none")
+    gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
+        None, description="which GPU, as the cluster names it; null: any"
+    )
+    threads: int = Field(8, ge=1, description="CPU cores")
+    memory: Memory = Field("32GB", description="of the first try; a retry asks for more")
+    runtime: Runtime = Field("12h", description="of the first try; a retry asks for more")
+    partition: str | None = Field(None, description="null: what the profile says")
+    account: str | None = Field(None, description="null: what the profile says")
+
+    @property
+    def memory_mb(self) -> int:
+        """The memory in MB, as Snakemake counts it."""
+        number, unit = float(self.memory[:-2]), self.memory[-2:]
+        return math.ceil(number * {"MB": 1, "GB": 1000, "TB": 1_000_000}[unit])
+
+    @property
+    def minutes(self) -> int:
+        """The runtime in minutes, as Snakemake counts it."""
+        number, unit = float(self.runtime[:-1]), self.runtime[-1]
+        return math.ceil(number * {"m": 1, "h": 60, "d": 24 * 60}[unit])
+
+
+#: Entries of ``resources`` that are no stages.
+JOBS = ("default", "predict", "map_attention")
+
+
 class Config(Section):
     """The whole configuration of a run."""
 
@@ -404,8 +448,9 @@ class Config(Section):
     evaluations: dict[Name, Evaluation] = {}
     attention: Attention = Attention()
     figures: Figures = Figures()
-    gpus: int = Field(1, ge=0, le=1, description="GPUs a training asks the scheduler for")
-    threads: int = Field(8, ge=1, description="CPU threads of a training or prediction")
+    resources: dict[Name, Resources] = Field(
+        {}, description="by stage, predict, map_attention, or default: what none of these says"
+    )
 
     @model_validator(mode="after")
     def _names(self):
@@ -434,6 +479,18 @@ class Config(Section):
                 f"attention.stage: no stage {self.attention.stage!r}; "
                 f"known: {', '.join(self.stages)}"
             )
+        for job in self.resources:
+            if job not in (*JOBS, *self.stages):
+                raise ValueError(
+                    f"resources: no stage or job {job!r}; known: {', '.join((*JOBS, *self.stages))}"
+                )
+        everyone = self.resources.get("default", Resources())
+        for job, entry in self.resources.items():
+            for key in ("partition", "account"):
+                if getattr(entry, key) and not getattr(everyone, key):
+                    raise ValueError(
+                        f"resources.{job}.{key}: give resources.default.{key} too, for the others"
+                    )
         made = set(self.predictions)
         wanted = {"table1": self.figures.table1, "figure3": [self.figures.figure3]}
         wanted["figure4"] = self.figures.figure4
@@ -449,6 +506,24 @@ class Config(Section):
                             f"made: {', '.join(sorted(made))}"
                         )
         return self
+
+    def resources_of(self, job: str) -> Resources:
+        """What a job asks for: its own entry, then the default one, then what is built in.
+
+        Parameters
+        ----------
+        job : str
+            A stage, ``predict`` or ``map_attention``.
+        """
+        given: dict[str, Any] = {}
+        for entry in ("default", job):
+            if entry in self.resources:
+                given |= self.resources[entry].model_dump(exclude_unset=True)
+        resources = Resources(**given)
+        # A prediction is one process.
+        gpus = resources.gpus if job in self.stages else min(resources.gpus, 1)
+        model = resources.gpu_model if gpus else None
+        return resources.model_copy(update={"gpus": gpus, "gpu_model": model})
 
     @property
     def predictions(self) -> list[str]:

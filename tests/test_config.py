@@ -62,6 +62,17 @@ def paper():
         ),
         ({"figures": {"figure3": "a--b"}}, r"figures\.figure3: no evaluation makes 'a--b'; made: "),
         ({"attention": {"stage": "x"}}, r"attention\.stage: no stage 'x'"),
+        ({"resources": {"x": {"gpus": 1}}}, r"resources: no stage or job 'x'; known: default, pre"),
+        ({"resources": {"default": {"gpu": 1}}}, r"default\.gpu: unknown key; allowed here: gpus"),
+        ({"resources": {"pretrain": {"gpus": -1}}}, r"pretrain\.gpus: .*equal to 0 \(found -1\)"),
+        ({"resources": {"predict": {"memory": 16}}}, r"predict\.memory: .*string \(found 16\)"),
+        ({"resources": {"predict": {"memory": "16 G"}}}, r"'16 G' is no amount such as 500MB"),
+        ({"resources": {"default": {"runtime": "1 day"}}}, r"'1 day' is no time such as 90m, 12h"),
+        (
+            {"resources": {"pretrain": {"account": "x"}}},
+            r"resources\.pretrain\.account: give resources\.default\.account too",
+        ),
+        ({"threads": 8}, r"^config: threads: unknown key"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(paper, changed, message):
@@ -151,3 +162,26 @@ def test_a_wrong_flag_is_named():
     flags.add_options(parser, config.Stage)
     with pytest.raises(SpectraFMError, match=r"options: schedule\.learning_rate: .*\(found 'fast'"):
         flags.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
+
+
+def test_resources_are_the_jobs_own_then_the_default_ones_then_built_in(paper):
+    update_config(
+        paper,
+        {
+            "resources": {
+                "default": {"gpus": 4, "gpu_model": "h100", "runtime": "6h"},
+                "pretrain": {"runtime": "1.5d", "gpu_model": None},
+                "fcnn": {"gpus": 0, "memory": "0.5GB"},
+            }
+        },
+    )
+    run = config.read_config(paper)
+    asked = {job: run.resources_of(job) for job in (*run.stages, "predict", "map_attention")}
+    gpus = {job: (resources.gpus, resources.gpu_model) for job, resources in asked.items()}
+    assert gpus["pretrain"] == (4, None)
+    assert gpus["finetune_observed"] == (4, "h100")
+    assert gpus["fcnn"] == (0, None), "no GPU, so no kind of it"
+    assert gpus["predict"] == gpus["map_attention"] == (1, "h100"), "predicting is one process"
+    assert (asked["pretrain"].minutes, asked["finetune_observed"].minutes) == (36 * 60, 6 * 60)
+    assert (asked["pretrain"].memory_mb, asked["fcnn"].memory_mb) == (32_000, 500)
+    assert config.Config().resources_of("predict") == config.Resources()

@@ -156,6 +156,16 @@ def test_a_second_run_has_nothing_to_do(run):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_other_resources_make_nothing_run_again(run):
+    more = {"gpus": 2, "threads": 2, "memory": "64GB", "runtime": "1d"}
+    (run / "more.yaml").write_text(yaml.safe_dump({"resources": {"default": more}}))
+    configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
+    found = snakemake(
+        run, "--dry-run", "--configfile", *configurations, run / "more.yaml", "--", "all"
+    )
+    assert "Nothing to be done" in found.stdout + found.stderr
+
+
 def test_a_figure_alone_is_redrawn(run):
     figure = run / "results/tiny/figures/figure4.png"
     before = figure.read_bytes()

@@ -43,7 +43,7 @@ class Processes(NamedTuple):
             return network
         # A stage that gives no label as a token leaves the label biases without a gradient.
         return nn.parallel.DistributedDataParallel(
-            network, broadcast_buffers=False, find_unused_parameters=True
+            network, forward_sync_buffers=False, find_unused_parameters=True
         )
 
     def sum(self, value: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ RESULTS = f"results/{RUN.run}"
 STAR = [f"--star={RUN.figures.star}"] if RUN.figures.star else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
+# The scheduler's names for what only some clusters want to know.
+SITE = {"slurm_partition": "partition", "slurm_account": "account"}
+
 
 wildcard_constraints:
     shard=r"\d+",
@@ -65,3 +68,44 @@ def models_of(predictions):
 def prediction_files(predictions):
     """The files of `<stage>--<evaluation>` names."""
     return [f"{RESULTS}/predictions/{name}.parquet" for name in predictions]
+
+
+def growing(amount):
+    """A resource that asks for as much again at each further try."""
+
+    def for_try(wildcards, attempt):
+        return attempt * amount
+
+    return for_try
+
+
+def asked(key, job=None):
+    """A resource as the config has it for a job, or for each stage; memory and runtime grow."""
+
+    def for_job(wildcards, attempt):
+        resources = RUN.resources_of(job or wildcards.stage)
+        growth = attempt if key in ("memory_mb", "minutes") else 1
+        value = getattr(resources, key)
+        return value if value is None else growth * value
+
+    return for_job
+
+
+def asked_of_site(job=None):
+    """Partition and account, where the config names any; otherwise the profile's remain."""
+    return {
+        resource: asked(key, job)
+        for resource, key in SITE.items()
+        if getattr(RUN.resources_of("default"), key)
+    }
+
+
+def launcher(wildcards, resources):
+    """What starts a training; torchrun, where it has several GPUs.
+
+    Depending on `resources`, it is no reason for Snakemake to train again.
+    """
+    gpus = RUN.resources_of(wildcards.stage).gpus
+    if gpus > 1:
+        return f"torchrun --standalone --nproc-per-node={gpus} -m spectrafm"
+    return "spectrafm"

@@ -12,11 +12,14 @@ rule predict:
         f"{RESULTS}/logs/predict/{{stage}}--{{evaluation}}.log",
     conda:
         "../../envs/spectrafm.yaml"
-    threads: RUN.threads
+    threads: asked("threads", "predict")
     resources:
-        gpu=RUN.gpus,
-        mem="16GB",
-        runtime="2h",
+        **asked_of_site("predict"),
+        nodes=1,
+        gpu=asked("gpus", "predict"),
+        gpu_model=asked("gpu_model", "predict"),
+        mem_mb=asked("memory_mb", "predict"),
+        runtime=asked("minutes", "predict"),
     params:
         options=evaluation_options,
     shell:
@@ -68,11 +71,14 @@ rule map_attention:
         f"{RESULTS}/logs/map_attention.log",
     conda:
         "../../envs/spectrafm.yaml"
-    threads: RUN.threads
+    threads: asked("threads", "map_attention")
     resources:
-        gpu=RUN.gpus,
-        mem="16GB",
-        runtime="2h",
+        **asked_of_site("map_attention"),
+        nodes=1,
+        gpu=asked("gpus", "map_attention"),
+        gpu_model=asked("gpu_model", "map_attention"),
+        mem_mb=asked("memory_mb", "map_attention"),
+        runtime=asked("minutes", "map_attention"),
     params:
         options=options(RUN.attention),
     shell:

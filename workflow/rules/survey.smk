@@ -21,8 +21,8 @@ if RUN.mock is not None:
             "../../envs/spectrafm.yaml"
         threads: 2
         resources:
-            mem="2GB",
-            runtime="30m",
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             options=options(RUN.mock)
             + options(RUN.survey, prefix="survey.", only=("release", "aspcap")),
@@ -42,8 +42,8 @@ rule fetch_allstar:
         "../../envs/spectrafm.yaml"
     resources:
         downloads=1,
-        mem="2GB",
-        runtime="4h",
+        mem_mb=growing(2000),
+        runtime=growing(240),
     params:
         options=options(
             RUN.survey,
@@ -70,11 +70,9 @@ rule select_stars:
         flags=f"{RESULTS}/catalogue/flags.csv",
     log:
         f"{RESULTS}/logs/select_stars.log",
+    localrule: True
     conda:
         "../../envs/spectrafm.yaml"
-    resources:
-        mem="4GB",
-        runtime="30m",
     params:
         options=options(RUN.selection)
         + options(RUN.survey, prefix="survey.", only=("release", "aspcap", "shards")),
@@ -99,8 +97,8 @@ rule fetch_spectra:
         "../../envs/spectrafm.yaml"
     resources:
         downloads=1,
-        mem="4GB",
-        runtime="12h",
+        mem_mb=growing(4000),
+        runtime=growing(720),
     params:
         options=options(
             RUN.survey,
@@ -127,8 +125,8 @@ rule build_store:
     conda:
         "../../envs/spectrafm.yaml"
     resources:
-        mem="8GB",
-        runtime="2h",
+        mem_mb=growing(8000),
+        runtime=growing(120),
     shell:
         "spectrafm build-store --selected {input.selected} --cuts {input.cuts}"
         " --shards {input.shards} --shard-missing {input.missing} --store {output.store}"
@@ -147,8 +145,8 @@ rule fetch_astronn:
         "../../envs/spectrafm.yaml"
     resources:
         downloads=1,
-        mem="4GB",
-        runtime="4h",
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         options=options(RUN.survey, only=(*FETCHING, *CATALOGUE, "release")),
     shell:
@@ -156,7 +154,9 @@ rule fetch_astronn:
         " {params.options:q} > {log} 2>&1"
 
 
+# All that the network is needed for.
 rule store:
     input:
         rules.build_store.output,
+        rules.fetch_astronn.output,
     localrule: True

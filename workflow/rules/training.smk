@@ -1,4 +1,5 @@
 # store -> train (one job a stage, each from the model that its start_from names) -> models
+# `exec`: the training itself receives the signal of a time limit, a preemption or a cancellation.
 # A new stage is a new entry under `stages` in the config; its name is a target.
 
 
@@ -12,17 +13,21 @@ rule train:
         f"{RESULTS}/logs/train/{{stage}}.log",
     conda:
         "../../envs/spectrafm.yaml"
-    threads: RUN.threads
+    threads: asked("threads")
     resources:
-        gpu=RUN.gpus,
-        mem="32GB",
-        runtime="12h",
+        **asked_of_site(),
+        nodes=1,
+        gpu=asked("gpus"),
+        gpu_model=asked("gpu_model"),
+        mem_mb=asked("memory_mb"),
+        runtime=asked("minutes"),
     params:
+        launcher=launcher,
         start=start_flag,
         options=stage_options,
         checkpoints=f"{RESULTS}/checkpoints",
     shell:
-        "exec spectrafm train {input.store} --name {wildcards.stage} --output {output}"
+        "exec {params.launcher} train {input.store} --name {wildcards.stage} --output {output}"
         " --checkpoints {params.checkpoints} {params.start} {params.options:q} > {log} 2>&1"
 
 
