@@ -116,6 +116,15 @@ def test_the_demo_changes_values_but_adds_no_stage(paper):
     assert run.mock is not None
 
 
+def test_the_paper_size_is_the_papers_but_for_the_stars(paper):
+    changes = yaml.safe_load((REPOSITORY / "demo/paper_size.yaml").read_text())
+    assert not {"model", "stages", "selection"} & changes.keys()
+    update_config(paper, changes)
+    mock = config.read_config(paper).mock
+    # Of 1,000 rows 675 are left by the cuts, and 670 have a spectrum.
+    assert 0.67 * mock.rows > 90_000
+
+
 def test_the_authors_choices_are_an_overlay(paper):
     published = yaml.safe_load((REPOSITORY / "docs/as-published.yaml").read_text())
     update_config(paper, published)

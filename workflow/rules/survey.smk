@@ -19,9 +19,9 @@ if RUN.mock is not None:
             f"{RESULTS}/logs/mock_survey.log",
         conda:
             "../../envs/spectrafm.yaml"
-        threads: 2
+        threads: RUN.threads
         resources:
-            mem="2GB",
+            mem=lambda wildcards, threads: f"{threads}GB",
             runtime="30m",
         params:
             options=options(RUN.mock)
