@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from spectrafm import config
 from spectrafm.labels import LABELS
 from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.load import load_stars
+from spectrafm.store.load import StarSet, load_stars
 from spectrafm.training.loss import gaussian_loss
 from spectrafm.training.run import Run
 from spectrafm.training.stars import DeviceStars, label_scaling, to_device
@@ -81,7 +82,7 @@ def sized(case: Case, dimension: int) -> Case:
 
 def make_network(case: Case, store: Path, device: torch.device) -> tuple[SpectraFM, DeviceStars]:
     """A fresh network and its training stars on the device."""
-    stars = load_stars(store, case.stage.spectra, "train", case.stage.windows)
+    stars = _training_stars(store, case.stage.spectra, tuple(case.stage.windows))
     torch.manual_seed(0)
     network = SpectraFM(case.model, LABELS)
     centre, scale = label_scaling(stars.label)
@@ -90,6 +91,17 @@ def make_network(case: Case, store: Path, device: torch.device) -> tuple[Spectra
     network = network.to(device)
     request = torch.arange(len(LABELS), device=device)
     return network, to_device(stars, network, request, case.stage.windows, device)
+
+
+@functools.cache
+def _training_stars(store: Path, spectra: str, windows: tuple) -> StarSet:
+    return load_stars(store, spectra, "train", windows)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network through `torch.compile`; what it keeps of networks before would count as well."""
+    torch.compiler.reset()
+    return torch.compile(network)
 
 
 def our_step(

@@ -124,25 +124,34 @@ class StarsOfStore(Dataset):
     stage : spectrafm.config.Stage
     centre, scale : ndarray, shape (L,)
         Units in which labels are learned.
+    in_memory : bool
+        Whether all spectra are read at once, before the training.
     """
 
-    def __init__(self, store: Path, stage: Stage, centre: np.ndarray, scale: np.ndarray):
-        self.group = zarr.open_group(store, mode="r")
-        self.spectra = stage.spectra
+    def __init__(
+        self,
+        store: Path,
+        stage: Stage,
+        centre: np.ndarray,
+        scale: np.ndarray,
+        in_memory: bool = False,
+    ):
+        group = zarr.open_group(store, mode="r")
+        self.flux = group[stage.spectra][:] if in_memory else group[stage.spectra]
         self.tokens, self.noise = stage.sampling.tokens, stage.sampling.noise
-        self.rows = np.flatnonzero(self.group["split"][:] == "train")
-        self.wavelength = self.group["wavelength"][:]
+        self.rows = np.flatnonzero(group["split"][:] == "train")
+        self.wavelength = group["wavelength"][:]
         inside = [(self.wavelength >= a) & (self.wavelength <= b) for a, b in stage.windows]
         self.in_windows = np.any(inside, axis=0)
-        self.value = (self.group["label"][:] - centre) / scale
-        self.error = self.group["label_error"][:] / scale
+        self.value = (group["label"][:] - centre) / scale
+        self.error = group["label_error"][:] / scale
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, item: int) -> tuple:
         row = self.rows[item]
-        flux = self.group[self.spectra][row]
+        flux = self.flux[row]
         good = np.flatnonzero(np.isfinite(flux) & self.in_windows)
         pixels = np.random.choice(good, self.tokens, replace=False)  # noqa: NPY002
         shown = flux[pixels] + self.noise * np.random.rand() * np.random.randn(self.tokens)  # noqa: NPY002
@@ -181,6 +190,8 @@ class PlainTraining:
             drop_last=True,
             num_workers=workers,
             persistent_workers=workers > 0,
+            # A fork of a process that runs threads (zarr, CUDA) may hang.
+            multiprocessing_context="spawn" if workers else None,
             pin_memory=self.device.type == "cuda",
         )
         self.batches = self._epochs()

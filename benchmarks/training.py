@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import torch
-from cases import Case, demo_case, make_network, operations, our_step, paper_case, sized
+from cases import Case, compiled, demo_case, make_network, operations, our_step, paper_case, sized
 from device import Device
 from plain_network import (
     TOLERANCE,
@@ -93,7 +93,7 @@ ON_GPU = Scale(
 ON_CORE = Scale(
     stars=512,
     rounds=7,
-    batch={"paper": 16, "demo": 32},
+    batch={"paper": 8, "demo": 32},
     steps=1,
     workers=0,
     tokens={128: 16, 256: 8, 512: 4, 1024: 2, 2048: 1, 7514: 1},
@@ -150,11 +150,35 @@ class Benchmark:
         verdict = "reached" if reached >= target else "MISSED"
         self.judged.append(f"{what or name}: {reached:.4g} (target {target:g}): {verdict}")
 
-    def seconds_a_step(self, case: Case, compiled: bool = False) -> float:
-        """Of our training."""
-        network, stars = make_network(case, self.store, self.device.torch)
-        step = our_step(case, torch.compile(network) if compiled else network, stars)
-        return self.device.seconds(_repeated(step, self.scale.steps), 3) / self.scale.steps
+    def measured(self, case: Case, through_compiler: bool = False) -> Cost:
+        """Cost of our training, from the making of the network on."""
+        arguments = (case, self.store, self.scale.steps, through_compiler)
+        if self.device.is_gpu:
+            return _measured(*arguments)
+        # What a process has held stays with it: a fresh one tells what the steps need.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(_measured, arguments)
+
+
+class Cost(NamedTuple):
+    """What training takes."""
+
+    seconds: float  # a step
+    memory: int  # bytes, at most
+
+
+def _measured(case: Case, store: Path, steps: int, through_compiler: bool) -> Cost:
+    device = Device()
+    seconds = 0.0
+
+    def train() -> None:
+        nonlocal seconds
+        network, stars = make_network(case, store, device.torch)
+        step = our_step(case, compiled(network) if through_compiler else network, stars)
+        seconds = device.seconds(_repeated(step, steps), 3) / steps
+
+    memory = device.peak_memory(train)
+    return Cost(seconds, memory)
 
 
 def _repeated(step: Callable, steps: int) -> Callable[[], None]:
@@ -173,13 +197,17 @@ def training(bench: Benchmark, case: Case) -> None:
     network, stars = make_network(case, bench.store, device)
     ours = _repeated(our_step(case, network, stars), bench.scale.steps)
     centre, scale = network.label_centre.cpu().numpy(), network.label_scale.cpu().numpy()
-    read = StarsOfStore(bench.store, case.stage, centre, scale)
-    plain = PlainTraining(plain_copy(network), read, case.stage, bench.scale.workers)
-    amounts = {
-        "spectrafm": batch * len(LABELS) * bench.scale.steps,
-        "plain PyTorch, Zarr DataLoader": batch,
+
+    def plain(in_memory: bool) -> PlainTraining:
+        read = StarsOfStore(bench.store, case.stage, centre, scale, in_memory)
+        return PlainTraining(plain_copy(network), read, case.stage, bench.scale.workers)
+
+    ways = {
+        "spectrafm": ours,
+        "plain PyTorch, Zarr DataLoader": plain(in_memory=False).step,
+        "plain PyTorch, stars in memory": plain(in_memory=True).step,
     }
-    ways = dict(zip(amounts, (ours, plain.step), strict=True))
+    amounts = dict.fromkeys(ways, batch) | {"spectrafm": batch * len(LABELS) * bench.scale.steps}
     title = f"training, {case.name}, {case.stage.sampling.tokens} pixels, batch {batch}"
     faster = bench.compare(title, ways, amounts, "labels")
     bench.judge(f"training, {case.name}", faster["plain PyTorch, Zarr DataLoader"], title)
@@ -207,7 +235,7 @@ def switched_off(bench: Benchmark, case: Case) -> None:
         "other dropout (0.05 or 0)": step(case.with_model(dropout=0.05 - case.model.dropout)),
     }
     if bench.compiled:
-        ways["torch.compile"] = step(wrap=torch.compile)
+        ways["torch.compile"] = step(wrap=compiled)
     amount = case.stage.batch * bench.scale.steps
     bench.compare(
         f"one thing changed, {case.name}, batch {case.stage.batch}", ways, amount, "chunks"
@@ -255,12 +283,17 @@ def cross_attention(bench: Benchmark) -> None:
     torch.testing.assert_close(*answers, rtol=0, atol=TOLERANCE)
     torch.testing.assert_close(*gradients_of_x, rtol=0, atol=TOLERANCE)
 
+    in_bfloat16 = torch.autocast(device.type, torch.bfloat16, enabled=bench.device.is_gpu)
+
     @torch.no_grad()
     def forward(attention: nn.Module) -> None:
-        attention(request, x)
+        with in_bfloat16:
+            attention(request, x)
 
     def both(attention: nn.Module) -> None:
-        attention(request, x)[0].sum().backward()
+        with in_bfloat16:
+            answer, _ = attention(request, x)
+        answer.sum().backward()
 
     for name, way in (("forward", forward), ("forward + backward", both)):
         ways = {
@@ -329,44 +362,23 @@ def throughput(bench: Benchmark, cases: Sequence[Case], peak: float) -> dict[str
     for case in cases:
         work = sum(operations(case.model, case.stage.sampling.tokens))
         for batch in bench.scale.batches[1:] if bench.device.is_gpu else (case.stage.batch,):
-            for compiled in (False, True) if bench.compiled else (False,):
-                trial = case.with_batch(batch)
-                rate = batch / bench.seconds_a_step(trial, compiled)
+            for through_compiler in (False, True) if bench.compiled else (False,):
+                cost = bench.measured(case.with_batch(batch), through_compiler)
+                rate = batch / cost.seconds
                 best[case.name] = max(rate, best.get(case.name, 0.0))
                 lines.append(
                     (
-                        f"{case.name}, batch {batch}{', compiled' if compiled else ''}",
+                        f"{case.name}, batch {batch}{', compiled' if through_compiler else ''}",
                         f"{rate:.4g}",
                         f"{rate * len(LABELS):.4g}",
                         f"{work / 1e9:.3f}",
                         f"{rate * work / 1e12:.4g}",
                         f"{100 * rate * work / peak:.1f}",
-                        f"{memory_of(bench, trial, compiled) / 1e9:.2f}",
+                        f"{cost.memory / 1e9:.2f}",
                     )
                 )
     bench.show("throughput of training", lines)
     return best
-
-
-def memory_of(bench: Benchmark, case: Case, compiled: bool) -> int:
-    """Most bytes that a network, its optimizer and two steps take."""
-    arguments = (case, bench.store, compiled)
-    if bench.device.is_gpu:
-        return _memory_of_steps(*arguments)
-    # What a process has held stays with it: a fresh one tells what the steps need.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory_of_steps, arguments)
-
-
-def _memory_of_steps(case: Case, store: Path, compiled: bool) -> int:
-    device = Device()
-
-    def way() -> None:
-        network, stars = make_network(case, store, device.torch)
-        step = our_step(case, torch.compile(network) if compiled else network, stars)
-        _repeated(step, 2)()
-
-    return device.peak_memory(way)
 
 
 def growth(bench: Benchmark, case: Case) -> None:
@@ -383,7 +395,7 @@ def growth(bench: Benchmark, case: Case) -> None:
     lines = [("", "chunks/s", "GFLOP/chunk", "GFLOP/s", "Mpixels/s")]
     for name, trial in trials.items():
         tokens = trial.stage.sampling.tokens
-        rate = trial.stage.batch / bench.seconds_a_step(trial)
+        rate = trial.stage.batch / bench.measured(trial).seconds
         work = sum(operations(trial.model, tokens)) / 1e9
         figures = (f"{rate:.4g}", f"{work:.3f}", f"{rate * work:.4g}", f"{rate * tokens / 1e6:.4g}")
         lines.append((name, *figures))
