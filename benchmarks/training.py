@@ -72,8 +72,10 @@ class Scale(NamedTuple):
 
     stars: int  # in the store; three fifths of them train
     rounds: int
-    batch: dict[str, int]  # of each case
-    steps: int  # a turn
+    batch: dict[str, int]  # of each case, against the plain version
+    changed: dict[str, int]  # the same where one thing is changed at a time
+    throughput: dict[str, tuple[int, ...]]  # batches whose speed and memory are told
+    steps: dict[str, int]  # of each case, a turn
     workers: int  # that read stars for the plain network
     tokens: dict[int, int]  # batch for each number of tokens
     batches: tuple[int, ...]
@@ -84,7 +86,9 @@ ON_GPU = Scale(
     stars=8192,
     rounds=7,
     batch={"paper": 1024, "demo": 1024},
-    steps=10,
+    changed={"paper": 1024, "demo": 1024},
+    throughput={"paper": (1024, 2048, 4096), "demo": (4096,)},
+    steps={"paper": 10, "demo": 10},
     workers=8,
     tokens={128: 4096, 256: 2048, 512: 1024, 1024: 512, 2048: 256, 7514: 64},
     batches=(256, 1024, 2048, 4096),
@@ -94,10 +98,12 @@ ON_CORE = Scale(
     stars=512,
     rounds=7,
     batch={"paper": 8, "demo": 32},
-    steps=1,
+    changed={"paper": 4, "demo": 32},
+    throughput={"paper": (8,), "demo": (32,)},
+    steps={"paper": 1, "demo": 5},
     workers=0,
     tokens={128: 16, 256: 8, 512: 4, 1024: 2, 2048: 1, 7514: 1},
-    batches=(2, 8, 32),
+    batches=(1, 4, 16),
     spectra=4,
 )
 QUICK = {"rounds": 3}
@@ -152,7 +158,8 @@ class Benchmark:
 
     def measured(self, case: Case, through_compiler: bool = False) -> Cost:
         """Cost of our training, from the making of the network on."""
-        arguments = (case, self.store, self.scale.steps, through_compiler)
+        steps = self.scale.steps[case.name]
+        arguments = (case, self.store, steps, through_compiler)
         if self.device.is_gpu:
             return _measured(*arguments)
         # What a process has held stays with it: a fresh one tells what the steps need.
@@ -195,7 +202,8 @@ def training(bench: Benchmark, case: Case) -> None:
     print(f"{case.name}: same loss to {differences[0]:.0e}, same gradients to {differences[1]:.0e}")
     batch, device = case.stage.batch, bench.device.torch
     network, stars = make_network(case, bench.store, device)
-    ours = _repeated(our_step(case, network, stars), bench.scale.steps)
+    steps = bench.scale.steps[case.name]
+    ours = _repeated(our_step(case, network, stars), steps)
     centre, scale = network.label_centre.cpu().numpy(), network.label_scale.cpu().numpy()
 
     def plain(in_memory: bool) -> PlainTraining:
@@ -207,7 +215,7 @@ def training(bench: Benchmark, case: Case) -> None:
         "plain PyTorch, Zarr DataLoader": plain(in_memory=False).step,
         "plain PyTorch, stars in memory": plain(in_memory=True).step,
     }
-    amounts = dict.fromkeys(ways, batch) | {"spectrafm": batch * len(LABELS) * bench.scale.steps}
+    amounts = dict.fromkeys(ways, batch) | {"spectrafm": batch * len(LABELS) * steps}
     title = f"training, {case.name}, {case.stage.sampling.tokens} pixels, batch {batch}"
     faster = bench.compare(title, ways, amounts, "labels")
     bench.judge(f"training, {case.name}", faster["plain PyTorch, Zarr DataLoader"], title)
@@ -222,9 +230,10 @@ def switched_off(bench: Benchmark, case: Case) -> None:
     ) -> Callable:
         network, stars = make_network(case, bench.store, device)
         wrapped = network if wrap is None else wrap(network)
-        return _repeated(our_step(case, wrapped, stars, change), bench.scale.steps)
+        return _repeated(our_step(case, wrapped, stars, change), bench.scale.steps[case.name])
 
     other = "float32" if bench.device.is_gpu else "bfloat16"
+    dropout = 0.0 if case.model.dropout else paper_case().model.dropout
     ways = {
         "as it is": step(),
         other: step(case.with_precision(other)),
@@ -232,14 +241,13 @@ def switched_off(bench: Benchmark, case: Case) -> None:
         "one label a pass": step(wrap=OneLabelAPass),
         "for-loop AdamW": step(change=for_loop_optimizer),
         "with a mask": step(wrap=with_masked_attention),
-        "other dropout (0.05 or 0)": step(case.with_model(dropout=0.05 - case.model.dropout)),
+        f"dropout {dropout:g}": step(case.with_model(dropout=dropout)),
     }
     if bench.compiled:
         ways["torch.compile"] = step(wrap=compiled)
-    amount = case.stage.batch * bench.scale.steps
-    bench.compare(
-        f"one thing changed, {case.name}, batch {case.stage.batch}", ways, amount, "chunks"
-    )
+    amount = case.stage.batch * bench.scale.steps[case.name]
+    title = f"one thing changed, {case.name}, batch {case.stage.batch}"
+    bench.compare(title, ways, amount, "chunks")
 
 
 def drawing(bench: Benchmark, case: Case) -> None:
@@ -361,7 +369,7 @@ def throughput(bench: Benchmark, cases: Sequence[Case], peak: float) -> dict[str
     best = {}
     for case in cases:
         work = sum(operations(case.model, case.stage.sampling.tokens))
-        for batch in bench.scale.batches[1:] if bench.device.is_gpu else (case.stage.batch,):
+        for batch in bench.scale.throughput[case.name]:
             for through_compiler in (False, True) if bench.compiled else (False,):
                 cost = bench.measured(case.with_batch(batch), through_compiler)
                 rate = batch / cost.seconds
@@ -459,7 +467,7 @@ def main() -> None:
         for case in cases:
             training(bench, case)
         for case in cases:
-            switched_off(bench, case)
+            switched_off(bench, case.with_batch(scale.changed[case.name]))
         drawing(bench, paper)
         cross_attention(bench)
         inference(bench, paper)
