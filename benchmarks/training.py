@@ -2,7 +2,7 @@
 
 python benchmarks/training.py [--quick]
 
-It runs on the GPU where there is one, on one core elsewhere, within ten minutes.
+It runs on the GPU where there is one, on one core elsewhere; --quick within ten minutes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,8 +164,8 @@ class Benchmark:
         if self.device.is_gpu:
             return _measured(*arguments)
         # What a process has held stays with it: a fresh one tells what the steps need.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply(_measured, arguments)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_measured, *arguments).result()
 
 
 class Cost(NamedTuple):
@@ -400,12 +401,12 @@ def growth(bench: Benchmark, case: Case) -> None:
     for dimension in (64, 128, 256):
         trial = sized(case, dimension).with_batch(bench.scale.tokens[512])
         trials[f"dimension {dimension}, batch {trial.stage.batch}"] = trial
-    lines = [("", "chunks/s", "GFLOP/chunk", "GFLOP/s", "Mpixels/s")]
+    lines = [("", "chunks/s", "GFLOP/chunk", "GFLOP/s", "pixels/s")]
     for name, trial in trials.items():
         tokens = trial.stage.sampling.tokens
         rate = trial.stage.batch / bench.measured(trial).seconds
         work = sum(operations(trial.model, tokens)) / 1e9
-        figures = (f"{rate:.4g}", f"{work:.3f}", f"{rate * work:.4g}", f"{rate * tokens / 1e6:.4g}")
+        figures = (f"{rate:.4g}", f"{work:.3f}", f"{rate * work:.4g}", f"{rate * tokens:.4g}")
         lines.append((name, *figures))
     bench.show("growth, paper's network without dropout", lines)
 
@@ -418,7 +419,7 @@ def roofline(bench: Benchmark, case: Case, rate: float, peak: float, bandwidth: 
     bound = min(by_work, by_bytes)
     hours = [PAPER_CHUNKS / speed / 3600 for speed in (rate, bound)]
     lines = [
-        ("", "chunks/s", f"hours for {PAPER_CHUNKS:.3g} chunks"),
+        ("", "chunks/s", f"hours for {PAPER_CHUNKS / 1e6:.2f} M chunks"),
         (
             f"bound by {work / 1e9:.2f} GFLOP a chunk, {peak / 1e12:.4g} TFLOP/s",
             f"{by_work:.5g}",
