@@ -10,6 +10,10 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/snakemake --profile demo all
 
+# The paper's pre-training at its full size, on mock stars: wants a GPU.
+paper-size: $(READY)
+	$(BIN)/snakemake --cores all --configfile demo/paper_size.yaml -- pretrain
+
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +42,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo test test-slow test-slurm schema clean
+.PHONY: demo paper-size test test-slow test-slurm schema clean

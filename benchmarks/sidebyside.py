@@ -2,7 +2,9 @@
 
 On a shared machine two timers that run one after the other differ by a third even for the same
 function. Here the ways take turns, in a new order each round, and are compared within a round:
-the same function against itself then stays within a few per cent, most of all in CPU time.
+the same function against itself then stays within a few per cent, most of all in CPU time. Where
+a GPU does the work, processor time says nothing: there the clock on the wall is read, once the GPU
+is done.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import random
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +30,12 @@ class Timing(NamedTuple):
     cpu: float
 
 
-def timed(way: Callable[[], Any]) -> Timing:
-    """Run one way once."""
+def timed(way: Callable[[], Any], finish: Callable[[], None] | None = None) -> Timing:
+    """Run one way once, until ``finish`` returns."""
     cpu, wall = _cpu_seconds(), time.perf_counter()
     way()
+    if finish is not None:
+        finish()
     return Timing(time.perf_counter() - wall, _cpu_seconds() - cpu)
 
 
@@ -41,7 +45,10 @@ def _cpu_seconds() -> float:
 
 
 def sidebyside(
-    ways: Mapping[str, Callable[[], Any]], rounds: int = 9, seed: int = 0
+    ways: Mapping[str, Callable[[], Any]],
+    rounds: int = 9,
+    seed: int = 0,
+    finish: Callable[[], None] | None = None,
 ) -> dict[str, list[Timing]]:
     """Let the ways take turns.
 
@@ -53,6 +60,8 @@ def sidebyside(
         Turns of each, after one that warms up and is not counted.
     seed : int
         Of the order within the rounds.
+    finish : callable, optional
+        What returns when all that was begun is done: ``torch.cuda.synchronize`` on a GPU.
 
     Returns
     -------
@@ -61,17 +70,23 @@ def sidebyside(
     """
     order = list(ways)
     for name in order:
-        ways[name]()
+        timed(ways[name], finish)
     timings: dict[str, list[Timing]] = {name: [] for name in ways}
     shuffle = random.Random(seed).shuffle
     for _ in range(rounds):
         shuffle(order)
         for name in order:
-            timings[name].append(timed(ways[name]))
+            timings[name].append(timed(ways[name], finish))
     return timings
 
 
-def ratio(timings: Mapping[str, list[Timing]], candidate: str, peer: str, clock: str) -> float:
+def ratio(
+    timings: Mapping[str, list[Timing]],
+    candidate: str,
+    peer: str,
+    clock: str,
+    amounts: Mapping[str, float] | None = None,
+) -> float:
     """How many times faster the candidate is: the median over rounds of peer / candidate.
 
     Parameters
@@ -80,15 +95,21 @@ def ratio(timings: Mapping[str, list[Timing]], candidate: str, peer: str, clock:
         From `sidebyside`.
     candidate, peer : str
     clock : {"wall", "cpu"}
+    amounts : mapping, optional
+        How much a turn of each way does, where they differ.
     """
+    more = amounts[candidate] / amounts[peer] if amounts else 1.0
     pairs = zip(timings[peer], timings[candidate], strict=True)
-    return statistics.median(
+    return more * statistics.median(
         getattr(theirs, clock) / getattr(ours, clock) for theirs, ours in pairs
     )
 
 
 def table(
-    timings: Mapping[str, list[Timing]], candidate: str, amount: float = 1.0, unit: str = "runs"
+    timings: Mapping[str, list[Timing]],
+    candidate: str,
+    amount: float | Mapping[str, float] = 1.0,
+    unit: str = "runs",
 ) -> str:
     """The medians of each way, and how many times faster than it the candidate is.
 
@@ -98,25 +119,30 @@ def table(
         From `sidebyside`.
     candidate : str
         The way that the others are compared with.
-    amount : float
-        How much one turn does, such as its number of files.
+    amount : float or mapping
+        How much one turn does, such as its number of files; of each way, where they differ.
     unit : str
         Of ``amount``.
     """
     header = ("", f"{unit}/s", "wall s", "cpu s", "x wall", "x cpu")
+    amounts = amount if isinstance(amount, Mapping) else dict.fromkeys(timings, amount)
     lines = [header]
     for name, turns in timings.items():
         wall = statistics.median(turn.wall for turn in turns)
         cpu = statistics.median(turn.cpu for turn in turns)
-        faster = [ratio(timings, candidate, name, clock) for clock in ("wall", "cpu")]
-        figures = (f"{amount / wall:.0f}", f"{wall:.3f}", f"{cpu:.3f}")
+        faster = [ratio(timings, candidate, name, clock, amounts) for clock in ("wall", "cpu")]
+        figures = (f"{amounts[name] / wall:.4g}", f"{wall:.3f}", f"{cpu:.3f}")
         lines.append((name, *figures, *(f"{times:.2f}" for times in faster)))
+    return f"{aligned(lines)}\nx: how many times faster {candidate} is, within a round"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Rows of text as columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
+    return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in lines
-    ]
-    return "\n".join([*text, f"x: how many times faster {candidate} is, within a round"])
+    )
 
 
 def write_timings(path: Path, timings: Mapping[str, list[Timing]], **facts: Any) -> None:

@@ -433,7 +433,7 @@ class Resources(Section):
 
 
 #: Entries of ``resources`` that are no stages.
-JOBS = ("default", "predict", "map_attention")
+JOBS = ("default", "mock_survey", "predict", "map_attention")
 
 
 class Config(Section):
@@ -449,7 +449,8 @@ class Config(Section):
     attention: Attention = Attention()
     figures: Figures = Figures()
     resources: dict[Name, Resources] = Field(
-        {}, description="by stage, predict, map_attention, or default: what none of these says"
+        {},
+        description="by stage or job; default: what the others do not say",
     )
 
     @model_validator(mode="after")
@@ -513,7 +514,7 @@ class Config(Section):
         Parameters
         ----------
         job : str
-            A stage, ``predict`` or ``map_attention``.
+            A stage, ``mock_survey``, ``predict`` or ``map_attention``.
         """
         given: dict[str, Any] = {}
         for entry in ("default", job):

@@ -62,7 +62,10 @@ def paper():
         ),
         ({"figures": {"figure3": "a--b"}}, r"figures\.figure3: no evaluation makes 'a--b'; made: "),
         ({"attention": {"stage": "x"}}, r"attention\.stage: no stage 'x'"),
-        ({"resources": {"x": {"gpus": 1}}}, r"resources: no stage or job 'x'; known: default, pre"),
+        (
+            {"resources": {"x": {"gpus": 1}}},
+            r"resources: no stage or job 'x'; known: default, mock_survey, pre",
+        ),
         ({"resources": {"default": {"gpu": 1}}}, r"default\.gpu: unknown key; allowed here: gpus"),
         ({"resources": {"pretrain": {"gpus": -1}}}, r"pretrain\.gpus: .*equal to 0 \(found -1\)"),
         ({"resources": {"predict": {"memory": 16}}}, r"predict\.memory: .*string \(found 16\)"),
@@ -125,6 +128,15 @@ def test_the_demo_changes_values_but_adds_no_stage(paper):
     run = config.read_config(paper)
     assert (set(run.stages), set(run.evaluations)) == names
     assert run.mock is not None
+
+
+def test_the_paper_size_is_the_papers_but_for_the_stars(paper):
+    changes = yaml.safe_load((REPOSITORY / "demo/paper_size.yaml").read_text())
+    assert not {"model", "stages", "selection"} & changes.keys()
+    update_config(paper, changes)
+    mock = config.read_config(paper).mock
+    # Of 1,000 rows 675 are left by the cuts, and 670 have a spectrum.
+    assert 0.67 * mock.rows > 90_000
 
 
 def test_the_authors_choices_are_an_overlay(paper):

@@ -19,10 +19,10 @@ if RUN.mock is not None:
             f"{RESULTS}/logs/mock_survey.log",
         conda:
             "../../envs/spectrafm.yaml"
-        threads: 2
+        threads: asked("threads", "mock_survey")
         resources:
-            mem_mb=growing(2000),
-            runtime=growing(30),
+            mem_mb=asked("memory_mb", "mock_survey"),
+            runtime=asked("minutes", "mock_survey"),
         params:
             options=options(RUN.mock)
             + options(RUN.survey, prefix="survey.", only=("release", "aspcap")),

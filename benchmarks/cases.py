@@ -1,0 +1,149 @@
+"""The networks whose training is timed, stars to train them on, and one step of our training."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from spectrafm import config
+from spectrafm.labels import LABELS
+from spectrafm.model.spectrafm import SpectraFM
+from spectrafm.store.load import StarSet, load_stars
+from spectrafm.training.loss import gaussian_loss
+from spectrafm.training.stars import DeviceStars, label_scaling, to_device
+from spectrafm.training.step import Learner
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network's sizes and the stage that pre-trains it."""
+
+    name: str
+    model: config.Model
+    stage: config.Stage
+
+    def with_batch(self, batch: int) -> Case:
+        return replace(self, stage=self.stage.model_copy(update={"batch": batch}))
+
+    def with_tokens(self, tokens: int) -> Case:
+        sampling = self.stage.sampling.model_copy(update={"tokens": tokens})
+        return replace(self, stage=self.stage.model_copy(update={"sampling": sampling}))
+
+    def with_precision(self, precision: str) -> Case:
+        return replace(self, stage=self.stage.model_copy(update={"precision": precision}))
+
+    def with_model(self, **sizes) -> Case:
+        return replace(self, model=self.model.model_copy(update=sizes))
+
+
+def paper_case() -> Case:
+    """The paper's network, as config.yaml pre-trains it."""
+    content = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    return _case("paper", content["model"], content["stages"]["pretrain"])
+
+
+def demo_case() -> Case:
+    """The demo's, as demo/run.yaml pre-trains it."""
+    paper = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    demo = yaml.safe_load((REPOSITORY / "demo/run.yaml").read_text())
+    changed = paper["stages"]["pretrain"] | demo["stages"]["pretrain"]
+    return _case("demo", paper["model"] | demo["model"], changed)
+
+
+def _case(name: str, model: dict, stage: dict) -> Case:
+    # Compiled networks are timed beside others, by their own name.
+    options = config.Stage.model_validate(stage | {"compile": "never"})
+    return Case(name, config.Model.model_validate(model), options)
+
+
+def sized(case: Case, dimension: int) -> Case:
+    """The case with another width, and all other widths in proportion."""
+    share = dimension / case.model.dimension
+
+    def block(size: config.Block) -> config.Block:
+        return size.model_copy(update={"feedforward": round(size.feedforward * share)})
+
+    return case.with_model(
+        dimension=dimension,
+        encoder=[block(size) for size in case.model.encoder],
+        decoder=[block(size) for size in case.model.decoder],
+        head=[round(width * share) for width in case.model.head],
+    )
+
+
+def make_network(case: Case, store: Path, device: torch.device) -> tuple[SpectraFM, DeviceStars]:
+    """A fresh network and its training stars on the device."""
+    stars = _training_stars(store, case.stage.spectra, tuple(case.stage.windows))
+    torch.manual_seed(0)
+    network = SpectraFM(case.model, LABELS)
+    centre, scale = label_scaling(stars.label)
+    network.label_centre.copy_(torch.from_numpy(centre))
+    network.label_scale.copy_(torch.from_numpy(scale))
+    network = network.to(device)
+    request = torch.arange(len(LABELS), device=device)
+    return network, to_device(stars, network, request, case.stage.windows, device)
+
+
+@functools.cache
+def _training_stars(store: Path, spectra: str, windows: tuple) -> StarSet:
+    return load_stars(store, spectra, "train", windows)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network through `torch.compile`; what it keeps of networks before would count as well."""
+    torch.compiler.reset()
+    return torch.compile(network)
+
+
+def our_step(
+    case: Case,
+    network: nn.Module,
+    stars: DeviceStars,
+    change: Callable[[Learner], None] | None = None,
+) -> Callable[[], object]:
+    """One step of our training, each time it is called.
+
+    Parameters
+    ----------
+    case : Case
+    network : SpectraFM, or what wraps one
+    stars : DeviceStars
+    change : callable, optional
+        Changes the training before its first step.
+    """
+    device = stars.flux.device
+    learner = Learner(case.stage, network, torch.arange(5, device=device), stars)
+    if change is not None:
+        change(learner)
+    batches = torch.randperm(len(stars), device=device).split(case.stage.batch)
+    whole = itertools.cycle(rows for rows in batches if len(rows) == case.stage.batch)
+    number, rate = itertools.count(), case.stage.schedule.learning_rate
+    return lambda: learner.step(next(whole), next(number), 0, rate)
+
+
+def operations(model: config.Model, tokens: int, labels: int = 5) -> tuple[int, int]:
+    """Floating-point operations of one chunk, forward and backward.
+
+    They are counted on tensors without content, with the attention scores written out: PyTorch
+    does not count its fast attention on a CPU, and counts what a fast one computes twice on a GPU.
+    """
+    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
+        network = SpectraFM(model, LABELS).train()
+        flux, label = torch.ones(1, tokens), torch.ones(1, labels)
+        position, request = torch.ones(tokens, model.dimension), torch.arange(labels)
+        with FlopCounterMode(display=False) as forward:
+            answer = network(flux, position, request=request)
+        with FlopCounterMode(display=False) as backward:
+            gaussian_loss(answer, label, label, label.bool()).sum().backward()
+    return forward.get_total_flops(), backward.get_total_flops()

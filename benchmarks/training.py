@@ -1,0 +1,488 @@
+"""Training and inference against what someone new to PyTorch would write, and against the machine.
+
+python benchmarks/training.py [--quick]
+
+It runs on the GPU where there is one, on one core elsewhere; --quick within ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import torch
+from cases import Case, compiled, demo_case, make_network, operations, our_step, paper_case, sized
+from device import Device
+from plain_network import (
+    TOLERANCE,
+    PlainTraining,
+    StarsOfStore,
+    plain_copy,
+    prove_equal,
+)
+from sidebyside import Timing, aligned, ratio, sidebyside, table, write_timings
+from switched_off import (
+    DrawnOneByOne,
+    OneLabelAPass,
+    ProjectedAttention,
+    for_loop_optimizer,
+    with_masked_attention,
+    with_projected_attention,
+)
+from torch import Tensor, nn
+
+from spectrafm.inference.chunks import chunks_of
+from spectrafm.inference.predict import infer
+from spectrafm.labels import LABELS
+from spectrafm.model.attention import CrossAttention
+from spectrafm.store.load import load_stars
+from spectrafm.training.batch import draw_batch
+from toy_store import toy_stars, write_toy_store
+
+#: Chunks of the paper's pre-training, and its measured speed (performance.md, section 0).
+PAPER_CHUNKS = 30.05e6
+PAPER_CHUNKS_PER_SECOND = 97.5
+PAPER_GPU_HOURS = 85.6
+
+#: Bytes that forward and backward of a 512-pixel chunk of the paper's network move in bfloat16,
+#: with all elementwise work fused and attention scores never written (performance.md, section 1).
+CHUNK_BYTES = 74e6
+
+#: What is asked for, times faster unless the name says otherwise.
+TARGETS = {
+    "training, paper": 5.0,
+    "training, demo": 8.0,
+    "cross-attention, forward + backward": 3.0,
+    "cross-attention, forward": 8.0,
+    "inference": 3.0,
+    "chunks/s, paper": 20_000.0,
+    "% of the matrix-product peak, paper": 20.0,
+}
+
+
+class Scale(NamedTuple):
+    """How much is run: enough to time, little enough for ten minutes."""
+
+    stars: int  # in the store; three fifths of them train
+    rounds: int
+    batch: dict[str, int]  # of each case, against the plain version
+    changed: dict[str, int]  # the same where one thing is changed at a time
+    throughput: dict[str, tuple[int, ...]]  # batches whose speed and memory are told
+    steps: dict[str, int]  # of each case, a turn
+    workers: int  # that read stars for the plain network
+    tokens: dict[int, int]  # batch for each number of tokens
+    batches: tuple[int, ...]
+    spectra: int  # whole spectra predicted
+
+
+ON_GPU = Scale(
+    stars=8192,
+    rounds=7,
+    batch={"paper": 1024, "demo": 1024},
+    changed={"paper": 1024, "demo": 1024},
+    throughput={"paper": (1024, 2048, 4096), "demo": (4096,)},
+    steps={"paper": 10, "demo": 10},
+    workers=8,
+    tokens={128: 4096, 256: 2048, 512: 1024, 1024: 512, 2048: 256, 7514: 64},
+    batches=(256, 1024, 2048, 4096),
+    spectra=512,
+)
+ON_CORE = Scale(
+    stars=512,
+    rounds=7,
+    batch={"paper": 8, "demo": 32},
+    changed={"paper": 4, "demo": 32},
+    throughput={"paper": (8,), "demo": (32,)},
+    steps={"paper": 1, "demo": 5},
+    workers=0,
+    tokens={128: 16, 256: 8, 512: 4, 1024: 2, 2048: 1, 7514: 1},
+    batches=(1, 4, 16),
+    spectra=4,
+)
+QUICK = {"rounds": 3}
+
+
+class Benchmark:
+    """What is measured: printed as it comes, kept for the JSON.
+
+    Parameters
+    ----------
+    device : Device
+    scale : Scale
+    store : Path
+        Invented stars.
+    compiled : bool
+        Whether to time `torch.compile` as well.
+    """
+
+    def __init__(self, device: Device, scale: Scale, store: Path, compiled: bool):
+        self.device, self.scale, self.store, self.compiled = device, scale, store, compiled
+        self.timings: dict[str, list[Timing]] = {}
+        self.facts: dict[str, Any] = {}
+        self.judged: list[str] = []
+
+    def compare(
+        self,
+        title: str,
+        ways: Mapping[str, Callable],
+        amount: float | Mapping[str, float],
+        unit: str,
+        rounds: int | None = None,
+    ) -> dict[str, float]:
+        """Time ways side by side; how many times faster than each the first is."""
+        timings = sidebyside(ways, rounds or self.scale.rounds, finish=self.device.finish)
+        ours = next(iter(ways))
+        print(f"{title}\n{table(timings, ours, amount, unit)}\n", flush=True)
+        self.timings |= {f"{title}: {name}": turns for name, turns in timings.items()}
+        amounts = amount if isinstance(amount, Mapping) else None
+        return {name: ratio(timings, ours, name, self.device.clock, amounts) for name in ways}
+
+    def show(self, title: str, lines: Sequence[Sequence[str]]) -> None:
+        """Print a table of figures and keep it."""
+        print(f"{title}\n{aligned(lines)}\n", flush=True)
+        header, *rows = lines
+        self.facts[title] = [dict(zip(header, row, strict=True)) for row in rows]
+
+    def judge(self, name: str, reached: float, what: str | None = None) -> None:
+        """Hold a figure against its target."""
+        target = TARGETS[name]
+        verdict = "reached" if reached >= target else "MISSED"
+        self.judged.append(f"{what or name}: {reached:.4g} (target {target:g}): {verdict}")
+
+    def measured(self, case: Case, through_compiler: bool = False) -> Cost:
+        """Cost of our training, from the making of the network on."""
+        steps = self.scale.steps[case.name]
+        arguments = (case, self.store, steps, through_compiler)
+        if self.device.is_gpu:
+            return _measured(*arguments)
+        # What a process has held stays with it: a fresh one tells what the steps need.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_measured, *arguments).result()
+
+
+class Cost(NamedTuple):
+    """What training takes."""
+
+    seconds: float  # a step
+    memory: int  # bytes, at most
+
+
+def _measured(case: Case, store: Path, steps: int, through_compiler: bool) -> Cost:
+    device = Device()
+    seconds = 0.0
+
+    def train() -> None:
+        nonlocal seconds
+        network, stars = make_network(case, store, device.torch)
+        step = our_step(case, compiled(network) if through_compiler else network, stars)
+        seconds = device.seconds(_repeated(step, steps), 3) / steps
+
+    memory = device.peak_memory(train)
+    return Cost(seconds, memory)
+
+
+def _repeated(step: Callable, steps: int) -> Callable[[], None]:
+    def turn() -> None:
+        for _ in range(steps):
+            step()
+
+    return turn
+
+
+def training(bench: Benchmark, case: Case) -> None:
+    """Our step against a plain one, in label-predictions trained a second."""
+    differences = prove_equal(case.model, case.stage.sampling.tokens)
+    print(f"{case.name}: same loss to {differences[0]:.0e}, same gradients to {differences[1]:.0e}")
+    batch, device = case.stage.batch, bench.device.torch
+    network, stars = make_network(case, bench.store, device)
+    steps = bench.scale.steps[case.name]
+    ours = _repeated(our_step(case, network, stars), steps)
+    centre, scale = network.label_centre.cpu().numpy(), network.label_scale.cpu().numpy()
+
+    def plain(in_memory: bool) -> PlainTraining:
+        read = StarsOfStore(bench.store, case.stage, centre, scale, in_memory)
+        return PlainTraining(plain_copy(network), read, case.stage, bench.scale.workers)
+
+    ways = {
+        "spectrafm": ours,
+        "plain PyTorch, Zarr DataLoader": plain(in_memory=False).step,
+        "plain PyTorch, stars in memory": plain(in_memory=True).step,
+    }
+    amounts = dict.fromkeys(ways, batch) | {"spectrafm": batch * len(LABELS) * steps}
+    title = f"training, {case.name}, {case.stage.sampling.tokens} pixels, batch {batch}"
+    faster = bench.compare(title, ways, amounts, "labels")
+    bench.judge(f"training, {case.name}", faster["plain PyTorch, Zarr DataLoader"], title)
+
+
+def switched_off(bench: Benchmark, case: Case) -> None:
+    """Our step with one thing changed at a time; each way keeps a network of its own."""
+    device = bench.device.torch
+
+    def step(
+        case: Case = case, wrap: Callable[[nn.Module], nn.Module] | None = None, change=None
+    ) -> Callable:
+        network, stars = make_network(case, bench.store, device)
+        wrapped = network if wrap is None else wrap(network)
+        return _repeated(our_step(case, wrapped, stars, change), bench.scale.steps[case.name])
+
+    other = "float32" if bench.device.is_gpu else "bfloat16"
+    dropout = 0.0 if case.model.dropout else paper_case().model.dropout
+    ways = {
+        "as it is": step(),
+        other: step(case.with_precision(other)),
+        "keys and values projected": step(wrap=with_projected_attention),
+        "one label a pass": step(wrap=OneLabelAPass),
+        "for-loop AdamW": step(change=for_loop_optimizer),
+        "with a mask": step(wrap=with_masked_attention),
+        f"dropout {dropout:g}": step(case.with_model(dropout=dropout)),
+    }
+    if bench.compiled:
+        ways["torch.compile"] = step(wrap=compiled)
+    amount = case.stage.batch * bench.scale.steps[case.name]
+    title = f"one thing changed, {case.name}, batch {case.stage.batch}"
+    bench.compare(title, ways, amount, "chunks")
+
+
+def drawing(bench: Benchmark, case: Case) -> None:
+    """Batches drawn on the device against a DataLoader over the same tensor."""
+    _, stars = make_network(case, bench.store, bench.device.torch)
+    _, in_memory = make_network(case, bench.store, torch.device("cpu"))
+    sampling = case.stage.sampling.model_copy(update={"scheme": "scattered"})
+    rows = torch.arange(case.stage.batch, device=bench.device.torch)
+    loader = DrawnOneByOne(in_memory, sampling).loader(case.stage.batch)
+    batches = iter(loader)
+
+    def loaded() -> list[Tensor]:
+        nonlocal batches
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(loader)
+            batch = next(batches)
+        return [part.to(bench.device.torch) for part in batch]
+
+    ways = {
+        "draw_batch": lambda: draw_batch(stars, rows, sampling, 0, 0, 0),
+        "DataLoader, same tensor": loaded,
+    }
+    title = f"making a batch, {case.name}, batch {case.stage.batch}"
+    bench.compare(title, ways, case.stage.batch, "chunks")
+
+
+def cross_attention(bench: Benchmark, heads: int) -> None:
+    """Five requests of 512 tokens: our folded attention against PyTorch's.
+
+    Folded, each head meets all components of a token, so that fewer heads gain more: counted in
+    operations, 3.2 times with 16 heads, 6.4 with 8, 12.8 with 4.
+    """
+    torch.manual_seed(0)
+    device, stars = bench.device.torch, 512 if bench.device.is_gpu else 16
+    folded = CrossAttention(256, heads, dropout=0.0).to(device)
+    plain = ProjectedAttention(folded)
+    x = torch.randn(stars, 512, 256, device=device, requires_grad=True)
+    request = torch.randn(stars, 5, 256, device=device, requires_grad=True)
+    answers, gradients_of_x = [], []
+    for attention in (folded, plain):
+        answer, _ = attention(request, x)
+        answers.append(answer)
+        gradients_of_x.append(torch.autograd.grad(answer.sum(), x)[0])
+    torch.testing.assert_close(*answers, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(*gradients_of_x, rtol=0, atol=TOLERANCE)
+
+    in_bfloat16 = torch.autocast(device.type, torch.bfloat16, enabled=bench.device.is_gpu)
+
+    @torch.no_grad()
+    def forward(attention: nn.Module) -> None:
+        with in_bfloat16:
+            attention(request, x)
+
+    def both(attention: nn.Module) -> None:
+        with in_bfloat16:
+            answer, _ = attention(request, x)
+        answer.sum().backward()
+
+    for name, way in (("forward", forward), ("forward + backward", both)):
+        ways = {
+            "folded": lambda way=way: way(folded),
+            "nn.MultiheadAttention": lambda way=way: way(plain),
+        }
+        title = f"cross-attention, {name}, {heads} heads"
+        faster = bench.compare(title, ways, stars, "chunks", 3 * bench.scale.rounds)
+        bench.judge(f"cross-attention, {name}", faster["nn.MultiheadAttention"], title)
+
+
+def inference(bench: Benchmark, case: Case) -> None:
+    """Whole spectra: all chunks and labels together, against one at a time."""
+    device = bench.device.torch
+    network, _ = make_network(case, bench.store, device)
+    plain = plain_copy(network).eval()
+    everyone = load_stars(bench.store, "synthetic", None, case.stage.windows)
+    flux, wavelength = everyone.flux[: bench.scale.spectra], everyone.wavelength
+    chunks = chunks_of(network, wavelength, case.stage.windows, case.stage.sampling.tokens)
+    grid = torch.from_numpy(wavelength).to(device)
+    one_star = torch.from_numpy(flux[:1]).to(device)
+    labels = torch.arange(len(LABELS), device=device).split(1)
+
+    def ours() -> tuple[Tensor, Tensor]:
+        return infer(network, flux, wavelength, LABELS, chunks)
+
+    @torch.no_grad()
+    def encoder_once() -> list[Tensor]:
+        answers = []
+        for chunk in chunks:
+            tokens = plain.perceive(one_star[:, chunk], grid[None, chunk])
+            answers += [plain.request(tokens, label)[0].cpu() for label in labels]
+        return answers
+
+    @torch.no_grad()
+    def whole_passes() -> list[Tensor]:
+        return [
+            plain(one_star[:, chunk], grid[None, chunk], label)[0].cpu()
+            for chunk in chunks
+            for label in labels
+        ]
+
+    # The same answers, chunk by chunk, before they are timed.
+    expected = torch.stack(encoder_once()).view(len(chunks), len(LABELS))
+    network.eval()
+    with torch.no_grad():
+        found = [network(one_star[:, c], network.encoding(grid[c])).mean.cpu() for c in chunks]
+    torch.testing.assert_close(torch.cat(found), expected, rtol=0, atol=10 * TOLERANCE)
+    ways = {
+        "infer": ours,
+        "one label at a time, encoder once": encoder_once,
+        "one label at a time": whole_passes,
+    }
+    amounts = dict.fromkeys(ways, 1.0) | {"infer": float(len(flux))}
+    title = f"inference, {case.name}, {len(chunks)} chunks x {len(LABELS)} labels"
+    faster = bench.compare(title, ways, amounts, "stars")
+    for name in list(ways)[1:]:
+        bench.judge("inference", faster[name], f"inference against {name}")
+
+
+def throughput(bench: Benchmark, cases: Sequence[Case], peak: float) -> dict[str, float]:
+    """Speed, operations, share of the machine, memory; chunks a second of each case."""
+    unit = "bf16" if bench.device.is_gpu else "f32"
+    lines = [("", "chunks/s", "labels/s", "GFLOP/chunk", "TFLOP/s", f"% of {unit} peak", "GB")]
+    best = {}
+    for case in cases:
+        work = sum(operations(case.model, case.stage.sampling.tokens))
+        for batch in bench.scale.throughput[case.name]:
+            for through_compiler in (False, True) if bench.compiled else (False,):
+                cost = bench.measured(case.with_batch(batch), through_compiler)
+                rate = batch / cost.seconds
+                best[case.name] = max(rate, best.get(case.name, 0.0))
+                lines.append(
+                    (
+                        f"{case.name}, batch {batch}{', compiled' if through_compiler else ''}",
+                        f"{rate:.4g}",
+                        f"{rate * len(LABELS):.4g}",
+                        f"{work / 1e9:.3f}",
+                        f"{rate * work / 1e12:.4g}",
+                        f"{100 * rate * work / peak:.1f}",
+                        f"{cost.memory / 1e9:.2f}",
+                    )
+                )
+    bench.show("throughput of training", lines)
+    return best
+
+
+def growth(bench: Benchmark, case: Case) -> None:
+    """How a step's cost grows; without dropout, which on a CPU writes attention scores out."""
+    case = case.with_model(dropout=0.0)
+    trials = {}
+    for tokens, batch in bench.scale.tokens.items():
+        trials[f"{tokens} pixels, batch {batch}"] = case.with_tokens(tokens).with_batch(batch)
+    for batch in bench.scale.batches:
+        trials[f"batch {batch}"] = case.with_batch(batch)
+    for dimension in (64, 128, 256):
+        trial = sized(case, dimension).with_batch(bench.scale.tokens[512])
+        trials[f"dimension {dimension}, batch {trial.stage.batch}"] = trial
+    lines = [("", "chunks/s", "GFLOP/chunk", "GFLOP/s", "pixels/s")]
+    for name, trial in trials.items():
+        tokens = trial.stage.sampling.tokens
+        rate = trial.stage.batch / bench.measured(trial).seconds
+        work = sum(operations(trial.model, tokens)) / 1e9
+        figures = (f"{rate:.4g}", f"{work:.3f}", f"{rate * work:.4g}", f"{rate * tokens:.4g}")
+        lines.append((name, *figures))
+    bench.show("growth, paper's network without dropout", lines)
+
+
+def roofline(bench: Benchmark, case: Case, rate: float, peak: float, bandwidth: float) -> None:
+    """What the machine allows, what is reached, and the time of the paper's pre-training."""
+    work = sum(operations(case.model, case.stage.sampling.tokens))
+    moved = CHUNK_BYTES * bench.device.precision.itemsize / torch.bfloat16.itemsize
+    by_work, by_bytes = peak / work, bandwidth / moved
+    bound = min(by_work, by_bytes)
+    hours = [PAPER_CHUNKS / speed / 3600 for speed in (rate, bound)]
+    lines = [
+        ("", "chunks/s", f"hours for {PAPER_CHUNKS / 1e6:.2f} M chunks"),
+        (
+            f"bound by {work / 1e9:.2f} GFLOP a chunk, {peak / 1e12:.4g} TFLOP/s",
+            f"{by_work:.5g}",
+            "",
+        ),
+        (
+            f"bound by {moved / 1e6:.0f} MB a chunk, {bandwidth / 1e9:.4g} GB/s",
+            f"{by_bytes:.5g}",
+            "",
+        ),
+        ("the lower of the two", f"{bound:.5g}", f"{hours[1]:.3g}"),
+        (f"measured, {100 * rate / bound:.1f} % of it", f"{rate:.5g}", f"{hours[0]:.3g}"),
+        ("paper, one of four A100", f"{PAPER_CHUNKS_PER_SECOND}", f"{PAPER_GPU_HOURS}"),
+    ]
+    bench.show(f"roofline, paper's network on {bench.device}", lines)
+    if bench.device.is_gpu:
+        bench.judge("chunks/s, paper", rate)
+        bench.judge("% of the matrix-product peak, paper", 100 * rate * work / peak)
+
+
+def main() -> None:
+    """Run all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile on a CPU too")
+    parser.add_argument("--output", type=Path, default=Path("results/benchmarks/training.json"))
+    given = parser.parse_args()
+    device = Device()
+    scale = ON_GPU if device.is_gpu else ON_CORE
+    if given.quick:
+        scale = scale._replace(**QUICK)
+    peaks = {kind: device.matmul_peak(kind) for kind in (torch.float32, torch.bfloat16)}
+    bandwidth = device.copy_bandwidth()
+    print(
+        f"{device}, torch {torch.__version__}: matrix products "
+        f"{peaks[torch.float32] / 1e12:.4g} TFLOP/s in float32, "
+        f"{peaks[torch.bfloat16] / 1e12:.4g} in bfloat16; copies {bandwidth / 1e9:.4g} GB/s\n"
+    )
+    cases = [case.with_batch(scale.batch[case.name]) for case in (paper_case(), demo_case())]
+    paper = cases[0]
+    with tempfile.TemporaryDirectory() as folder:
+        store = write_toy_store(Path(folder) / "store.zarr", toy_stars(scale.stars))
+        bench = Benchmark(device, scale, store, device.is_gpu or given.compile)
+        bench.facts |= {"device": str(device), "bandwidth": bandwidth}
+        bench.facts["peaks"] = {str(kind): peak for kind, peak in peaks.items()}
+        for case in cases:
+            training(bench, case)
+        for case in cases:
+            switched_off(bench, case.with_batch(scale.changed[case.name]))
+        drawing(bench, paper)
+        for block in paper.model.decoder:
+            cross_attention(bench, block.heads)
+        inference(bench, paper)
+        rates = throughput(bench, cases, peaks[device.precision])
+        growth(bench, paper)
+        roofline(bench, paper, rates["paper"], peaks[device.precision], bandwidth)
+    print("\n".join(bench.judged))
+    write_timings(given.output, bench.timings, judged=bench.judged, **bench.facts)
+
+
+if __name__ == "__main__":
+    main()
