@@ -168,9 +168,12 @@ def _optimizer(network: nn.Module, stage: config.Stage) -> torch.optim.Optimizer
 def _compiled(network: nn.Module, when: str, device: torch.device) -> nn.Module:
     """The network, its many small operations fused where that pays: on a GPU."""
     able = device.type == "cuda" and find_spec("triton") is not None
-    if when == "always" or (when == "auto" and able):
-        return torch.compile(network, dynamic=False)
-    return network
+    if when == "never" or (when == "auto" and not able):
+        return network
+    # Asked for by nobody, it must not stop a training: what cannot be compiled (no C compiler on
+    # the node, say) then runs as it is, with a warning.
+    torch._dynamo.config.suppress_errors = when == "auto"
+    return torch.compile(network, dynamic=False)
 
 
 def _precision(precision: str, device: torch.device) -> AbstractContextManager:
