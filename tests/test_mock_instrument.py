@@ -19,8 +19,9 @@ def profile_width(broadening=0.0, **options):
     """Standard deviation of a narrow line after broadening, pixels."""
     fine = BLANK.copy()
     fine[OVERSAMPLING * 4000 + 1] = 0
-    absorbed = 1 - instrument.to_pixels(fine, broadening, **options)
-    pixel = np.arange(N_GRID)
+    # Around the line only: elsewhere stands what float32 rounds off, not the same on every machine.
+    pixel = np.arange(3980, 4021)
+    absorbed = 1 - instrument.to_pixels(fine, broadening, **options)[pixel]
     mean = np.average(pixel, weights=absorbed)
     assert mean == pytest.approx(4000, abs=1e-3)
     return np.sqrt(np.average((pixel - mean) ** 2, weights=absorbed))

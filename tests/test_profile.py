@@ -20,7 +20,8 @@ STANDINS = {
     "squeue": "exit 0",
     "scontrol": "echo MinJobAge = 300 sec",
     "sacct": "exit 1",
-    "sacctmgr": "exit 1",
+    "sacctmgr": "echo def-x; echo def-x_gpu",
+    "sshare": "exit 1",
 }
 
 

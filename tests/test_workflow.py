@@ -156,9 +156,10 @@ def test_a_second_run_has_nothing_to_do(run):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def test_other_resources_make_nothing_run_again(run):
+def test_what_a_finished_training_does_not_depend_on_makes_nothing_run_again(run):
     more = {"gpus": 2, "threads": 2, "memory": "64GB", "runtime": "1d"}
-    (run / "more.yaml").write_text(yaml.safe_dump({"resources": {"default": more}}))
+    options = {"resources": {"default": more}, "stages": {"pretrain": {"resume": "exact"}}}
+    (run / "more.yaml").write_text(yaml.safe_dump(options))
     configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
     found = snakemake(
         run, "--dry-run", "--configfile", *configurations, run / "more.yaml", "--", "all"

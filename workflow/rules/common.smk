@@ -49,7 +49,15 @@ def stage_options(wildcards):
     """A stage's flags; the network's sizes matter only where one is made from scratch."""
     stage = RUN.stages[wildcards.stage]
     fresh = stage.start_from is None and stage.architecture == "spectrafm"
-    return options(stage) + (options(RUN.model, prefix="model.") if fresh else [])
+    learned = tuple(key for key in type(stage).model_fields if key != "resume")
+    return options(stage, only=learned) + (
+        options(RUN.model, prefix="model.") if fresh else []
+    )
+
+
+def resume_option(wildcards, resources):
+    """What to do with a checkpoint; like `launcher`, it is no reason to train again."""
+    return options(RUN.stages[wildcards.stage], only=("resume",))
 
 
 def evaluation_options(wildcards):

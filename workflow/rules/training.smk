@@ -25,10 +25,12 @@ rule train:
         launcher=launcher,
         start=start_flag,
         options=stage_options,
+        resume=resume_option,
         checkpoints=f"{RESULTS}/checkpoints",
     shell:
         "exec {params.launcher} train {input.store} --name {wildcards.stage} --output {output}"
-        " --checkpoints {params.checkpoints} {params.start} {params.options:q} > {log} 2>&1"
+        " --checkpoints {params.checkpoints} {params.start} {params.options:q}"
+        " {params.resume} > {log} 2>&1"
 
 
 for stage in RUN.stages:
