@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectrafm import config
 from spectrafm.labels import LABELS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.load import StarSet, load_stars
-from spectrafm.training.loss import gaussian_loss
+from spectrafm.networks.options import Block, Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.read import StarSet, load_stars
+from spectrafm.training.objective import gaussian_loss
+from spectrafm.training.options import Stage
 from spectrafm.training.stars import DeviceStars, label_scaling, to_device
 from spectrafm.training.step import Learner
 
@@ -30,8 +31,8 @@ class Case:
     """A network's sizes and the stage that pre-trains it."""
 
     name: str
-    model: config.Model
-    stage: config.Stage
+    model: Model
+    stage: Stage
 
     def with_batch(self, batch: int) -> Case:
         return replace(self, stage=self.stage.model_copy(update={"batch": batch}))
@@ -63,15 +64,15 @@ def demo_case() -> Case:
 
 def _case(name: str, model: dict, stage: dict) -> Case:
     # Compiled networks are timed beside others, by their own name.
-    options = config.Stage.model_validate(stage | {"compile": "never"})
-    return Case(name, config.Model.model_validate(model), options)
+    options = Stage.model_validate(stage | {"compile": "never"})
+    return Case(name, Model.model_validate(model), options)
 
 
 def sized(case: Case, dimension: int) -> Case:
     """The case with another width, and all other widths in proportion."""
     share = dimension / case.model.dimension
 
-    def block(size: config.Block) -> config.Block:
+    def block(size: Block) -> Block:
         return size.model_copy(update={"feedforward": round(size.feedforward * share)})
 
     return case.with_model(
@@ -132,7 +133,7 @@ def our_step(
     return lambda: learner.step(next(whole), next(number), 0, rate)
 
 
-def operations(model: config.Model, tokens: int, labels: int = 5) -> tuple[int, int]:
+def operations(model: Model, tokens: int, labels: int = 5) -> tuple[int, int]:
     """Floating-point operations of one chunk, forward and backward.
 
     They are counted on tensors without content, with the attention scores written out: PyTorch

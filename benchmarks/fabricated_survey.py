@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sas_tree import ASPCAP, RELEASE, aspcapstar_bytes, row, spectra_of, write_allstar
-from spectrafm.apogee import sas
-from spectrafm.apogee.selection import select_stars
-from spectrafm.config import Selection, Survey
+from making.sas_tree import ASPCAP, RELEASE, aspcapstar_bytes, row, spectra_of, write_allstar
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.select_stars import select_stars
 
 #: Stars of one field, which share a folder and a list of SHA-1 sums.
 FIELD_STARS = 250
@@ -31,23 +31,23 @@ def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path
         row(f"2M{number:016d}", FIELD=f"field{number // FIELD_STARS:04d}")
         for number in range(stars)
     ]
-    write_allstar(root / sas.allstar_path(RELEASE, ASPCAP), rows)
+    write_allstar(root / paths.allstar_path(RELEASE, ASPCAP), rows)
     listed = defaultdict(list)
     fill = _Template()
     rng = np.random.default_rng(0)
     for line in rows:
         names = (line["TELESCOPE"], line["FIELD"], line["APOGEE_ID"])
-        path = root / sas.aspcapstar_path(RELEASE, ASPCAP, *names)
+        path = root / paths.aspcapstar_path(RELEASE, ASPCAP, *names)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = fill(line["APOGEE_ID"], rng)
         path.write_bytes(content)
         listed[names[:2]].append(f"{hashlib.sha1(content).hexdigest()}  {path.name}\n")
     for names, lines in listed.items():
-        (root / sas.sha1sum_path(RELEASE, ASPCAP, *names)).write_text("".join(lines))
+        (root / paths.sha1sum_path(RELEASE, ASPCAP, *names)).write_text("".join(lines))
 
     survey = Survey(source=str(root), shards=shards)
     tables = [folder / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
-    select_stars(root / sas.allstar_path(RELEASE, ASPCAP), *tables, Selection(), survey)
+    select_stars(root / paths.allstar_path(RELEASE, ASPCAP), *tables, Selection(), survey)
     return survey, tables[0], tables[1]
 
 

@@ -24,8 +24,8 @@ import numpy as np
 import requests
 from sidebyside import ratio, sidebyside, table, write_timings
 
-from spectrafm.apogee.source import fetch
-from spectrafm.config import Survey
+from spectrafm.archive.source import fetch
+from spectrafm.surveys.apogee.options import Survey
 
 LATENCY = 0.06
 CONNECTIONS = 8

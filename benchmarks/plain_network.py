@@ -17,12 +17,13 @@ import zarr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from spectrafm.apogee.grid import N_PIXELS, WAVELENGTH
-from spectrafm.config import Model, Stage
 from spectrafm.labels import LABELS
-from spectrafm.model.encoding import ENCODINGS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.training.loss import gaussian_loss
+from spectrafm.networks.encoding import ENCODINGS
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
+from spectrafm.training.objective import gaussian_loss
+from spectrafm.training.options import Stage
 
 #: Largest difference that sums in another order may make, in answers and gradients of order 1.
 TOLERANCE = 1e-5
@@ -60,7 +61,7 @@ class PlainSpectraFM(nn.Module):
 
     Parameters
     ----------
-    options : spectrafm.config.Model
+    options : spectrafm.networks.options.Model
     labels : int
         How many labels it knows.
     """
@@ -121,7 +122,7 @@ class StarsOfStore(Dataset):
     Parameters
     ----------
     store : Path
-    stage : spectrafm.config.Stage
+    stage : spectrafm.training.options.Stage
     centre, scale : ndarray, shape (L,)
         Units in which labels are learned.
     in_memory : bool
@@ -172,7 +173,7 @@ class PlainTraining:
     ----------
     network : PlainSpectraFM
     stars : Dataset
-    stage : spectrafm.config.Stage
+    stage : spectrafm.training.options.Stage
     workers : int
         Processes that read stars.
     """
@@ -245,7 +246,7 @@ def prove_equal(options: Model, tokens: int, stars: int = 4) -> tuple[float, flo
 
     Parameters
     ----------
-    options : spectrafm.config.Model
+    options : spectrafm.networks.options.Model
         Its dropout is left out.
     tokens, stars : int
 

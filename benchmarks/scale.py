@@ -19,11 +19,11 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from fabricated_survey import fabricate
 
-from spectrafm.config import Survey
-from spectrafm.store.build import build_store
-from spectrafm.store.load import load_stars
-from spectrafm.store.shard import fetch_spectra
-from spectrafm.verify import verify
+from spectrafm.report.verify import verify
+from spectrafm.store.build_store import build_store
+from spectrafm.store.read import load_stars
+from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
+from spectrafm.surveys.apogee.options import Survey
 
 #: Files of DR17 that the paper's selection asks for.
 DR17 = 128_762

@@ -23,12 +23,12 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from fabricated_survey import fabricate
 from sidebyside import ratio, sidebyside, table, write_timings
 
-from spectrafm.apogee.grid import CHIP_PIXELS, N_PIXELS
 from spectrafm.files import read_parquet
 from spectrafm.store.arrays import CODECS
 from spectrafm.store.layout import CHUNK_STARS
-from spectrafm.store.load import load_stars
-from spectrafm.store.shard import fetch_spectra
+from spectrafm.store.read import load_stars
+from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_PIXELS
 
 #: Slower than these many times the peer's speed is a regression (processor time).
 FLOORS = {"astropy loop, zarr": 0.85, "h5py, same codec": 0.35}

@@ -7,9 +7,9 @@ from plain_network import copy_attention, plain_attention
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from spectrafm.config import Sampling
-from spectrafm.model.attention import CrossAttention, SelfAttention
-from spectrafm.model.spectrafm import Answer, SpectraFM
+from spectrafm.networks.attention import CrossAttention, SelfAttention
+from spectrafm.networks.transformer import Answer, SpectraFM
+from spectrafm.training.options import Sampling
 from spectrafm.training.stars import DeviceStars
 from spectrafm.training.step import Learner
 

@@ -39,13 +39,13 @@ from switched_off import (
 )
 from torch import Tensor, nn
 
+from making.toy_store import toy_stars, write_toy_store
 from spectrafm.inference.chunks import chunks_of
 from spectrafm.inference.predict import infer
 from spectrafm.labels import LABELS
-from spectrafm.model.attention import CrossAttention
-from spectrafm.store.load import load_stars
+from spectrafm.networks.attention import CrossAttention
+from spectrafm.store.read import load_stars
 from spectrafm.training.batch import draw_batch
-from toy_store import toy_stars, write_toy_store
 
 #: Chunks of the paper's pre-training, and its measured speed (performance.md, section 0).
 PAPER_CHUNKS = 30.05e6

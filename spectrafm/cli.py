@@ -12,17 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spectrafm import __version__, config, flags
-from spectrafm.files import SpectraFMError
-from spectrafm.training.interruption import InterruptedTraining
+from spectrafm import __version__, options
+from spectrafm.errors import BAD_INPUT, INTERRUPTED, InterruptedTraining, SpectraFMError
+from spectrafm.inference.options import Attention, Predict
+from spectrafm.networks.options import Model
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.mock.options import Mock
+from spectrafm.training.options import Stage
 
 BESIDE = "PNG to write; the PDF is written beside it"
-
-#: Exit codes: bad use of the command is argparse's 2; bad input, options or data is this.
-BAD_INPUT = 3
-
-#: A signal has stopped a training that can go on (EX_TEMPFAIL of sysexits.h).
-INTERRUPTED = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,12 +77,12 @@ def _add_survey(commands) -> None:
     new = _command(commands, "mock-survey", _mock_survey, "write the mock survey as a SAS tree")
     _path(new, "--output", help_text="root of the SAS tree")
     new.add_argument("--processes", type=int, default=2, help="default 2")
-    flags.add_options(new, config.Mock)
-    flags.add_options(new, config.Survey, "survey.")
+    options.add_options(new, Mock)
+    options.add_options(new, Survey, "survey.")
 
     new = _command(commands, "fetch-allstar", _fetch_allstar, "fetch the allStar catalogue")
     _path(new, "--output", help_text="FITS file to write")
-    flags.add_options(new, config.Survey)
+    options.add_options(new, Survey)
 
     new = _command(commands, "select-stars", _select_stars, "cut the catalogue and split the stars")
     _path(new, "allstar", help_text="allStar FITS file")
@@ -92,8 +90,8 @@ def _add_survey(commands) -> None:
     _path(new, "--alternates", help_text="Parquet to write: the same stars' lower-S/N rows")
     _path(new, "--cuts", help_text="CSV to write: rows left after each cut")
     _path(new, "--flags", default=None, help_text="CSV to write: rows that each flag removed")
-    flags.add_options(new, config.Selection)
-    flags.add_options(new, config.Survey, "survey.")
+    options.add_options(new, Selection)
+    options.add_options(new, Survey, "survey.")
 
     new = _command(commands, "fetch-spectra", _fetch_spectra, "fetch one shard's spectra")
     _path(new, "--selected")
@@ -101,13 +99,13 @@ def _add_survey(commands) -> None:
     new.add_argument("--shard", type=int, required=True, help="which shard, from 0")
     _path(new, "--output", help_text="Zarr group to write")
     _path(new, "--missing", help_text="Parquet to write: files that were not usable, and why")
-    flags.add_options(new, config.Survey)
+    options.add_options(new, Survey)
 
     new = _command(commands, "list-files", _list_files, "list a run's files for rsync")
     _path(new, "--selected")
     _path(new, "--alternates")
     _path(new, "--output", help_text="text to write, for rsync --files-from")
-    flags.add_options(new, config.Survey)
+    options.add_options(new, Survey)
 
     new = _command(commands, "build-store", _build_store, "join the shards into one store")
     _path(new, "--selected")
@@ -128,55 +126,55 @@ def _add_survey(commands) -> None:
     new = _command(commands, "fetch-astronn", _fetch_astronn, "fetch astroNN's labels")
     _path(new, "--selected")
     _path(new, "--output", help_text="Parquet to write; empty where the survey has none")
-    flags.add_options(new, config.Survey)
+    options.add_options(new, Survey)
 
 
 def _mock_survey(given) -> None:
-    from spectrafm.mock.sas import mock_survey
+    from spectrafm.surveys.mock.mock_survey import mock_survey
 
-    mock = flags.section_of(config.Mock, given)
-    survey = flags.section_of(config.Survey, given, "survey.")
+    mock = options.section_of(Mock, given)
+    survey = options.section_of(Survey, given, "survey.")
     mock_survey(given.output, mock, survey, given.processes)
 
 
 def _fetch_allstar(given) -> None:
-    from spectrafm.apogee.source import fetch_allstar
+    from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 
-    fetch_allstar(given.output, flags.section_of(config.Survey, given))
+    fetch_allstar(given.output, options.section_of(Survey, given))
 
 
 def _select_stars(given) -> None:
-    from spectrafm.apogee.selection import select_stars
+    from spectrafm.surveys.apogee.select_stars import select_stars
 
     select_stars(
         given.allstar,
         given.selected,
         given.alternates,
         given.cuts,
-        flags.section_of(config.Selection, given),
-        flags.section_of(config.Survey, given, "survey."),
+        options.section_of(Selection, given),
+        options.section_of(Survey, given, "survey."),
         given.flags,
     )
 
 
 def _fetch_spectra(given) -> None:
-    from spectrafm.store.shard import fetch_spectra
+    from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 
-    survey = flags.section_of(config.Survey, given)
+    survey = options.section_of(Survey, given)
     fetch_spectra(
         given.selected, given.alternates, given.shard, given.output, given.missing, survey
     )
 
 
 def _list_files(given) -> None:
-    from spectrafm.apogee.rsync import list_files
+    from spectrafm.surveys.apogee.list_files import list_files
 
-    survey = flags.section_of(config.Survey, given)
+    survey = options.section_of(Survey, given)
     list_files(given.selected, given.alternates, given.output, survey)
 
 
 def _build_store(given) -> None:
-    from spectrafm.store.build import build_store
+    from spectrafm.store.build_store import build_store
 
     build_store(
         given.selected,
@@ -190,7 +188,7 @@ def _build_store(given) -> None:
 
 
 def _check_selection(given) -> None:
-    from spectrafm.published import check_selection
+    from spectrafm.surveys.apogee.check_selection import check_selection
 
     found = check_selection(given.stars, given.labels, given.errors)
     print(found)
@@ -202,9 +200,9 @@ def _check_selection(given) -> None:
 
 
 def _fetch_astronn(given) -> None:
-    from spectrafm.apogee.astronn import fetch_astronn
+    from spectrafm.surveys.apogee.fetch_astronn import fetch_astronn
 
-    fetch_astronn(given.selected, given.output, flags.section_of(config.Survey, given))
+    fetch_astronn(given.selected, given.output, options.section_of(Survey, given))
 
 
 # Training.
@@ -217,15 +215,15 @@ def _add_training(commands) -> None:
     _path(new, "--output", help_text="folder of the model to write")
     _path(new, "--start", default=None, help_text="folder of the model that start_from names")
     _path(new, "--checkpoints", default=None, help_text="folder of checkpoints to resume from")
-    flags.add_options(new, config.Stage)
-    flags.add_options(new, config.Model, "model.")
+    options.add_options(new, Stage)
+    options.add_options(new, Model, "model.")
 
 
 def _train(given) -> None:
-    from spectrafm.training.trainer import train
+    from spectrafm.training.train import train
 
-    stage = flags.section_of(config.Stage, given)
-    model = flags.section_of(config.Model, given, "model.")
+    stage = options.section_of(Stage, given)
+    model = options.section_of(Model, given, "model.")
     if (stage.start_from is None) != (given.start is None):
         raise SpectraFMError("--start and --start_from go together")
     train(given.store, given.output, given.name, stage, model, given.start, given.checkpoints)
@@ -240,13 +238,13 @@ def _add_evaluation(commands) -> None:
     _path(new, "store", help_text="store.zarr")
     new.add_argument("--name", required=True, help="name of the evaluation")
     _path(new, "--output", help_text="Parquet to write")
-    flags.add_options(new, config.Predict)
+    options.add_options(new, Predict)
 
     new = _command(commands, "map-attention", _map_attention, "average attention over stars")
     _path(new, "model", help_text="folder of the model")
     _path(new, "store", help_text="store.zarr")
     _path(new, "--output", help_text="Zarr group to write")
-    flags.add_options(new, config.Attention)
+    options.add_options(new, Attention)
 
     new = _command(commands, "score", _score, "score any table of predictions")
     _path(new, "table", help_text="CSV or Parquet")
@@ -270,32 +268,30 @@ def _add_evaluation(commands) -> None:
 def _predict(given) -> None:
     from spectrafm.inference.predict import predict
 
-    options = flags.section_of(config.Predict, given)
-    predict(given.model, given.store, given.output, given.name, options)
+    predict(given.model, given.store, given.output, given.name, options.section_of(Predict, given))
 
 
 def _map_attention(given) -> None:
-    from spectrafm.inference.attention import map_attention
+    from spectrafm.inference.map_attention import map_attention
 
-    options = flags.section_of(config.Attention, given)
-    map_attention(given.model, given.store, given.output, options)
+    map_attention(given.model, given.store, given.output, options.section_of(Attention, given))
 
 
 def _score(given) -> None:
-    from spectrafm.evaluation.metrics import format_scores, score_table
+    from spectrafm.evaluation.score import format_scores, score_table
 
     scores = score_table(given.table, given.actual, given.predicted, given.uncertainty, given.feh)
     print(json.dumps(scores, indent=2) if given.json else format_scores(scores))
 
 
 def _collect_metrics(given) -> None:
-    from spectrafm.evaluation.metrics import collect_metrics
+    from spectrafm.evaluation.collect_metrics import collect_metrics
 
     collect_metrics(given.predictions, given.output)
 
 
 def _table1(given) -> None:
-    from spectrafm.evaluation.tables import table1
+    from spectrafm.evaluation.table1 import table1
 
     table1(given.predictions, given.astronn, tuple(given.logg), given.output.with_suffix(""))
 
@@ -367,12 +363,12 @@ def _figure5(given) -> None:
 
 
 def _report(given) -> None:
-    from spectrafm.report import report
+    from spectrafm.report.report import report
 
     report(given.output)
 
 
 def _verify(given) -> None:
-    from spectrafm.verify import verify
+    from spectrafm.report.verify import verify
 
     verify(given.run_folder)

@@ -20,10 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import spectrafm
-
-
-class SpectraFMError(Exception):
-    """Something the user can mend: the message is one line that names file, star or key."""
+from spectrafm.errors import SpectraFMError
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Label(NamedTuple):
@@ -20,6 +20,8 @@ TABLE = (
     Label("MG_FE", "dex", "[Mg/Fe]"),
     Label("FE_H", "dex", "[Fe/H]"),
 )
+
+LabelName = Literal["TEFF", "LOGG", "O_FE", "MG_FE", "FE_H"]
 
 LABELS = tuple(label.name for label in TABLE)
 UNITS = {label.name: label.unit for label in TABLE}

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spectrafm.files import SpectraFMError, sha256_of_file
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import sha256_of_file
 
 MANIFEST = "MANIFEST.json"
 SCHEMA = 1

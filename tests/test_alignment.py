@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from sas_tree import make_tree, row, write_allstar
-from spectrafm.apogee.aspcapstar import AspcapStar
-from spectrafm.apogee.grid import N_PIXELS
-from spectrafm.apogee.http import Failure
-from spectrafm.files import SpectraFMError, read_parquet
+from making.sas_tree import make_tree, row, write_allstar
+from making.survey_run import Run
+from spectrafm.archive.http import Failure
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS
-from spectrafm.store import shard
-from survey_run import Run
+from spectrafm.surveys.apogee.aspcapstar import AspcapStar
+from spectrafm.surveys.apogee.grid import N_PIXELS
 
 PATTERNS, STARS = 1000, 30
+MODULE = "spectrafm.surveys.apogee.fetch_spectra"
 
 
 def code_of(apogee_id: str, visit: int = 0) -> float:
@@ -58,16 +59,25 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         return AspcapStar(flux, flux, flux, apogee_id)
 
     written = []
-    monkeypatch.setattr(shard, "_is_mock", lambda survey: False)
-    monkeypatch.setattr(shard, "_published_sha1s", lambda rows, survey: {})
-    monkeypatch.setattr(shard, "fetch", fetch)
-    monkeypatch.setattr(shard, "masked_spectra", masked_spectra)
-    monkeypatch.setattr(shard, "write_store", lambda _, stars, *__, **___: written.extend(stars))
-    monkeypatch.setattr(shard, "write_parquet", lambda _, table, __: written.append(table))
+    monkeypatch.setattr(f"{MODULE}._is_mock", lambda survey: False)
+    monkeypatch.setattr(f"{MODULE}._published_sha1s", lambda rows, survey: {})
+    monkeypatch.setattr(f"{MODULE}.fetch", fetch)
+    monkeypatch.setattr(f"{MODULE}.masked_spectra", masked_spectra)
+    monkeypatch.setattr(
+        f"{MODULE}.write_store",
+        lambda _, stars, *__, **___: written.extend(stars),
+    )
+    monkeypatch.setattr(
+        f"{MODULE}.write_parquet",
+        lambda _, table, __: written.append(table),
+    )
     tables = {path: read_parquet(path) for path in (run.selected, run.alternates)}
-    monkeypatch.setattr(shard, "read_parquet", tables.get)
-    monkeypatch.setattr(shard, "open_store", lambda path: written[0].table)
-    monkeypatch.setattr(shard, "read", lambda table, name: table[name].to_numpy(bool))
+    monkeypatch.setattr(f"{MODULE}.read_parquet", tables.get)
+    monkeypatch.setattr(f"{MODULE}.open_store", lambda path: written[0].table)
+    monkeypatch.setattr(
+        f"{MODULE}.read",
+        lambda table, name: table[name].to_numpy(bool),
+    )
 
     stored = lost = replaced = 0
     for _ in range(PATTERNS):

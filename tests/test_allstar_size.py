@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-import dr17_allstar
-from sas_tree import COLUMNS as NEEDED
-from spectrafm.apogee.allstar import read_allstar
-from spectrafm.apogee.source import fetch_allstar
-from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, read_parquet
+from making import dr17_allstar
+from making.sas_tree import COLUMNS as NEEDED
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
+from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
+from spectrafm.surveys.apogee.options import Survey
 
 MEGABYTE = 1 << 20
 
@@ -60,7 +61,7 @@ _GROWTH = (
     _PEAK
     + """
 import sys
-from spectrafm.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.allstar import read_allstar
 
 read_allstar(Path(sys.argv[1]))
 before = peak()

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from sas_tree import aspcapstar_bytes, row, spectra_of
-from spectrafm.apogee.aspcapstar import (
+from making.sas_tree import aspcapstar_bytes, row, spectra_of
+from spectrafm.errors import SpectraFMError
+from spectrafm.surveys.apogee.aspcapstar import (
     AspcapStar,
     mask_bad_pixels,
     masked_spectra,
     read_aspcapstar,
 )
-from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, N_PIXELS
-from spectrafm.files import SpectraFMError
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, N_PIXELS
 
 FLUX_RANGE = (0.05, 1.2)
 LINE = row("2M00000001+0000001")

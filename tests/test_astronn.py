@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from spectrafm.apogee import sas
-from spectrafm.apogee.astronn import fetch_astronn
-from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, read_parquet, write_parquet
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet, write_parquet
 from spectrafm.labels import LABELS
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.fetch_astronn import fetch_astronn
+from spectrafm.surveys.apogee.options import Survey
 
 NAN = float("nan")
 COLUMNS = ("TEFF", "TEFF_ERR", "LOGG", "O_H", "MG_H", "FE_H")
@@ -36,7 +37,7 @@ def survey(tmp_path) -> Survey:
 
 
 def catalogue_of(survey: Survey, leave_out: tuple[str, ...] = ()) -> Path:
-    path = Path(survey.source) / sas.astronn_path(survey.release)
+    path = Path(survey.source) / paths.astronn_path(survey.release)
     path.parent.mkdir(parents=True)
     columns = [
         fits.Column(name, "20A" if name == "APOGEE_ID" else "E", array=values)
@@ -65,7 +66,7 @@ def test_without_the_catalogue_an_empty_table_says_so(survey, tmp_path):
     table = read_parquet(tmp_path / "astronn.parquet")
     assert table.empty
     assert list(table.columns) == ["apogee_id", *LABELS]
-    assert table.attrs["note"] == f"the source has no {sas.astronn_path('dr17')}"
+    assert table.attrs["note"] == f"the source has no {paths.astronn_path('dr17')}"
 
 
 @pytest.mark.parametrize("column", ROWS)

@@ -8,8 +8,11 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from spectrafm import config, flags
-from spectrafm.files import SpectraFMError
+from spectrafm import config, options
+from spectrafm.errors import SpectraFMError
+from spectrafm.networks.options import Model
+from spectrafm.surveys.apogee.options import Selection
+from spectrafm.training.options import Stage
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -152,28 +155,28 @@ def test_flags_say_the_same_as_the_file(paper):
     run = config.read_config(paper)
     for stage in run.stages.values():
         parser = argparse.ArgumentParser()
-        flags.add_options(parser, config.Stage)
-        flags.add_options(parser, config.Model, "model.")
-        line = flags.options(stage) + flags.options(run.model, prefix="model.")
+        options.add_options(parser, Stage)
+        options.add_options(parser, Model, "model.")
+        line = options.options(stage) + options.options(run.model, prefix="model.")
         given = parser.parse_args(line)
-        assert flags.section_of(config.Stage, given) == stage
-        assert flags.section_of(config.Model, given, "model.") == run.model
+        assert options.section_of(Stage, given) == stage
+        assert options.section_of(Model, given, "model.") == run.model
 
 
 def test_a_person_may_type_yaml():
     parser = argparse.ArgumentParser()
-    flags.add_options(parser, config.Selection)
+    options.add_options(parser, Selection)
     given = parser.parse_args(["--starflag=[BAD_PIXELS, RV_FAIL]", "--vscatter_below=null"])
-    selection = flags.section_of(config.Selection, given)
+    selection = options.section_of(Selection, given)
     assert selection.starflag == ["BAD_PIXELS", "RV_FAIL"]
     assert selection.vscatter_below is None
 
 
 def test_a_wrong_flag_is_named():
     parser = argparse.ArgumentParser()
-    flags.add_options(parser, config.Stage)
+    options.add_options(parser, Stage)
     with pytest.raises(SpectraFMError, match=r"options: schedule\.learning_rate: .*\(found 'fast'"):
-        flags.section_of(config.Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
+        options.section_of(Stage, parser.parse_args(["--schedule.learning_rate=fast"]))
 
 
 def test_resources_are_the_jobs_own_then_the_default_ones_then_built_in(paper):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from loopback import running
+from making.loopback import running
+from making.whole_run import COMMANDS, make_run
 from spectrafm import cli, files
-from whole_run import COMMANDS, make_run
 
 WRITERS = [(command, output) for command, (_, outputs) in COMMANDS.items() for output in outputs]
 

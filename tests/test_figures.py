@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-import fabricated
-from fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
-from spectrafm.apogee.grid import WAVELENGTH
-from spectrafm.evaluation.predictions import read_predictions, training_name, windows_text
+from making import fabricated
+from making.fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
+from spectrafm.errors import SpectraFMError
 from spectrafm.figures import style
 from spectrafm.figures.figure1 import draw_figure1, figure1
 from spectrafm.figures.figure2 import draw_figure2, figure2, stage_title
@@ -14,8 +13,9 @@ from spectrafm.figures.figure3 import draw_figure3, figure3
 from spectrafm.figures.figure4 import draw_figure4, figure4, training_iron
 from spectrafm.figures.figure5 import draw_figure5, figure5, read_lines
 from spectrafm.figures.spectra import gaps, read_star, with_gaps
-from spectrafm.files import SpectraFMError
+from spectrafm.inference.predictions import read_predictions, training_name, windows_text
 from spectrafm.labels import LABELS
+from spectrafm.surveys.apogee.grid import WAVELENGTH
 
 STARS = 40
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from spectrafm import files
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from sas_tree import aspcapstar_bytes, make_tree, row
-from spectrafm.apogee.aspcapstar import masked_spectra
-from spectrafm.apogee.http import Failure
-from spectrafm.apogee.source import fetch_one
-from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, read_parquet
+from making.sas_tree import aspcapstar_bytes, make_tree, row
+from making.survey_run import Run
+from spectrafm.archive.http import Failure
+from spectrafm.archive.source import fetch_one
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
 from spectrafm.store.layout import SPECTRA
-from spectrafm.store.load import open_store, read
-from survey_run import Run
+from spectrafm.store.read import open_store, read
+from spectrafm.surveys.apogee.aspcapstar import masked_spectra
+from spectrafm.surveys.apogee.options import Survey
 
 FLIPS, TRUNCATIONS, STRUCTURAL = 1000, 1000, 200
 LINE = row("2M00000001+0000001")

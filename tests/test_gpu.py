@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import toy_store
+from making import toy_store
+from making.toy_training import MODEL, stage
 from spectrafm.labels import LABELS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.training import trainer
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.training import loop
+from spectrafm.training.train import train as train_stage
 from test_resume import contents, train, train_until
-from toy_training import MODEL, stage
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -37,7 +38,7 @@ def test_no_step_waits_for_the_gpu(store, tmp_path, monkeypatch, precision):
     options = stage(
         precision=precision, sampling={"scheme": "mixed", "tokens": 24, "known_labels": 0.2}
     )
-    step = trainer.Run.train_step
+    step = loop.Run.train_step
 
     def watched(under_way):
         # The first epoch compiles and looks once at how many pixels are valid.
@@ -49,8 +50,8 @@ def test_no_step_waits_for_the_gpu(store, tmp_path, monkeypatch, precision):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(trainer.Run, "train_step", watched)
-    trainer.train(store, tmp_path / "m", "x", options, MODEL)
+    monkeypatch.setattr(loop.Run, "train_step", watched)
+    train_stage(store, tmp_path / "m", "x", options, MODEL)
 
 
 def test_flash_attention_takes_what_a_step_shows():
@@ -64,10 +65,10 @@ def test_flash_attention_takes_what_a_step_shows():
 def test_a_gpu_learns_what_the_cpu_learns(store, tmp_path, monkeypatch):
     options = stage(epochs=2, precision="float32", compile="never")
     exact = MODEL.model_copy(update={"dropout": 0.0})
-    trainer.train(store, tmp_path / "gpu", "x", options, exact)
+    train_stage(store, tmp_path / "gpu", "x", options, exact)
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        trainer.train(store, tmp_path / "cpu", "x", options, exact)
+        train_stage(store, tmp_path / "cpu", "x", options, exact)
     # Generators of another device draw other pixels: near, not equal.
     losses = [
         np.genfromtxt(tmp_path / at / "metrics.csv", delimiter=",", names=True)["validation_loss"]

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from sas_tree import aspcapstar_bytes, make_tree, row
-from spectrafm.apogee import sas
-from spectrafm.apogee.http import url_of
+from making.sas_tree import aspcapstar_bytes, make_tree, row
+from making.survey_run import Run
+from spectrafm.archive.http import url_of
 from spectrafm.config import Config
-from spectrafm.files import SpectraFMError, read_parquet
-from spectrafm.store.load import open_store, read
-from survey_run import Run
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
+from spectrafm.store.read import open_store, read
+from spectrafm.surveys.apogee import paths
 
 REPOSITORY = Path(__file__).parents[1]
 COLUMNS = ("TELESCOPE", "FIELD", "APOGEE_ID")
@@ -85,9 +86,9 @@ def paths_of(names: dict[str, str]) -> list[str]:
     telescope, field, star = (names[column] for column in COLUMNS)
     survey = ("dr17", "synspec_rev1")
     return [
-        sas.aspcapstar_path(*survey, telescope, field, star),
-        sas.sha1sum_path(*survey, telescope, field),
-        sas.field_folder(*survey, telescope, field),
+        paths.aspcapstar_path(*survey, telescope, field, star),
+        paths.sha1sum_path(*survey, telescope, field),
+        paths.field_folder(*survey, telescope, field),
     ]
 
 
@@ -110,7 +111,7 @@ def assert_all_inside(names: dict[str, str], root: Path) -> None:
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:24])
 def test_a_hostile_name_is_refused(column, value):
     with pytest.raises(SpectraFMError, match=column):
-        paths_of(GOOD | {column: value}) and sas.safe_component(value, column)
+        paths_of(GOOD | {column: value}) and paths.safe_component(value, column)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def _write_bytes_allstar(path: Path, rows: list[dict]) -> None:
     """A catalogue whose text is whatever bytes the rows hold, NUL and Latin-1 among them."""
     from astropy.io import fits
 
-    from sas_tree import COLUMNS as CATALOGUE
+    from making.sas_tree import COLUMNS as CATALOGUE
 
     kinds = {"A": "S", "D": ">f8", "E": ">f4", "K": ">i8"}
     table = np.zeros(

@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import loopback
-from loopback import BEHAVIOURS, Server, running
-from sas_tree import ASPCAP, RELEASE, make_tree, row, write_allstar
-from spectrafm.apogee import sas
-from spectrafm.apogee.http import Failure
-from spectrafm.apogee.selection import select_stars
-from spectrafm.apogee.source import fetch, fetch_allstar, fetch_one
-from spectrafm.config import Selection, Survey
-from spectrafm.files import SpectraFMError, read_parquet
-from spectrafm.store.load import open_store, read
-from spectrafm.store.shard import fetch_spectra
+from making import loopback
+from making.loopback import BEHAVIOURS, Server, running
+from making.sas_tree import ASPCAP, RELEASE, make_tree, row, write_allstar
+from spectrafm.archive.http import Failure
+from spectrafm.archive.source import fetch, fetch_one
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
+from spectrafm.store.read import open_store, read
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
+from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.select_stars import select_stars
 
 TRIES = 5
 #: As short as a busy machine allows: a request that is only slow must not look like a stall.
@@ -295,7 +297,7 @@ def serve(server: Server, root: Path) -> None:
 @pytest.fixture
 def catalogue(server, tmp_path) -> str:
     """Path of the catalogue on the server."""
-    path = sas.allstar_path(RELEASE, ASPCAP)
+    path = paths.allstar_path(RELEASE, ASPCAP)
     write_allstar(tmp_path / "sas" / path, [row(f"2M{number:08d}") for number in range(2000)])
     serve(server, tmp_path / "sas")
     return path

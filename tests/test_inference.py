@@ -7,20 +7,23 @@ import pytest
 import torch
 import xarray
 
-import toy_store
-from spectrafm import config
-from spectrafm.apogee.grid import WAVELENGTH
-from spectrafm.baselines.fcnn import FCNN
-from spectrafm.files import SpectraFMError, read_parquet
+from making import toy_store
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
 from spectrafm.inference import predict as inference
-from spectrafm.inference.attention import map_attention, mean_attention
 from spectrafm.inference.chunks import chunks_of
+from spectrafm.inference.map_attention import map_attention, mean_attention
+from spectrafm.inference.options import Attention, Predict
 from spectrafm.labels import LABELS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.load import load_stars
-from spectrafm.training import trainer
+from spectrafm.networks.fcnn import FCNN
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.read import load_stars
+from spectrafm.surveys.apogee.grid import WAVELENGTH
+from spectrafm.training import train
+from spectrafm.training.options import Stage
 
-MODEL = config.Model(
+MODEL = Model(
     dimension=16,
     encoder=[{"heads": 2, "feedforward": 32}],
     decoder=[{"heads": 2, "feedforward": 32}],
@@ -37,11 +40,11 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(store, tmp_path_factory):
-    stage = config.Stage(
+    stage = Stage(
         windows=toy_store.WINDOWS, sampling={"tokens": 24}, epochs=2, batch=16, validate_every=2
     )
     folder = tmp_path_factory.mktemp("models") / "base"
-    trainer.train(store, folder, "base", stage, MODEL)
+    train.train(store, folder, "base", stage, MODEL)
     return folder
 
 
@@ -122,7 +125,7 @@ def test_other_stars_do_not_change_a_stars_result(network, store):
 
 
 def test_the_table_of_predictions(model, store, tmp_path):
-    options = config.Predict(windows=toy_store.WINDOWS, labels=["TEFF", "FE_H"])
+    options = Predict(windows=toy_store.WINDOWS, labels=["TEFF", "FE_H"])
     inference.predict(model, store, tmp_path / "base--toy.parquet", "toy", options)
     table = read_parquet(tmp_path / "base--toy.parquet")
     assert list(table) == [
@@ -147,7 +150,7 @@ def test_the_table_of_predictions(model, store, tmp_path):
 
 
 def test_asking_for_what_the_network_does_not_know(model, store, tmp_path):
-    options = config.Predict(windows=[[15_800.0, 15_860.0]])
+    options = Predict(windows=[[15_800.0, 15_860.0]])
     with pytest.raises(SpectraFMError, match="no pixel lies in"):
         inference.predict(model, store, tmp_path / "x.parquet", "x", options)
     with pytest.raises(SpectraFMError, match="no such model"):
@@ -155,7 +158,7 @@ def test_asking_for_what_the_network_does_not_know(model, store, tmp_path):
 
 
 def test_attention_maps_open_in_xarray(model, store, tmp_path):
-    options = config.Attention(windows=toy_store.WINDOWS)
+    options = Attention(windows=toy_store.WINDOWS)
     map_attention(model, store, tmp_path / "base.zarr", options)
     with xarray.open_zarr(tmp_path / "base.zarr") as maps:
         assert maps["attention"].dims == ("population", "request", "wavelength")
@@ -206,4 +209,4 @@ def test_attention_needs_both_populations(model, store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(attention, "load_stars", giants_only)
     with pytest.raises(SpectraFMError, match="no dwarfs"):
-        map_attention(model, store, tmp_path / "x.zarr", config.Attention())
+        map_attention(model, store, tmp_path / "x.zarr", Attention())

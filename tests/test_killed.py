@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sas_tree import SasTree, make_tree, row
+from making.sas_tree import SasTree, make_tree, row
+from making.survey_run import Run
 from spectrafm import cli, files
-from survey_run import Run
 
 KILLED_RUNS = 30
 #: Seconds that the server takes for each file, so that a fetch lasts long enough to be hit.
@@ -29,7 +29,7 @@ SHARDS = 2
 #: A command whose imports are behind it when it says so.
 COMMAND = """
 import sys
-import spectrafm.store.build
+import spectrafm.store.build_store
 from spectrafm.cli import main
 print(flush=True)
 sys.exit(main())

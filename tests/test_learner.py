@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import toy_store
-from spectrafm.files import SpectraFMError, read_json
+from making import toy_store
+from making.toy_training import MODEL, stage
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_json
 from spectrafm.labels import LABELS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.load import load_stars
-from spectrafm.training import run, trainer
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.read import load_stars
+from spectrafm.training import loop, train
 from spectrafm.training.checkpoint import Checkpoints
-from spectrafm.training.run import Run
+from spectrafm.training.loop import Run
 from spectrafm.training.stars import label_scaling, to_device
-from toy_training import MODEL, stage
 
 #: What makes the host wait until the device has an answer.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
@@ -174,7 +175,8 @@ def spoil(monkeypatch):
 
     def spoiling(change):
         monkeypatch.setattr(
-            trainer, "to_device", lambda stars, *rest: to_device(change(stars), *rest)
+            "spectrafm.training.train.to_device",
+            lambda stars, *rest: to_device(change(stars), *rest),
         )
 
     return spoiling
@@ -185,8 +187,8 @@ def test_skipped_steps_are_told_in_metrics_and_model(store, tmp_path, spoil):
     # All validation stars are sound: 32 of them, and star 5 is of the training stars.
     options = stage(selection="last", epochs=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "validate", lambda *_: (1.0, [1.0] * 5))
-        trainer.train(store, tmp_path / "m", "x", options, MODEL)
+        patch.setattr(loop, "validate", lambda *_: (1.0, [1.0] * 5))
+        train.train(store, tmp_path / "m", "x", options, MODEL)
     facts = read_json(tmp_path / "m/config.json")
     assert facts["skipped_steps"] == 3
     metrics = np.genfromtxt(tmp_path / "m/metrics.csv", delimiter=",", names=True)
@@ -195,8 +197,8 @@ def test_skipped_steps_are_told_in_metrics_and_model(store, tmp_path, spoil):
 
 
 def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeypatch):
-    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
-    learn = run.Learner.step
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
+    learn = loop.Learner.step
     good = []
 
     def turning_bad(learner, rows, step, epoch, rate):
@@ -206,9 +208,9 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
                 learner.stars.flux[row] = 3e38
         learn(learner, rows, step, epoch, rate)
 
-    monkeypatch.setattr(run.Learner, "step", turning_bad)
+    monkeypatch.setattr(loop.Learner, "step", turning_bad)
     with pytest.raises(SpectraFMError) as caught:
-        trainer.train(
+        train.train(
             store, tmp_path / "m", "x", stage(epochs=50, batch=96), MODEL, None, tmp_path / "c"
         )
     stars = load_stars(store, "synthetic", "train", toy_store.WINDOWS)
@@ -228,7 +230,7 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
 def test_a_training_that_diverges_blames_no_star(store, tmp_path):
     options = stage(epochs=80, clip=None, schedule={"learning_rate": 1e38})
     with pytest.raises(SpectraFMError, match=r"no single star is to blame; try a smaller"):
-        trainer.train(store, tmp_path / "m", "x", options, MODEL)
+        train.train(store, tmp_path / "m", "x", options, MODEL)
 
 
 @pytest.mark.slow

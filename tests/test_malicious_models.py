@@ -21,14 +21,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import spectrafm
-from spectrafm import config, files
-from spectrafm.baselines.fcnn import FCNN
-from spectrafm.files import SpectraFMError
+from spectrafm import files
+from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS
-from spectrafm.model import io
-from spectrafm.model.spectrafm import SpectraFM
+from spectrafm.networks import saved
+from spectrafm.networks.fcnn import FCNN
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.training.options import Stage
 
-MODEL = config.Model(
+MODEL = Model(
     dimension=16,
     encoder=[{"heads": 2, "feedforward": 32}],
     decoder=[{"heads": 2, "feedforward": 32}],
@@ -45,14 +47,14 @@ def write_model(folder: Path, network) -> Path:
     folder.mkdir()
     facts = {
         "stage_name": "base",
-        "stage": config.Stage(sampling={"tokens": 24}).model_dump(mode="json"),
+        "stage": Stage(sampling={"tokens": 24}).model_dump(mode="json"),
         "tokens": 24,
         "training_star_count": 96,
     }
-    io.save_pretrained(folder, network, facts)
+    saved.save_pretrained(folder, network, facts)
     files.write_text(folder / "README.md", "# base\n")
     files.write_text(folder / "metrics.csv", "epoch,training_loss\n1,0.5\n")
-    io.write_checksums(folder)
+    saved.write_checksums(folder)
     return folder
 
 
@@ -67,9 +69,9 @@ def sign(folder: Path) -> None:
     lines = [
         f"{files.sha256_of_file(path)}  {path.name}\n"
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.name != io.CHECKSUMS and path.stat().st_size <= 1 << 30
+        if path.is_file() and path.name != saved.CHECKSUMS and path.stat().st_size <= 1 << 30
     ]
-    (folder / io.CHECKSUMS).write_text("".join(lines))
+    (folder / saved.CHECKSUMS).write_text("".join(lines))
 
 
 class Payload:
@@ -87,7 +89,7 @@ class Payload:
 
 def weights_are(make):
     def attack(folder, canary):
-        (folder / io.WEIGHTS).write_bytes(make(folder, canary))
+        (folder / saved.WEIGHTS).write_bytes(make(folder, canary))
 
     return attack
 
@@ -116,7 +118,7 @@ def with_header(change):
     """The model's own weights under a changed header."""
 
     def make(folder, canary):
-        content = (folder / io.WEIGHTS).read_bytes()
+        content = (folder / saved.WEIGHTS).read_bytes()
         length = struct.unpack("<Q", content[:8])[0]
         header = json.loads(content[8 : 8 + length])
         first = min(name for name in header if name != "__metadata__")
@@ -133,9 +135,9 @@ def with_tensors(change):
     """Other tensors, in a sound file."""
 
     def attack(folder, canary):
-        tensors = load_file(folder / io.WEIGHTS)
+        tensors = load_file(folder / saved.WEIGHTS)
         change(tensors)
-        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / io.WEIGHTS)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / saved.WEIGHTS)
 
     return attack
 
@@ -160,7 +162,7 @@ def many_tensors(folder, canary):
 
 def sparse(size):
     def attack(folder, canary):
-        with open(folder / io.WEIGHTS, "r+b") as handle:
+        with open(folder / saved.WEIGHTS, "r+b") as handle:
             handle.truncate(size)
 
     return attack
@@ -198,7 +200,7 @@ WEIGHTS = {
     "metadata that is code": with_header(
         lambda header, first: header.update(__metadata__={"format": {"!!python/name": "os"}})
     ),
-    "trailing bytes": weights_are(lambda f, canary: (f / io.WEIGHTS).read_bytes() + b"more"),
+    "trailing bytes": weights_are(lambda f, canary: (f / saved.WEIGHTS).read_bytes() + b"more"),
     "1 TB of nothing": sparse(1 << 40),
     "1 GB of nothing": sparse(1 << 30),
     "half precision": with_tensors(lambda t: t.update({n: x.half() for n, x in t.items()})),
@@ -221,7 +223,7 @@ WEIGHTS = {
 
 def text(change):
     def attack(folder, canary):
-        path = folder / io.CONFIG
+        path = folder / saved.CONFIG
         found = change(path.read_text())
         path.write_bytes(found if isinstance(found, bytes) else found.encode())
 
@@ -360,7 +362,7 @@ def linked(name, target):
 
 def sums(change):
     def attack(folder, canary):
-        path = folder / io.CHECKSUMS
+        path = folder / saved.CHECKSUMS
         found = change(path.read_text())
         path.write_bytes(found if isinstance(found, bytes) else found.encode())
 
@@ -368,13 +370,13 @@ def sums(change):
 
 
 def pipe(folder, canary):
-    (folder / io.WEIGHTS).unlink()
-    os.mkfifo(folder / io.WEIGHTS)
+    (folder / saved.WEIGHTS).unlink()
+    os.mkfifo(folder / saved.WEIGHTS)
 
 
 def folder_for_weights(folder, canary):
-    (folder / io.WEIGHTS).unlink()
-    (folder / io.WEIGHTS).mkdir()
+    (folder / saved.WEIGHTS).unlink()
+    (folder / saved.WEIGHTS).mkdir()
 
 
 def without(name):
@@ -403,24 +405,24 @@ def odd_name(folder, canary):
 
 def swap(folder, canary):
     """Weights and configuration under each other's names."""
-    (folder / io.WEIGHTS).rename(folder / "x")
-    (folder / io.CONFIG).rename(folder / io.WEIGHTS)
-    (folder / "x").rename(folder / io.CONFIG)
+    (folder / saved.WEIGHTS).rename(folder / "x")
+    (folder / saved.CONFIG).rename(folder / saved.WEIGHTS)
+    (folder / "x").rename(folder / saved.CONFIG)
 
 
 FOLDER = {
-    "weights linked to outside": linked(io.WEIGHTS, None),
-    "weights linked to a secret": linked(io.WEIGHTS, "/etc/passwd"),
-    "weights linked to no end": linked(io.WEIGHTS, "/dev/zero"),
-    "configuration linked to outside": linked(io.CONFIG, None),
-    "checksums linked to outside": linked(io.CHECKSUMS, None),
+    "weights linked to outside": linked(saved.WEIGHTS, None),
+    "weights linked to a secret": linked(saved.WEIGHTS, "/etc/passwd"),
+    "weights linked to no end": linked(saved.WEIGHTS, "/dev/zero"),
+    "configuration linked to outside": linked(saved.CONFIG, None),
+    "checksums linked to outside": linked(saved.CHECKSUMS, None),
     "weights are a pipe": pipe,
     "weights are a folder": folder_for_weights,
     "a .pt beside": beside("model.pt"),
     "a .pkl beside": beside("pytorch_model.pkl"),
-    "no weights": without(io.WEIGHTS),
-    "no configuration": without(io.CONFIG),
-    "no checksums": lambda folder, canary: (folder / io.CHECKSUMS).unlink(),
+    "no weights": without(saved.WEIGHTS),
+    "no configuration": without(saved.CONFIG),
+    "no checksums": lambda folder, canary: (folder / saved.CHECKSUMS).unlink(),
     "a name with control characters": odd_name,
     "files swapped": swap,
     "checksums of nothing": sums(lambda found: ""),
@@ -440,7 +442,7 @@ FOLDER = {
 
 def load_each(folders: list[Path]) -> list[dict]:
     """How loading each of some folders ends, each in a process of its own."""
-    script = Path(__file__).with_name("load_models.py")
+    script = Path(__file__).with_name("making") / "load_models.py"
     root = str(Path(spectrafm.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, str(script), *map(str, folders)],
@@ -454,7 +456,7 @@ def load_each(folders: list[Path]) -> list[dict]:
 
 @pytest.mark.parametrize(
     ("attacks", "signed", "file"),
-    [(WEIGHTS, True, io.WEIGHTS), (CONFIG, True, ""), (FOLDER, False, "")],
+    [(WEIGHTS, True, saved.WEIGHTS), (CONFIG, True, ""), (FOLDER, False, "")],
     ids=["weights", "configuration", "folder"],
 )
 def test_malicious_models_are_refused_and_nothing_is_run(model, tmp_path, attacks, signed, file):
@@ -509,7 +511,7 @@ def test_a_saved_network_comes_back_as_it_was(tmp_path, architecture):
     torch.manual_seed(1)
     networks = {"spectrafm": SpectraFM(MODEL, LABELS), "fcnn": FCNN(torch.arange(64.0), ["FE_H"])}
     folder = write_model(tmp_path / "model", networks[architecture])
-    network, facts = io.from_pretrained(folder)
+    network, facts = saved.from_pretrained(folder)
     assert facts["tokens"] == 24
     kept = networks[architecture].state_dict()
     assert all(torch.equal(kept[name], found) for name, found in network.state_dict().items())
@@ -545,32 +547,32 @@ def test_no_damage_to_any_file_is_silent(model, tmp_path, damage, times):
         path, content = damaged_at_random(folder, rng, damage)
         injected[path.name] += 1
         with pytest.raises(SpectraFMError, match="model"):
-            io.from_pretrained(folder)
+            saved.from_pretrained(folder)
         path.write_bytes(content)
-    io.from_pretrained(folder)
+    saved.from_pretrained(folder)
     assert injected.total() == times
-    names = {io.WEIGHTS, io.CONFIG, io.CHECKSUMS, "README.md", "metrics.csv"}
+    names = {saved.WEIGHTS, saved.CONFIG, saved.CHECKSUMS, "README.md", "metrics.csv"}
     assert set(injected) == names
     assert min(injected.values()) > times / 10
 
 
 def test_every_bit_of_the_checksums_counts(model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
-    path = folder / io.CHECKSUMS
+    path = folder / saved.CHECKSUMS
     content = path.read_bytes()
     for bit in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(SpectraFMError, match="model"):
-            io.check_checksums(folder)
+            saved.check_checksums(folder)
     assert bit > 2000
 
 
 def refusal_of(folder: Path) -> str | None:
     """Why a model is refused; None where it is loaded."""
     try:
-        io.from_pretrained(folder)
+        saved.from_pretrained(folder)
     except SpectraFMError as error:
         return str(error)
     return None
@@ -582,10 +584,12 @@ def test_signed_damage_never_ends_in_another_error(model, tmp_path):
     rng = np.random.default_rng(4)
     endings = Counter()
     for number in range(SIGNED_FLIPS):
-        path = folder / (io.WEIGHTS, io.CONFIG)[number % 2]
+        path = folder / (saved.WEIGHTS, saved.CONFIG)[number % 2]
         content = path.read_bytes()
         # Weights are numbers, any of which may be right: it is their header that is damaged.
-        end = 8 + struct.unpack("<Q", content[:8])[0] if path.name == io.WEIGHTS else len(content)
+        end = (
+            8 + struct.unpack("<Q", content[:8])[0] if path.name == saved.WEIGHTS else len(content)
+        )
         path.write_bytes(flipped(content[:end], rng) + content[end:])
         sign(folder)
         message = refusal_of(folder)

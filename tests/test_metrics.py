@@ -8,16 +8,11 @@ import pandas
 import pytest
 from astropy.stats import mad_std
 
-import fabricated
-from spectrafm.evaluation.metrics import (
-    collect_metrics,
-    format_scores,
-    grouped_scores,
-    iron_column,
-    score_table,
-    scores,
-)
-from spectrafm.files import SpectraFMError
+from making import fabricated
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.collect_metrics import collect_metrics
+from spectrafm.evaluation.score import format_scores, iron_column, score_table
+from spectrafm.evaluation.scores import grouped_scores, scores
 from spectrafm.labels import LABELS
 
 DR17 = Path(__file__).parent / "../../shared/data/labels_dr17/labels_test.npy"

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loopback import flipped, running, short_with_length
-from sas_tree import make_tree, row
+from making.loopback import flipped, running, short_with_length
+from making.sas_tree import make_tree, row
+from making.survey_run import Run
 from spectrafm import cli
-from spectrafm.apogee import sas
-from spectrafm.apogee.source import fetch, fetch_allstar
-from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError, read_parquet, write_bytes
-from spectrafm.store.load import open_store, read
-from survey_run import Run
+from spectrafm.archive.source import fetch
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet, write_bytes
+from spectrafm.store.read import open_store, read
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
+from spectrafm.surveys.apogee.options import Survey
 
 ROWS = [
     *(row(f"2M{number:08d}", FIELD="000+02") for number in range(5)),
@@ -84,7 +86,7 @@ def test_a_kept_mirror_is_the_archive_and_stands_in_for_it(server, tree, tmp_pat
     asked = server.requests.copy()
     again = Run(tmp_path / "again", tree, survey).all()
     fetch_allstar(tmp_path / "again/catalogue/allStar.fits", survey)
-    assert set(server.requests - asked) == {sas.MOCK_MARKER}, "only what is not there"
+    assert set(server.requests - asked) == {paths.MOCK_MARKER}, "only what is not there"
     assert_same_stars(first.store, again.store)
 
     moved = tree.survey(source=str(tmp_path / "kept"))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from spectrafm.apogee.grid import CHIP_PIXELS, CHIPS, GRID_WAVELENGTH, N_GRID
-from spectrafm.mock import instrument
-from spectrafm.mock.synthesis import N_FINE, OVERSAMPLING
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, CHIPS, GRID_WAVELENGTH, N_GRID
+from spectrafm.surveys.mock import instrument
+from spectrafm.surveys.mock.synthesis import N_FINE, OVERSAMPLING
 
 EXPOSURE = instrument.Exposure(snr=300.0, fibre=100, shift=40.0, persistence=False)
 BLANK = np.ones(N_FINE, dtype=np.float32)

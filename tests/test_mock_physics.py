@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from spectrafm.apogee.grid import CHIP_PIXELS, GRID_WAVELENGTH
-from spectrafm.mock import chemistry, instrument, opacity, synthesis
-from spectrafm.mock.atmosphere import OPTICAL_DEPTH, Parameters, solve, temperature_structure
-from spectrafm.mock.chemistry import ALPHA_ELEMENTS, BOLTZMANN, INDEX, SOLAR
-from spectrafm.mock.lines import model_lines, read_lines, sky_lines
-from spectrafm.mock.population import microturbulence
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, GRID_WAVELENGTH
+from spectrafm.surveys.mock import chemistry, instrument, opacity, synthesis
+from spectrafm.surveys.mock.atmosphere import (
+    OPTICAL_DEPTH,
+    Parameters,
+    solve,
+    temperature_structure,
+)
+from spectrafm.surveys.mock.chemistry import ALPHA_ELEMENTS, BOLTZMANN, INDEX, SOLAR
+from spectrafm.surveys.mock.lines import model_lines, read_lines, sky_lines
+from spectrafm.surveys.mock.population import microturbulence
 
 DR13 = Path(__file__).parent.parent.parent / "shared/data/aspcapstar_dr13"
 

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from spectrafm.config import Mock, Survey
-from spectrafm.mock import aspcap
-from spectrafm.mock.observing import CUT_SHARES, equatorial
-from spectrafm.mock.population import draw_stars, macroturbulence, microturbulence
-from spectrafm.mock.sas import make_catalogue
+from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.mock import aspcap
+from spectrafm.surveys.mock.mock_survey import make_catalogue
+from spectrafm.surveys.mock.observing import CUT_SHARES, equatorial
+from spectrafm.surveys.mock.options import Mock
+from spectrafm.surveys.mock.population import draw_stars, macroturbulence, microturbulence
 
 ROWS = 2600
 STAR_BAD, NO_RESULT = 1 << 23, 1 << 31

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from spectrafm.apogee import sas
-from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
-from spectrafm.config import Mock, Survey
-from spectrafm.mock import sas as mock_sas
-from spectrafm.mock.sas import batch_spectra, make_catalogue, mock_survey
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
+from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.mock import mock_survey as mock_sas
+from spectrafm.surveys.mock.mock_survey import batch_spectra, make_catalogue, mock_survey
+from spectrafm.surveys.mock.options import Mock
 
 SURVEY = Survey()
 OPTIONS = Mock(rows=60, seed=5)
@@ -34,12 +35,12 @@ def catalogue():
 
 @pytest.fixture(scope="module")
 def allstar(root):
-    with fits.open(root / sas.allstar_path(*NAMES)) as file:
+    with fits.open(root / paths.allstar_path(*NAMES)) as file:
         return file[1].data.copy()
 
 
 def spectrum_path(root: Path, row) -> Path:
-    return root / sas.aspcapstar_path(*NAMES, row["TELESCOPE"], row["FIELD"], row["APOGEE_ID"])
+    return root / paths.aspcapstar_path(*NAMES, row["TELESCOPE"], row["FIELD"], row["APOGEE_ID"])
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -59,7 +60,7 @@ def spectra(options: Mock):
 
 
 def test_allstar_has_the_layout_of_dr17(root):
-    with fits.open(root / sas.allstar_path(*NAMES)) as file:
+    with fits.open(root / paths.allstar_path(*NAMES)) as file:
         assert len(file) == 5
         assert "VERSION" in file[0].header
         table, index = file[1].data, file[2].data
@@ -130,7 +131,7 @@ def test_every_row_has_its_file_or_its_reason(root, allstar, catalogue):
 def test_checksum_lists_are_right(root, allstar):
     listed = 0
     for telescope, field in {(row["TELESCOPE"], row["FIELD"]) for row in allstar}:
-        path = root / sas.sha1sum_path(*NAMES, telescope, field)
+        path = root / paths.sha1sum_path(*NAMES, telescope, field)
         assert ("_rev1_" in path.name) == (telescope == "lco25m")
         for line in path.read_text().splitlines() if path.exists() else []:
             sha1, name = line.split()
@@ -141,11 +142,11 @@ def test_checksum_lists_are_right(root, allstar):
 
 def test_some_checksums_are_not_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(mock_sas, "_UNLISTED", 10)
-    folder = tmp_path / sas.field_folder(*NAMES, "apo25m", "000+08")
+    folder = tmp_path / paths.field_folder(*NAMES, "apo25m", "000+08")
     folder.mkdir(parents=True)
     files = [(f"aspcapStar-{number}.fits", "0" * 40) for number in range(25)]
     mock_sas._write_checksums({folder: files}, SURVEY, tmp_path)
-    listed = (tmp_path / sas.sha1sum_path(*NAMES, "apo25m", "000+08")).read_text().splitlines()
+    listed = (tmp_path / paths.sha1sum_path(*NAMES, "apo25m", "000+08")).read_text().splitlines()
     assert len(listed) == 23
 
 
@@ -160,8 +161,8 @@ def test_a_survey_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("spectrafm.mock.sas._write_checksums", fail)
-    monkeypatch.setattr("spectrafm.mock.sas.batch_spectra", lambda *_: iter([]))
+    monkeypatch.setattr("spectrafm.surveys.mock.mock_survey._write_checksums", fail)
+    monkeypatch.setattr("spectrafm.surveys.mock.mock_survey.batch_spectra", lambda *_: iter([]))
     with pytest.raises(RuntimeError, match="disk full"):
         mock_survey(tmp_path / "sas", OPTIONS, SURVEY, processes=1)
     assert list(tmp_path.iterdir()) == []

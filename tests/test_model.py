@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from spectrafm import config
-from spectrafm.apogee.grid import WAVELENGTH
-from spectrafm.baselines.fcnn import FCNN
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS
-from spectrafm.model.attention import CrossAttention, SelfAttention
-from spectrafm.model.encoding import ENCODINGS, LogWavelengthEncoding, PaperEncoding
-from spectrafm.model.spectrafm import SpectraFM
+from spectrafm.networks.attention import CrossAttention, SelfAttention
+from spectrafm.networks.encoding import ENCODINGS, LogWavelengthEncoding, PaperEncoding
+from spectrafm.networks.fcnn import FCNN
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.surveys.apogee.grid import WAVELENGTH
 
-SMALL = config.Model(
+SMALL = Model(
     dimension=32,
     encoder=[{"heads": 4, "feedforward": 64}, {"heads": 2, "feedforward": 64}],
     decoder=[{"heads": 4, "feedforward": 64}, {"heads": 2, "feedforward": 32}],
@@ -42,7 +42,7 @@ def parameters(module):
 
 
 def test_paper_size_has_the_published_number_of_parameters():
-    network = SpectraFM(config.Model(), LABELS)
+    network = SpectraFM(Model(), LABELS)
     assert [parameters(block) for block in network.encoder] == [1_315_584, 790_272]
     assert [parameters(block) for block in network.decoder] == [1_315_584, 790_272, 527_616]
     assert parameters(network.head) == 3_281_154
@@ -57,7 +57,7 @@ def test_fcnn_has_the_published_number_of_parameters():
 def test_forward_costs_what_the_paper_size_must_cost():
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = SpectraFM(config.Model(), LABELS).eval().requires_grad_(False)
+    network = SpectraFM(Model(), LABELS).eval().requires_grad_(False)
     flux = torch.ones(1, 512)
     position = network.encoding(torch.from_numpy(WAVELENGTH[:512]))
     counts = []

@@ -9,11 +9,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import toy_store
-from spectrafm import config
-from spectrafm.apogee.grid import WAVELENGTH
-from spectrafm.baselines.fcnn import FCNN
-from spectrafm.inference import attention
+from making import toy_store
+from spectrafm.inference import map_attention
 from spectrafm.inference.chunks import BATCH, chunks_of, showings
 from spectrafm.inference.predict import (
     COMBINATIONS,
@@ -23,10 +20,13 @@ from spectrafm.inference.predict import (
     prediction_table,
 )
 from spectrafm.labels import LABELS
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.load import StarSet, load_stars
+from spectrafm.networks.fcnn import FCNN
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.read import StarSet, load_stars
+from spectrafm.surveys.apogee.grid import WAVELENGTH
 
-MODEL = config.Model(
+MODEL = Model(
     dimension=16,
     encoder=[{"heads": 2, "feedforward": 32}],
     decoder=[{"heads": 2, "feedforward": 32}],
@@ -163,7 +163,7 @@ def test_labels_and_their_errors_say_nothing_to_the_network(stars, networks):
     tables = [prediction_table(these, LABELS, found) for these in (stars, changed)]
     for name in ("flags", *(f"{x}_{y}" for x in LABELS for y in ("predicted", "uncertainty"))):
         assert tables[0][name].equals(tables[1][name])
-    populations = attention.populations_of(changed, STARS)
+    populations = map_attention.populations_of(changed, STARS)
     chosen = np.sort(np.concatenate(list(populations.values())))
     assert np.array_equal(chosen, np.flatnonzero(np.arange(STARS) % 3))
 
@@ -181,14 +181,16 @@ def test_bad_stars_never_change_the_attention_of_others(stars, networks):
             DAMAGES[str(rng.choice([*UNREADABLE, "all 1e38", "all -1e38"]))](flux[star], rng)
         absent[bad] = np.nan
         maps = [
-            attention.mean_attention(network, dataclasses.replace(stars, flux=these), rows, chunks)
+            map_attention.mean_attention(
+                network, dataclasses.replace(stars, flux=these), rows, chunks
+            )
             for these in (flux, absent)
         ]
         assert np.array_equal(*maps, equal_nan=True)
         injected += len(bad)
     assert injected > 10 * PATTERNS
     good = np.setdiff1d(rows, bad)
-    alone = attention.mean_attention(network, stars, good, chunks)
+    alone = map_attention.mean_attention(network, stars, good, chunks)
     np.testing.assert_allclose(maps[0], alone, rtol=1e-5)
 
 
@@ -226,11 +228,11 @@ def test_attention_maps_need_no_more_memory_for_more_stars(stars, networks, monk
             living.append(living_bytes())
             yield shown
 
-    monkeypatch.setattr(attention, "showings", counted)
+    monkeypatch.setattr(map_attention, "showings", counted)
     for batches in (2, 9):
         rows = np.resize(np.arange(STARS), batches * BATCH["cpu"])
         with Shapes() as shapes:
-            attention.mean_attention(network, stars, rows, chunks)
+            map_attention.mean_attention(network, stars, rows, chunks)
         spectra = (len(rows), len(stars.wavelength))
         assert spectra in shapes.made
         seen.append(shapes.made - {spectra})

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-import toy_store
-from spectrafm.model import io
-from spectrafm.training import trainer
+from making import toy_store
+from making.toy_training import MODEL, command, stage
+from spectrafm.networks import saved
+from spectrafm.training import train
 from spectrafm.training.batch import draw_batch
 from spectrafm.training.checkpoint import Checkpoints
 from spectrafm.training.processes import Processes
 from test_learner import new_run
-from toy_training import MODEL, command, stage
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def finished(process: subprocess.Popen) -> str:
 
 
 def test_what_the_processes_agree_on():
-    output = finished(torchrun(str(HERE / "two_processes.py")))
+    output = finished(torchrun(str(HERE / "making/two_processes.py")))
     assert "process 0 agrees" in output
     assert "process 1 agrees" in output
 
@@ -70,11 +70,11 @@ def by_two(store, tmp_path_factory):
 
 
 def test_two_processes_train_what_one_trains(store, by_two, tmp_path):
-    trainer.train(store, tmp_path / "model", "x", OPTIONS, WITHOUT_DROPOUT)
+    train.train(store, tmp_path / "model", "x", OPTIONS, WITHOUT_DROPOUT)
     one, two = (pd.read_csv(at / "model/metrics.csv") for at in (tmp_path, by_two))
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-5)
     assert one["training_loss"].iloc[-1] < one["training_loss"].iloc[0] - 0.01
-    weights = [io.read_weights(at / "model/model.safetensors") for at in (tmp_path, by_two)]
+    weights = [saved.read_weights(at / "model/model.safetensors") for at in (tmp_path, by_two)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4)
 

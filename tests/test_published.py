@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from sas_tree import COLUMNS, aspcapstar_bytes, make_tree, row
+from making.sas_tree import COLUMNS, aspcapstar_bytes, make_tree, row
+from making.survey_run import Run
 from spectrafm import cli
-from spectrafm.apogee.bitmasks import mask_of
-from spectrafm.apogee.grid import N_GRID
-from spectrafm.apogee.selection import select_stars
-from spectrafm.config import Selection, Survey
-from spectrafm.files import SpectraFMError, read_parquet, write_parquet
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet, write_parquet
 from spectrafm.labels import LABELS, error_column
-from spectrafm.published import check_selection
-from survey_run import Run
+from spectrafm.surveys.apogee.bitmasks import mask_of
+from spectrafm.surveys.apogee.check_selection import check_selection
+from spectrafm.surveys.apogee.grid import N_GRID
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.select_stars import select_stars
 
 PUBLISHED = Path(__file__).parents[2] / "shared/data/labels_dr17"
 NUMBERS = [*LABELS, *map(error_column, LABELS)]

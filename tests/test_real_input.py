@@ -18,19 +18,22 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 
-from spectrafm.apogee import sas
-from spectrafm.apogee.allstar import read_allstar
-from spectrafm.apogee.selection import select_stars
-from spectrafm.apogee.source import fetch_allstar
-from spectrafm.config import Model, Predict, Selection, Stage, Survey
 from spectrafm.files import read_parquet
+from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
 from spectrafm.labels import LABELS
-from spectrafm.model.io import save_pretrained, write_checksums
-from spectrafm.model.spectrafm import SpectraFM
-from spectrafm.store.build import build_store
-from spectrafm.store.load import load_stars, open_store, read
-from spectrafm.store.shard import fetch_spectra
+from spectrafm.networks.options import Model
+from spectrafm.networks.saved import save_pretrained, write_checksums
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.build_store import build_store
+from spectrafm.store.read import load_stars, open_store, read
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
+from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.select_stars import select_stars
+from spectrafm.training.options import Stage
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SPECTRA = DATA / "aspcapstar_dr13"
@@ -73,11 +76,11 @@ def lay_out(root: Path, stars: list[RealStar], labels: dict[str, np.ndarray] | N
     survey = Survey(source=root.as_uri(), release="dr13", aspcap="l30e2", shards=SHARDS, tries=1)
     for star in stars:
         names = ("apo25m", star.row["FIELD"].strip(), star.row["APOGEE_ID"].strip())
-        path = root / sas.aspcapstar_path("dr13", "l30e2", *names)
+        path = root / paths.aspcapstar_path("dr13", "l30e2", *names)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(star.file, path)
         digest = hashlib.sha1(star.file.read_bytes()).hexdigest()
-        with open(root / sas.sha1sum_path("dr13", "l30e2", *names[:2]), "a") as listed:
+        with open(root / paths.sha1sum_path("dr13", "l30e2", *names[:2]), "a") as listed:
             listed.write(f"{digest}  {path.name}\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,7 +94,7 @@ def lay_out(root: Path, stars: list[RealStar], labels: dict[str, np.ndarray] | N
     }
     content["TELESCOPE"] = np.full(len(stars), "apo25m")
     content |= labels or {}
-    allstar = root / sas.allstar_path("dr13", "l30e2")
+    allstar = root / paths.allstar_path("dr13", "l30e2")
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(Table(content))]).writeto(allstar)
     return survey
 

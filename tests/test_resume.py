@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-import toy_store
-from spectrafm import config
-from spectrafm.files import SpectraFMError, read_json, read_parquet
+from making import toy_store
+from making.toy_training import MODEL, command, stage, train_and_signal
+from spectrafm.errors import InterruptedTraining, SpectraFMError
+from spectrafm.files import read_json, read_parquet
+from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
+from spectrafm.training import loop
 from spectrafm.training import resume as resuming
-from spectrafm.training import run, trainer
 from spectrafm.training.checkpoint import Checkpoints, State
-from spectrafm.training.interruption import InterruptedTraining
 from spectrafm.training.step import Learner
-from toy_training import MODEL, command, stage, train_and_signal
+from spectrafm.training.train import train as train_stage
 
 #: Steps an epoch: 96 training stars in batches of 16.
 STEPS = 6
@@ -35,7 +36,7 @@ def store(tmp_path_factory):
 
 
 def train(store, folder, options, start_from=None):
-    trainer.train(store, folder / "model", "x", options, MODEL, start_from, folder / "checkpoints")
+    train_stage(store, folder / "model", "x", options, MODEL, start_from, folder / "checkpoints")
 
 
 def train_until(store, folder, options, step, monkeypatch):
@@ -76,7 +77,7 @@ def interrupted_runs(store: Path, folder: Path, wanted: int, seed: int) -> int:
         ended = Checkpoints(end_state)
         state = ended.read(ended.newest())
         facts = {k: v for k, v in state.facts.items() if k != "environments"}
-        predict(at / "model", store, at / "p.parquet", "x", config.Predict(windows=options.windows))
+        predict(at / "model", store, at / "p.parquet", "x", Predict(windows=options.windows))
         return contents(at), state.tensors, facts, read_parquet(at / "p.parquet")
 
     undisturbed = folder / "undisturbed"
@@ -136,7 +137,7 @@ def test_stopped_in_any_step(store, tmp_path, monkeypatch, step):
 
 def test_stopped_while_validating(store, tmp_path, monkeypatch):
     train(store, tmp_path / "whole", stage())
-    validate = run.validate
+    validate = loop.validate
     calls = []
 
     def interrupted(*arguments):
@@ -146,7 +147,7 @@ def test_stopped_while_validating(store, tmp_path, monkeypatch):
         return validate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "validate", interrupted)
+        patch.setattr(loop, "validate", interrupted)
         with pytest.raises(InterruptedTraining, match=f"after step {2 * STEPS}"):
             train(store, tmp_path / "cut", stage())
     train(store, tmp_path / "cut", stage())
@@ -173,7 +174,7 @@ def test_without_checkpoints_a_signal_just_stops(store, tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InterruptedTraining, match=r"stage x: stopped by SIGINT after step 1$"):
-        trainer.train(store, tmp_path / "m", "x", stage(), MODEL)
+        train_stage(store, tmp_path / "m", "x", stage(), MODEL)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -221,7 +222,7 @@ def test_of_100_damaged_checkpoints_none_is_used(tmp_path, caplog):
 def test_a_damaged_newest_checkpoint_costs_only_time(store, tmp_path, monkeypatch, caplog):
     options = stage(epochs=4)
     train(store, tmp_path / "whole", options)
-    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
     train_until(store, tmp_path / "cut", options, 15, monkeypatch)
     (folder,) = (tmp_path / "cut/checkpoints").iterdir()
     first, second = sorted(folder.iterdir())
@@ -234,7 +235,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(store, tmp_path, monkeypatc
 
 
 def test_no_room_for_a_checkpoint(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
     train_until(store, tmp_path, stage(), 3, monkeypatch)
     (folder,) = (tmp_path / "checkpoints").iterdir()
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -289,7 +290,7 @@ def test_other_options_start_anew_and_say_so(store, tmp_path, monkeypatch, caplo
     assert "starting anew" in caplog.text
     assert "stage.weight_decay 0.01 (now 0.5)" in caplog.text
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1, "the other one stays"
-    trainer.train(store, tmp_path / "undisturbed", "x", stage(weight_decay=0.5), MODEL)
+    train_stage(store, tmp_path / "undisturbed", "x", stage(weight_decay=0.5), MODEL)
     weights = (tmp_path / "undisturbed/model.safetensors").read_bytes()
     assert (tmp_path / "model/model.safetensors").read_bytes() == weights
 

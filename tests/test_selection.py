@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from sas_tree import COLUMNS, row, write_allstar
-from spectrafm import flags
-from spectrafm.apogee.allstar import read_allstar
-from spectrafm.apogee.bitmasks import ASPCAPFLAG, mask_of
-from spectrafm.apogee.selection import select_stars, split_of
-from spectrafm.config import Selection, SplitShares, Survey
-from spectrafm.files import SpectraFMError, read_parquet
+from making.sas_tree import COLUMNS, row, write_allstar
+from spectrafm import options
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS, error_column
+from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.bitmasks import ASPCAPFLAG, mask_of
+from spectrafm.surveys.apogee.options import Selection, SplitShares, Survey
+from spectrafm.surveys.apogee.select_stars import select_stars, split_of
 
 NAN = float("nan")
 STAR_BAD = mask_of("ASPCAPFLAG", ["STAR_BAD"])
@@ -222,14 +223,14 @@ def test_a_key_beside_the_preset_overrides_it():
     again = Selection(**changed.model_dump())
     assert again == changed
     parser = argparse.ArgumentParser()
-    flags.add_options(parser, Selection)
+    options.add_options(parser, Selection)
     for selection in (Selection(), strict, changed):
-        given = parser.parse_args(flags.options(selection))
-        assert flags.section_of(Selection, given) == selection
-    typed = flags.section_of(Selection, parser.parse_args(["--preset=strict", "--snr_above=50"]))
+        given = parser.parse_args(options.options(selection))
+        assert options.section_of(Selection, given) == selection
+    typed = options.section_of(Selection, parser.parse_args(["--preset=strict", "--snr_above=50"]))
     assert typed == Selection(preset="strict", snr_above=50)
     with pytest.raises(SpectraFMError, match=r"preset: .*'paper' or 'strict' \(found 'best'\)"):
-        flags.section_of(Selection, parser.parse_args(["--preset=best"]))
+        options.section_of(Selection, parser.parse_args(["--preset=best"]))
 
 
 def test_an_unknown_flag_name_is_refused_with_those_that_are_known():

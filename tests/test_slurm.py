@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from contents import contents
+from making.digests import contents
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

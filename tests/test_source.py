@@ -10,12 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from loopback import Server, flipped, hung_up, running, short_with_length, unauthorized, unavailable
-from sas_tree import RELEASE, make_tree, row
-from spectrafm.apogee.http import Failure
-from spectrafm.apogee.source import fetch, fetch_allstar, fetch_one
-from spectrafm.config import Survey
-from spectrafm.files import SpectraFMError
+from making.loopback import (
+    Server,
+    flipped,
+    hung_up,
+    running,
+    short_with_length,
+    unauthorized,
+    unavailable,
+)
+from making.sas_tree import RELEASE, make_tree, row
+from spectrafm.archive.http import Failure
+from spectrafm.archive.source import fetch, fetch_one
+from spectrafm.errors import SpectraFMError
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
+from spectrafm.surveys.apogee.options import Survey
 
 
 def survey_at(source: str, connections: int = 1, tries: int = 1) -> Survey:

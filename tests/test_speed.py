@@ -13,9 +13,9 @@ from cases import demo_case, make_network, operations, our_step, paper_case
 from plain_network import TOLERANCE, prove_equal
 from switched_off import ProjectedAttention
 
+from making.toy_store import toy_stars, write_toy_store
 from spectrafm.labels import LABELS
-from spectrafm.model.attention import CrossAttention
-from toy_store import toy_stars, write_toy_store
+from spectrafm.networks.attention import CrossAttention
 
 
 def products_of_the_paper(tokens: int, labels: int, d: int = 256) -> int:

@@ -12,17 +12,18 @@ import pytest
 import xarray
 import zarr
 
-from sas_tree import SasTree, aspcapstar_bytes, make_tree, row, spectra_of
-from spectrafm.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
-from spectrafm.files import SpectraFMError, read_parquet
+from making.sas_tree import SasTree, aspcapstar_bytes, make_tree, row, spectra_of
+from making.survey_run import Run
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS, error_column
 from spectrafm.manifest import faults_beside, read_manifest, write_manifest
-from spectrafm.store import layout, load, shard
-from spectrafm.store.build import build_store
+from spectrafm.store import layout
+from spectrafm.store.build_store import build_store
 from spectrafm.store.layout import SPECTRA, STAR_ARRAYS, Stars, write_store
-from spectrafm.store.load import load_stars, open_store, read
-from spectrafm.store.shard import fetch_spectra
-from survey_run import Run
+from spectrafm.store.read import load_stars, open_store, read
+from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
 
 NAN = float("nan")
 
@@ -264,7 +265,7 @@ def test_a_source_that_fails_for_a_list_is_an_error_and_leaves_nothing(tmp_path,
     outputs = (run.shard(0), run.shard_missing(0))
     with pytest.raises(SpectraFMError, match=r"^http://127\.0\.0\.1:9/.*: no answer"):
         fetch_spectra(run.selected, run.alternates, 0, *outputs, silent)
-    monkeypatch.setattr(shard, "_is_mock", lambda survey: False)
+    monkeypatch.setattr("spectrafm.surveys.apogee.fetch_spectra._is_mock", lambda survey: False)
     with pytest.raises(SpectraFMError, match=r"000\+02\.sha1sum: no answer"):
         fetch_spectra(run.selected, run.alternates, 0, *outputs, silent)
     assert not list(tmp_path.glob("spectra/**/*"))
@@ -278,7 +279,7 @@ def test_a_shard_that_fails_midway_leaves_the_one_before(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shard, "masked_spectra", killed)
+    monkeypatch.setattr("spectrafm.surveys.apogee.fetch_spectra.masked_spectra", killed)
     with pytest.raises(KeyboardInterrupt):
         run.fetch(0)
     assert {p: p.read_bytes() for p in run.spectra.rglob("*") if p.is_file()} == before
@@ -394,7 +395,7 @@ def test_stars_are_written_in_whole_shards_whatever_blocks_they_come_in(tmp_path
         files = sorted(p.parent.name for p in (tmp_path / "store.zarr" / name / "c").glob("*/0"))
         assert files == ["0", "1", "2"]
     assert read(group, "apogee_id").tolist() == table["apogee_id"].tolist()
-    monkeypatch.setattr(load, "AT_ONCE", 50)
+    monkeypatch.setattr("spectrafm.store.read.AT_ONCE", 50)
     stars = load_stars(tmp_path / "store.zarr", "observed")
     np.testing.assert_array_equal(stars.flux, spectra["observed"])
 

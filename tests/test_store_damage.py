@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sas_tree import make_tree, row
+from making.sas_tree import make_tree, row
+from making.survey_run import Run
 from spectrafm import cli
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.manifest import MANIFEST, names_in
-from spectrafm.store.load import load_stars, open_store, read
-from spectrafm.verify import checks_of
-from survey_run import Run
+from spectrafm.report.verify import checks_of
+from spectrafm.store.read import load_stars, open_store, read
 
 FAULTS = 1000
 

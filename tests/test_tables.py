@@ -6,9 +6,10 @@ import numpy as np
 import pandas
 import pytest
 
-import fabricated
-from spectrafm.evaluation.tables import table1
-from spectrafm.files import SpectraFMError, write_parquet
+from making import fabricated
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.table1 import table1
+from spectrafm.files import write_parquet
 from spectrafm.labels import LABELS
 
 LOGG = (1.0, 3.5)

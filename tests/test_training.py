@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-import toy_store
-from spectrafm import config
-from spectrafm.config import Schedule
-from spectrafm.files import SpectraFMError, read_json
+from making import toy_store
+from making.toy_training import MODEL, STAGE, stage
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_json
 from spectrafm.labels import LABELS
-from spectrafm.model import io
-from spectrafm.model.spectrafm import Answer
-from spectrafm.store.load import load_stars
-from spectrafm.training import sampling, trainer
+from spectrafm.networks import saved
+from spectrafm.networks.transformer import Answer
+from spectrafm.store.read import load_stars
+from spectrafm.training import sampling, train
 from spectrafm.training.batch import draw_batch
-from spectrafm.training.loss import gaussian_loss
+from spectrafm.training.objective import gaussian_loss
+from spectrafm.training.options import Sampling, Schedule, Stars
 from spectrafm.training.schedule import learning_rate
 from spectrafm.training.stars import DeviceStars, balanced, choose, label_scaling, meets, subset
-from toy_training import MODEL, STAGE, stage
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "pretrain"
-    trainer.train(store, folder, "pretrain", STAGE, MODEL)
+    train.train(store, folder, "pretrain", STAGE, MODEL)
     return folder
 
 
@@ -97,7 +97,7 @@ def stars():
 
 @pytest.mark.parametrize("scheme", ["scattered", "contiguous", "mixed", "paper"])
 def test_only_valid_pixels_of_a_window_are_shown_once(stars, scheme):
-    options = config.Sampling(scheme=scheme, tokens=20)
+    options = Sampling(scheme=scheme, tokens=20)
     seen = set()
     for step in range(12):
         batch = draw_batch(stars, torch.arange(8), options, seed=0, step=step, epoch=step // 4)
@@ -121,7 +121,7 @@ def test_only_valid_pixels_of_a_window_are_shown_once(stars, scheme):
 def test_contiguous_pixels_are_neighbours(stars):
     every = torch.ones(8, 100, dtype=torch.bool)
     whole = replace(stars, valid=every, windows=(torch.arange(100),))
-    options = config.Sampling(scheme="contiguous", tokens=20)
+    options = Sampling(scheme="contiguous", tokens=20)
     batch = draw_batch(whole, torch.arange(8), options, seed=0, step=0, epoch=0)
     pixel = batch.position.squeeze(-1).sort(dim=1).values
     assert (pixel.diff(dim=1) == 1).all()
@@ -130,14 +130,14 @@ def test_contiguous_pixels_are_neighbours(stars):
 
 def test_paper_sampling_shows_all_stars_the_same_pixels(stars):
     whole = replace(stars, valid=torch.ones(8, 100, dtype=torch.bool))
-    options = config.Sampling(scheme="paper", tokens=20)
+    options = Sampling(scheme="paper", tokens=20)
     batch = draw_batch(whole, torch.arange(8), options, seed=0, step=0, epoch=0)
     pixel = batch.position.squeeze(-1).sort(dim=1).values
     assert (pixel == pixel[0]).all()
 
 
 def test_a_batch_depends_on_seed_and_step_alone(stars):
-    options = config.Sampling(scheme="mixed", tokens=20, noise=0.01, known_labels=0.3)
+    options = Sampling(scheme="mixed", tokens=20, noise=0.01, known_labels=0.3)
 
     def draw(seed, step):
         return draw_batch(stars, torch.arange(8), options, seed=seed, step=step, epoch=0)
@@ -152,7 +152,7 @@ def test_a_batch_depends_on_seed_and_step_alone(stars):
 
 
 def test_a_given_label_is_not_asked_and_a_missing_one_neither(stars):
-    options = config.Sampling(tokens=20, known_labels=0.5)
+    options = Sampling(tokens=20, known_labels=0.5)
     batch = draw_batch(stars, torch.arange(8), options, seed=0, step=0, epoch=0)
     given = batch.known.isfinite()
     assert given.any()
@@ -188,26 +188,26 @@ def test_a_star_without_any_label_is_not_learned_from(tmp_path):
     invented.table.loc[0, list(LABELS)] = np.nan
     store = toy_store.write_toy_store(tmp_path / "store.zarr", invented)
     stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
-    chosen = choose(stars, config.Stars())
+    chosen = choose(stars, Stars())
     assert set(stars.apogee_id) - set(chosen.apogee_id) == {"2M00000000"}
 
 
 def test_drawn_stars_do_not_depend_on_the_order_of_rows(store):
     stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
-    options = config.Stars(where="FE_H > -1", count=20, seed=77)
+    options = Stars(where="FE_H > -1", count=20, seed=77)
     chosen = choose(stars, options)
     assert len(set(chosen.apogee_id)) == 20
     assert (chosen.label[:, 4] > -1).all()
     turned = subset(stars, np.arange(len(stars.apogee_id))[::-1])
     assert set(choose(turned, options).apogee_id) == set(chosen.apogee_id)
-    other = choose(stars, config.Stars(where="FE_H > -1", count=20, seed=78))
+    other = choose(stars, Stars(where="FE_H > -1", count=20, seed=78))
     assert set(other.apogee_id) != set(chosen.apogee_id)
 
 
 def test_asking_for_more_stars_than_there_are(store):
     stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
     with pytest.raises(SpectraFMError, match=r"1000 asked for, but only \d+ training stars"):
-        choose(stars, config.Stars(where="FE_H > -1", count=1000))
+        choose(stars, Stars(where="FE_H > -1", count=1000))
 
 
 def test_the_authors_checkpoint_choice_sees_as_many_poor_as_rich_stars(store):
@@ -244,10 +244,10 @@ def test_a_trained_model_is_complete_and_better(store, pretrained):
 
 def test_the_same_seed_gives_the_same_weights(store, pretrained, tmp_path):
     torch.manual_seed(123)
-    trainer.train(store, tmp_path / "again", "pretrain", STAGE, MODEL)
+    train.train(store, tmp_path / "again", "pretrain", STAGE, MODEL)
     weights = (tmp_path / "again" / "model.safetensors").read_bytes()
     assert weights == (pretrained / "model.safetensors").read_bytes()
-    trainer.train(store, tmp_path / "other", "pretrain", stage(seed=1), MODEL)
+    train.train(store, tmp_path / "other", "pretrain", stage(seed=1), MODEL)
     assert weights != (tmp_path / "other" / "model.safetensors").read_bytes()
 
 
@@ -257,7 +257,7 @@ def test_validation_stars_without_the_label(tmp_path):
     store = toy_store.write_toy_store(tmp_path / "store.zarr", stars)
     options = stage(labels=["O_FE"], selection="validation_rmse")
     with pytest.raises(SpectraFMError, match="no validation gave a finite validation_rmse"):
-        trainer.train(store, tmp_path / "m", "m", options, MODEL)
+        train.train(store, tmp_path / "m", "m", options, MODEL)
     assert not (tmp_path / "m").exists()
 
 
@@ -270,9 +270,9 @@ def test_frozen_parts_keep_their_weights(store, pretrained, tmp_path):
         stars={"where": "FE_H > -1", "count": 40},
         freeze=["encoder.1", "decoder", "head"],
     )
-    trainer.train(store, tmp_path / "tuned", "tuned", options, MODEL, start_from=pretrained)
+    train.train(store, tmp_path / "tuned", "tuned", options, MODEL, start_from=pretrained)
     before, after = (
-        io.read_weights(folder / io.WEIGHTS) for folder in (pretrained, tmp_path / "tuned")
+        saved.read_weights(folder / saved.WEIGHTS) for folder in (pretrained, tmp_path / "tuned")
     )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     frozen = ("encoder.1", "decoder", "head", "label_")
@@ -300,8 +300,8 @@ def test_the_baseline_trains_and_reads_only_its_window(store, tmp_path):
         epochs=8,
         schedule={"learning_rate": 3e-4, "restart_epochs": 8},
     )
-    trainer.train(store, tmp_path / "fcnn", "fcnn", options, MODEL)
-    network, _ = io.from_pretrained(tmp_path / "fcnn")
+    train.train(store, tmp_path / "fcnn", "fcnn", options, MODEL)
+    network, _ = saved.from_pretrained(tmp_path / "fcnn")
     stars = choose(load_stars(store, "observed", "train", toy_store.WINDOWS[1:]), options.stars)
     assert network.label_centre.item() == pytest.approx(np.nanmean(stars.label[:, 4]), rel=1e-5)
     np.testing.assert_allclose(
@@ -311,11 +311,11 @@ def test_the_baseline_trains_and_reads_only_its_window(store, tmp_path):
 
 def test_training_with_known_labels(store, tmp_path):
     options = stage(sampling={**STAGE.sampling.model_dump(), "known_labels": 0.3}, epochs=1)
-    trainer.train(store, tmp_path / "m", "m", options, MODEL)
+    train.train(store, tmp_path / "m", "m", options, MODEL)
 
 
 def test_half_precision_trains_to_nearly_the_same(store, pretrained, tmp_path):
-    trainer.train(store, tmp_path / "half", "half", stage(precision="bfloat16"), MODEL)
+    train.train(store, tmp_path / "half", "half", stage(precision="bfloat16"), MODEL)
     losses = []
     for folder in (pretrained, tmp_path / "half"):
         with open(folder / "metrics.csv") as handle:
@@ -326,15 +326,15 @@ def test_half_precision_trains_to_nearly_the_same(store, pretrained, tmp_path):
 
 def test_freezing_what_is_not_there(store, tmp_path):
     with pytest.raises(SpectraFMError, match=r"no part 'encoder\.7'"):
-        trainer.train(store, tmp_path / "m", "m", stage(freeze=["encoder.7"]), MODEL)
+        train.train(store, tmp_path / "m", "m", stage(freeze=["encoder.7"]), MODEL)
     everything = ["embedding", "encoder", "decoder", "head"]
     with pytest.raises(SpectraFMError, match="nothing is left to train"):
-        trainer.train(store, tmp_path / "m", "m", stage(freeze=everything), MODEL)
+        train.train(store, tmp_path / "m", "m", stage(freeze=everything), MODEL)
 
 
 def test_a_window_without_pixels(store, tmp_path):
     with pytest.raises(SpectraFMError, match="no pixel lies in"):
-        trainer.train(store, tmp_path / "m", "m", stage(windows=[[15_800, 15_860]]), MODEL)
+        train.train(store, tmp_path / "m", "m", stage(windows=[[15_800, 15_860]]), MODEL)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "metrics.csv"])
@@ -347,7 +347,7 @@ def test_a_damaged_model_is_refused(pretrained, tmp_path, name):
     content[len(content) // 2] ^= 1
     (damaged / name).write_bytes(content)
     with pytest.raises(SpectraFMError, match=name):
-        io.from_pretrained(damaged)
+        saved.from_pretrained(damaged)
     (damaged / name).unlink()
     with pytest.raises(SpectraFMError, match=f"{name}: listed"):
-        io.from_pretrained(damaged)
+        saved.from_pretrained(damaged)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from making.whole_run import make_run
 from spectrafm import cli
-from whole_run import make_run
 
 #: What has a checksum of its own, or is listed with one elsewhere.
 CHECKED = (

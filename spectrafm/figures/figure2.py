@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.predictions import windows_text
+from spectrafm.errors import SpectraFMError
 from spectrafm.figures.spectra import Star, read_star, with_gaps, within
 from spectrafm.figures.style import SPECTRA_COLOURS, SYNTHETIC, new_figure, save, styled
-from spectrafm.files import SpectraFMError, read_json
+from spectrafm.files import read_json
+from spectrafm.inference.predictions import windows_text
 
 #: The two Fe I lines that made the authors choose the iron window, vacuum Angstrom (Smith et al.
 #: 2013 give 16153.247 and 16165.032 in air).

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.predictions import (
+from spectrafm.figures.style import new_figure, one_to_one, point_area, save, styled
+from spectrafm.inference.predictions import (
     architecture_name,
     read_predictions,
     selection_note,
@@ -22,7 +23,6 @@ from spectrafm.evaluation.predictions import (
     training_name,
     windows_text,
 )
-from spectrafm.figures.style import new_figure, one_to_one, point_area, save, styled
 from spectrafm.labels import SYMBOLS
 
 PANELS_PER_ROW = 3

@@ -15,16 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.metrics import grouped_scores
-from spectrafm.evaluation.predictions import (
-    architecture_name,
-    read_predictions,
-    selection_note,
-    stars_text,
-    told_apart,
-    training_name,
-    windows_text,
-)
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.scores import grouped_scores
 from spectrafm.figures.spectra import open_zarr
 from spectrafm.figures.style import (
     FAINT,
@@ -35,7 +27,16 @@ from spectrafm.figures.style import (
     save,
     styled,
 )
-from spectrafm.files import SpectraFMError, read_json
+from spectrafm.files import read_json
+from spectrafm.inference.predictions import (
+    architecture_name,
+    read_predictions,
+    selection_note,
+    stars_text,
+    told_apart,
+    training_name,
+    windows_text,
+)
 from spectrafm.labels import IRON_POOR
 
 #: Both axes, dex (as in the paper).

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray
 
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.manifest import check_presence, read_manifest
 
 #: log g below which a star counts as a giant (paper section 4.2).

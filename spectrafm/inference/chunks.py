@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectrafm.baselines.fcnn import FCNN
+from spectrafm.networks.fcnn import FCNN
 from spectrafm.progress import track
 
 #: Stars per forward pass: at the paper's size each takes 20 MB.

@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from spectrafm import config, files
-from spectrafm.files import SpectraFMError
+from spectrafm import files
+from spectrafm.errors import SpectraFMError
 from spectrafm.inference.chunks import RIDERS, chunks_of, on_device, showings
+from spectrafm.inference.options import Predict
 from spectrafm.labels import LABELS, UNITS
-from spectrafm.model import io
-from spectrafm.store.load import StarSet, load_stars
+from spectrafm.networks import saved
+from spectrafm.store.read import StarSet, load_stars
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Prediction(NamedTuple):
     uncertainty: np.ndarray
 
 
-def predict(model: Path, store: Path, output: Path, name: str, options: config.Predict) -> None:
+def predict(model: Path, store: Path, output: Path, name: str, options: Predict) -> None:
     """Predict the labels of one split's stars and write them beside the catalogue's.
 
     Parameters
@@ -46,14 +47,14 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
         ``predictions/<stage>--<evaluation>.parquet``.
     name : str
         The evaluation's name.
-    options : spectrafm.config.Predict
+    options : spectrafm.inference.options.Predict
 
     Raises
     ------
     SpectraFMError
         When the network does not know a label or cannot read these pixels.
     """
-    network, facts = io.from_pretrained(model)
+    network, facts = saved.from_pretrained(model)
     split = None if options.split == "all" else options.split
     stars = load_stars(store, options.spectra, split, options.windows)
     labels = [label for label in options.labels if label in network.labels]
@@ -92,7 +93,7 @@ def predict(model: Path, store: Path, output: Path, name: str, options: config.P
         },
         "training_stars": facts["training_star_count"],
         "mock": stars.mock,
-        **files.provenance(model=files.sha256_of_file(model / io.WEIGHTS)),
+        **files.provenance(model=files.sha256_of_file(model / saved.WEIGHTS)),
     }
     files.write_parquet(output, table, metadata)
     flagged = int((table["flags"] != "").sum())

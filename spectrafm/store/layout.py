@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from spectrafm.apogee.grid import N_PIXELS, WAVELENGTH
 from spectrafm.files import atomic_path
 from spectrafm.labels import LABELS, UNITS, error_column
 from spectrafm.manifest import hashes_beside, write_manifest
 from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
+from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 
 #: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
 CHUNK_STARS = 32

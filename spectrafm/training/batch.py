@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spectrafm.config import Sampling
 from spectrafm.training import sampling as ranks
+from spectrafm.training.options import Sampling
 from spectrafm.training.processes import ALONE, Processes
 from spectrafm.training.stars import DeviceStars
 

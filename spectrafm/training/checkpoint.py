@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectrafm import files
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.training.processes import digest_of
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spectrafm.errors import InterruptedTraining
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,10 +18,6 @@ Item = TypeVar("Item")
 
 #: A scheduler's (SIGTERM; SIGUSR1 where it is asked to warn), and Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-
-
-class InterruptedTraining(Exception):
-    """A signal has stopped a training; what it had learned is in a checkpoint."""
 
 
 class Interruption:

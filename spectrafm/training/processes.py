@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 
 #: A process that waits this long for the others takes them for lost.
 TIMEOUT = datetime.timedelta(minutes=10)

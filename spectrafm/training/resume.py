@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.training.checkpoint import Checkpoints, key_of
-from spectrafm.training.run import Run
+from spectrafm.training.loop import Run
 
 logger = logging.getLogger(__name__)
 

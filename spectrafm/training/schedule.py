@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from spectrafm.config import Schedule
+from spectrafm.training.options import Schedule
 
 
 def learning_rate(schedule: Schedule, epoch: float) -> float:

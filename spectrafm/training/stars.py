@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectrafm import config
-from spectrafm.files import SpectraFMError
+from spectrafm.errors import SpectraFMError
 from spectrafm.labels import IRON_POOR, LABELS
-from spectrafm.store.load import StarSet
+from spectrafm.store.read import StarSet
+from spectrafm.training.options import Stars
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -44,7 +44,7 @@ def meets(stars: StarSet, where: str | None) -> np.ndarray:
     return _COMPARE[symbol](stars.label[:, LABELS.index(column)], bound)
 
 
-def choose(stars: StarSet, options: config.Stars) -> StarSet:
+def choose(stars: StarSet, options: Stars) -> StarSet:
     """Apply a stage's condition, then draw its number of stars with its seed.
 
     Raises

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from spectrafm import config
-from spectrafm.model.spectrafm import Answer
+from spectrafm.networks.transformer import Answer
 from spectrafm.training.batch import Batch, draw_batch
-from spectrafm.training.loss import gaussian_loss
+from spectrafm.training.objective import gaussian_loss
+from spectrafm.training.options import Stage
 from spectrafm.training.processes import ALONE, Processes
 from spectrafm.training.sampling import seed_for
 from spectrafm.training.stars import DeviceStars
@@ -55,7 +55,7 @@ class Learner:
 
     Parameters
     ----------
-    stage : spectrafm.config.Stage
+    stage : spectrafm.training.options.Stage
     network : SpectraFM or FCNN
         Trained in place.
     request : Tensor, shape (R,), int
@@ -72,7 +72,7 @@ class Learner:
 
     def __init__(
         self,
-        stage: config.Stage,
+        stage: Stage,
         network: nn.Module,
         request: Tensor,
         stars: DeviceStars,
@@ -159,7 +159,7 @@ def ask(forward: Callable[..., Answer], known_labels: int, batch: Batch, request
     return forward(batch.flux, batch.position, batch.missing, request, known)
 
 
-def _optimizer(network: nn.Module, stage: config.Stage) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[stage.optimizer]
     return kind(trained, lr=1.0, weight_decay=stage.weight_decay, fused=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from spectrafm import config
 from spectrafm.training.batch import Batch, draw_fixed_batch
 from spectrafm.training.interruption import Interruption
-from spectrafm.training.loss import gaussian_loss
+from spectrafm.training.objective import gaussian_loss
+from spectrafm.training.options import Sampling
 from spectrafm.training.stars import DeviceStars
 from spectrafm.training.step import ask
 
@@ -23,7 +23,7 @@ def validate(
     network: nn.Module,
     stars: DeviceStars,
     request: Tensor,
-    sampling: config.Sampling,
+    sampling: Sampling,
     interruption: Interruption,
 ) -> tuple[float, list[float]]:
     """Loss and RMSE on stars that are not trained on, averaged over the windows.
@@ -33,7 +33,7 @@ def validate(
     network : SpectraFM or FCNN
     stars : DeviceStars
     request : Tensor, shape (R,), int
-    sampling : spectrafm.config.Sampling
+    sampling : spectrafm.training.options.Sampling
     interruption : Interruption
         Asked before each batch.
 
@@ -56,7 +56,7 @@ def validate(
     return (sum(losses) / sum(asked).clamp(min=1)).item(), rmse.tolist()
 
 
-def _batches(stars: DeviceStars, sampling: config.Sampling) -> Iterator[Batch]:
+def _batches(stars: DeviceStars, sampling: Sampling) -> Iterator[Batch]:
     every = torch.arange(len(stars), device=stars.flux.device)
     windows = stars.windows if sampling.scheme != "all" else (stars.every_window,)
     for window in windows:

@@ -7,8 +7,8 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from spectrafm.config import read_config
-from spectrafm.files import SpectraFMError
-from spectrafm.flags import options
+from spectrafm.errors import SpectraFMError
+from spectrafm.options import options
 
 # Rules call the `spectrafm` of the environment that runs Snakemake, also where that environment is
 # not activated.

@@ -1,1 +1,0 @@
-"""What the foundation model is measured against."""

@@ -1,0 +1,236 @@
+"""Saving a network and loading it again: safetensors and JSON, which hold no code.
+
+A model's folder may come from anyone. Nothing in it is believed before it is checked: first that
+every file is plain and as its SHA-256 says, then that ``config.json`` is well formed, then that the
+weights have the names, shapes and types of that network; only then is memory taken for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from spectrafm import files
+from spectrafm.errors import SpectraFMError
+from spectrafm.networks.fcnn import FCNN
+from spectrafm.networks.options import Model
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.networks.untrusted import printable, read_facts
+from spectrafm.options import validated
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+CHECKSUMS = "SHA256SUMS"
+
+#: Bytes of weights: 270 million parameters, 30 times the paper's network.
+LARGEST_WEIGHTS = 1 << 30
+
+#: Bytes of the list of tensors within them: ten thousand tensors.
+LARGEST_HEADER = 1 << 20
+
+#: Bytes of any other file: ``config.json`` with the names of 300,000 training stars.
+LARGEST_TEXT = 8 << 20
+
+#: How safetensors names the types that our networks hold.
+TYPE_NAMES = {torch.float32: "F32", torch.float64: "F64"}
+
+
+def write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write named tensors as safetensors, whole or not at all."""
+    with files.atomic_path(path) as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    SpectraFMError
+        When it is missing or damaged.
+    """
+    with _opened(path) as weights:
+        return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """A safetensors file whose list of tensors has been read and found consistent."""
+    try:
+        with open(path, "rb") as handle:
+            header = int.from_bytes(handle.read(8), "little")
+        if header > LARGEST_HEADER:
+            raise SpectraFMError(
+                f"{path}: not a readable safetensors file (a header of {header} bytes)"
+            )
+        with safe_open(path, framework="pt") as weights:
+            yield weights
+    except OSError as error:
+        raise SpectraFMError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except SafetensorError as error:
+        reason = printable(str(error))
+        raise SpectraFMError(f"{path}: not a readable safetensors file ({reason})") from None
+
+
+def save_pretrained(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
+    """Write weights and ``config.json`` into an existing folder.
+
+    Parameters
+    ----------
+    folder : Path
+    network : SpectraFM or FCNN
+    facts : dict
+        What made the network; becomes part of ``config.json``.
+    """
+    write_weights(folder / WEIGHTS, network.state_dict())
+    files.write_json(folder / CONFIG, {**architecture(network), **facts})
+
+
+def architecture(network: nn.Module) -> dict[str, Any]:
+    """What is needed to build the network anew."""
+    if isinstance(network, SpectraFM):
+        sizes = {"architecture": "spectrafm", "model": network.options.model_dump(mode="json")}
+    else:
+        sizes = {"architecture": "fcnn", "pixels": len(network.wavelength)}
+    return {**sizes, "labels": list(network.labels)}
+
+
+def build(facts: dict[str, Any]) -> nn.Module:
+    """Build the network that ``config.json`` describes, with fresh weights."""
+    if facts["architecture"] == "fcnn":
+        return FCNN(torch.zeros(facts["pixels"]), facts["labels"])
+    options = validated(Model, facts["model"], "model")
+    return SpectraFM(options, facts["labels"])
+
+
+def write_checksums(folder: Path) -> None:
+    """List the SHA-256 of every file of a model's folder, as ``sha256sum`` writes it."""
+    files.write_text(folder / CHECKSUMS, _checksum_list(_checksums(folder)))
+
+
+def check_checksums(folder: Path) -> None:
+    """Compare a model's files with their recorded SHA-256, and the record with the files.
+
+    The list must be to the byte what `write_checksums` would write: the names in it are compared,
+    never opened.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the file that differs, is missing, is not listed, or is no plain file.
+    """
+    listed = folder / CHECKSUMS
+    if not listed.exists():
+        raise SpectraFMError(f"{folder}: no {CHECKSUMS}, so not a complete model")
+    found = _checksums(folder)
+    recorded = listed.read_bytes().decode("ascii", errors="replace")
+    entries = dict(line.partition("  ")[::-2] for line in recorded.split("\n") if line)
+    for name, digest in found.items():
+        if name not in entries:
+            raise SpectraFMError(f"{folder / name}: not listed in {CHECKSUMS}")
+        if entries[name] != digest:
+            raise SpectraFMError(
+                f"{folder / name}: SHA-256 differs from {CHECKSUMS}: the file is damaged"
+            )
+    for name in entries:
+        if name not in found:
+            raise SpectraFMError(f"{folder}/{printable(name)}: listed in {CHECKSUMS} but missing")
+    for name in (WEIGHTS, CONFIG):
+        if name not in found:
+            raise SpectraFMError(f"{folder / name}: no such file")
+    if recorded != _checksum_list(found):
+        raise SpectraFMError(f"{listed}: damaged")
+
+
+def _checksum_list(digests: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model's folder but the list of them, by name.
+
+    A link may lead anywhere and a pipe never ends, so only plain files of a sensible size are read.
+    """
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if name.startswith("."):
+            continue
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
+            raise SpectraFMError(f"{folder}: holds a file with an odd name, {name!a}")
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SpectraFMError(f"{path}: not a plain file")
+        if status.st_size > (LARGEST_WEIGHTS if name == WEIGHTS else LARGEST_TEXT):
+            raise SpectraFMError(f"{path}: {status.st_size:,} bytes are more than a model has")
+        if name != CHECKSUMS:
+            digests[name] = files.sha256_of_file(path)
+    return digests
+
+
+def from_pretrained(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a trained network.
+
+    Parameters
+    ----------
+    folder : path-like
+        ``results/<run>/models/<stage>``.
+
+    Returns
+    -------
+    network : SpectraFM or FCNN
+        In evaluation mode, on the CPU.
+    facts : dict
+        The content of ``config.json``.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is missing, damaged or of another architecture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SpectraFMError(f"{folder}: no such model")
+    check_checksums(folder)
+    facts = read_facts(folder / CONFIG)
+    weights = folder / WEIGHTS
+    # On the meta device tensors have shapes but no memory.
+    with torch.device("meta"):
+        _require_fit(weights, build(facts).state_dict())
+    tensors = read_weights(weights)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise SpectraFMError(f"{weights}: {name} is not finite")
+    network = build(facts)
+    network.load_state_dict(tensors)
+    return network.eval(), facts
+
+
+def _require_fit(path: Path, expected: dict[str, torch.Tensor]) -> None:
+    """Check from the list of tensors alone that a file holds those of a network, and no others."""
+    with _opened(path) as weights:
+        names = set(weights.keys())
+        for what, differing in (
+            ("lacks", expected.keys() - names),
+            ("has an unknown", names - expected.keys()),
+        ):
+            if differing:
+                first = printable(min(differing))
+                raise SpectraFMError(f"{path}: does not fit {CONFIG} ({what} {first})")
+        for name, tensor in expected.items():
+            found = weights.get_slice(name)
+            kind = [TYPE_NAMES[tensor.dtype], *tensor.shape]
+            found = [found.get_dtype(), *found.get_shape()]
+            if found != kind:
+                raise SpectraFMError(
+                    f"{path}: does not fit {CONFIG} ({name} is {found}, not {kind})"
+                )

@@ -1,0 +1,115 @@
+"""Are the selected stars those of the paper? Told from their labels, which were published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_parquet
+from spectrafm.labels import LABELS, error_column
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our stars with a label against those published.
+
+    Attributes
+    ----------
+    ours, published, both : int
+        Stars of each kind.
+    only_ours : list of str
+        APOGEE_ID of each star that was not published.
+    repeated : int
+        Stars of ours that share labels and errors with another: 0, or the comparison says little.
+    """
+
+    ours: int
+    published: int
+    both: int
+    only_ours: list[str]
+    repeated: int
+
+    def __str__(self) -> str:
+        some = " ".join(self.only_ours[:5]) + (" ..." if len(self.only_ours) > 5 else "")
+        lines = [
+            ("ours, with a label", self.ours),
+            ("published", self.published),
+            ("in both", self.both),
+            ("published only", self.published - self.both),
+            ("ours only", f"{len(self.only_ours)}  {some}".rstrip()),
+        ]
+        return "\n".join(f"{text:20}{count}" for text, count in lines)
+
+
+def check_selection(stars: Path, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
+    """Compare the selected stars with the authors', whose files hold labels but no identifiers.
+
+    ASPCAP's labels and errors are ten float32 numbers a star, and no two of the published stars
+    share them: equal numbers are the same row of the catalogue.
+
+    Parameters
+    ----------
+    stars : pathlib.Path
+        ``catalogue/selected.parquet``, or ``store.zarr``: the stars whose spectra were had.
+    labels, errors : sequence of pathlib.Path
+        The authors' ``.npy`` arrays, in the same order: a row a star, a column a label.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file cannot be read or is no such array.
+    """
+    names, ours = _from_store(stars) if stars.suffix == ".zarr" else _from_table(stars)
+    known = np.isfinite(ours[:, : len(LABELS)]).any(axis=1)
+    names, keys = names[known], _keys(ours[known])
+    published = _keys(np.hstack([_arrays(labels), _arrays(errors)]))
+    shared = np.isin(keys, published)
+    return Comparison(
+        ours=len(keys),
+        published=len(published),
+        both=int(np.isin(published, keys).sum()),
+        only_ours=names[~shared].tolist(),
+        repeated=len(keys) - len(np.unique(keys)),
+    )
+
+
+def _from_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    columns = [*LABELS, *map(error_column, LABELS)]
+    table = read_parquet(path)
+    if absent := {"apogee_id", *columns} - set(table):
+        raise SpectraFMError(f"{path}: no column {', '.join(sorted(absent))}")
+    return table["apogee_id"].to_numpy(str), table[columns].to_numpy(np.float32)
+
+
+def _from_store(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    from spectrafm.store.read import open_store, read
+
+    group = open_store(path)
+    labels = np.hstack([read(group, "label"), read(group, "label_error")])
+    return read(group, "apogee_id"), labels.astype(np.float32)
+
+
+def _arrays(paths: Sequence[Path]) -> np.ndarray:
+    return np.vstack([_array(path) for path in paths])
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise SpectraFMError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise SpectraFMError(f"{path}: not a .npy array ({error})") from None
+    if values.ndim != 2 or values.shape[1] != len(LABELS):
+        raise SpectraFMError(f"{path}: shape {values.shape}, not (stars, {len(LABELS)})")
+    return values.astype(np.float32)
+
+
+def _keys(values: np.ndarray) -> np.ndarray:
+    """One comparable item a row; NaN equals NaN."""
+    plain = np.ascontiguousarray(np.nan_to_num(values, nan=-9999.0) + np.float32(0))
+    return plain.view(f"S{plain.itemsize * plain.shape[1]}").ravel()

@@ -1,0 +1,20 @@
+"""Options of the mock survey."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from spectrafm.options import Section
+
+
+class Mock(Section):
+    """The mock survey, written as a SAS tree where ``survey.source`` points."""
+
+    rows: int = Field(2600, ge=50, description="rows of the mock allStar catalogue")
+    seed: int = Field(17, ge=0)
+    gap: float = Field(
+        1.0, ge=0, le=3, description="strength of the synthetic gap; 0: observed = noisy model"
+    )
+    halo_share: float = Field(
+        0.14, ge=0, le=1, description="share of halo stars (APOGEE: about 0.03)"
+    )

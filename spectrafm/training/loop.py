@@ -1,0 +1,287 @@
+"""The training loop: steps, validation, checkpoints, and which weights are kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectrafm.errors import InterruptedTraining, SpectraFMError
+from spectrafm.progress import track
+from spectrafm.training import checkpoint
+from spectrafm.training.checkpoint import Checkpoints
+from spectrafm.training.interruption import Interruption
+from spectrafm.training.options import Stage
+from spectrafm.training.processes import ALONE, Processes
+from spectrafm.training.sampling import generator_for
+from spectrafm.training.schedule import learning_rate
+from spectrafm.training.stars import DeviceStars
+from spectrafm.training.step import Learner, Tally
+from spectrafm.training.validation import validate
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two checkpoints, at least.
+CHECKPOINT_INTERVAL = 60.0
+
+#: Steps between two questions to the device (and, of several processes, to each other): each
+#: question lets a GPU run dry for a moment.
+READ_EVERY = 10
+
+#: So many skipped steps in a row stop a training.
+SKIPPED_IN_A_ROW = 10
+
+
+class Run:
+    """A training under way: everything that changes from step to step.
+
+    Parameters
+    ----------
+    name : str
+    stage : spectrafm.training.options.Stage
+    network : SpectraFM or FCNN
+        Trained in place; holds the chosen weights once `fit` returns.
+    request : Tensor, shape (R,), int
+        The network's labels that the stage trains.
+    stars, judged : DeviceStars
+        Training and validation stars.
+    processes : Processes
+        Those that train together.
+
+    Attributes
+    ----------
+    step : int
+        Steps done. Which stars and pixels the next one shows is a function of this number alone.
+    epoch : int
+        Epochs done and, where it was their turn, validated.
+    metrics : list of dict
+        One row a validation.
+    options : dict
+        What identifies the training among those of its stage.
+    environments : list of dict
+        Where it ran: the first from step 0, others where it went on elsewhere.
+    skipped : int
+        Steps that were not finite and changed nothing, as last read from the device.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stage: Stage,
+        network: nn.Module,
+        request: Tensor,
+        stars: DeviceStars,
+        judged: DeviceStars,
+        processes: Processes = ALONE,
+    ):
+        self.name, self.stage, self.network, self.request = name, stage, network, request
+        self.stars, self.judged, self.processes = stars, judged, processes
+        self.learner = Learner(stage, network, request, stars, processes)
+        self.steps_per_epoch = -(-len(stars) // stage.batch)
+        self.step = 0
+        self.epoch = 0
+        self.skipped = 0
+        self.best_criterion = math.inf
+        self.best_epoch = 0
+        self.best = checkpoint.copy_of(network)
+        self.metrics: list[dict[str, float]] = []
+        self.options: dict[str, Any] = {}
+        self.environments: list[dict[str, Any]] = []
+        self._shuffled: tuple[int, Tensor] | None = None
+
+    def fit(self, checkpoints: Checkpoints | None = None) -> None:
+        """Train to the last epoch, or until validation no longer improves; keep the best.
+
+        Parameters
+        ----------
+        checkpoints : Checkpoints, optional
+            Where to write them; each minute, and when a signal asks to stop.
+
+        Raises
+        ------
+        InterruptedTraining
+            When a signal has come.
+        SpectraFMError
+            When too many steps in a row are not finite, the processes' weights drift apart, or no
+            validation gives a finite criterion.
+        """
+        with Interruption(self.processes, self.stars.flux.device) as interruption:
+            try:
+                self._train(interruption, checkpoints)
+            except InterruptedTraining as stopped:
+                raise self._stopped(stopped, checkpoints) from None
+        if self.stage.selection == "last":
+            self.best, self.best_epoch = checkpoint.copy_of(self.network), self.epoch
+        if not self.best_epoch:
+            raise SpectraFMError(
+                f"stage {self.name}: no validation gave a finite {self.stage.selection}: "
+                "have the validation stars the stage's labels?"
+            )
+        self.network.load_state_dict(self.best)
+
+    def state(self) -> checkpoint.State:
+        """Everything that `restore` needs."""
+        tensors = {
+            **checkpoint.with_prefix("network", self.network.state_dict()),
+            **checkpoint.with_prefix("best", self.best),
+            **checkpoint.with_prefix("tally", self.learner.tally._asdict()),
+            **checkpoint.optimizer_tensors(self.learner.optimizer),
+        }
+        return checkpoint.State(tensors, {fact: getattr(self, fact) for fact in _FACTS})
+
+    def restore(self, state: checkpoint.State) -> None:
+        """Go on from where `state` was taken."""
+        device = self.stars.flux.device
+        self.network.load_state_dict(checkpoint.without_prefix("network", state.tensors))
+        best = checkpoint.without_prefix("best", state.tensors)
+        self.best = {name: value.to(device) for name, value in best.items()}
+        tally = checkpoint.without_prefix("tally", state.tensors)
+        self.learner.tally = Tally(**{name: value.to(device) for name, value in tally.items()})
+        checkpoint.restore_optimizer(self.learner.optimizer, state.tensors)
+        for fact in _FACTS:
+            setattr(self, fact, state.facts[fact])
+
+    def _train(self, interruption: Interruption, checkpoints: Checkpoints | None) -> None:
+        steps = range(self.step, self.stage.epochs * self.steps_per_epoch)
+        saved = time.monotonic()
+        self._end_epoch_if_due(interruption)
+        for _ in track(steps, f"training {self.name}") if self.processes.first else steps:
+            if self._out_of_patience():
+                logger.info(
+                    "%s: stopped after epoch %d: no better one since", self.name, self.epoch
+                )
+                break
+            self.train_step()
+            self._end_epoch_if_due(interruption)
+            if checkpoints is not None and time.monotonic() - saved > CHECKPOINT_INTERVAL:
+                self._save(checkpoints)
+                saved = time.monotonic()
+            self._look_around(interruption)
+
+    def train_step(self) -> None:
+        """Do the next step."""
+        epoch, number = divmod(self.step, self.steps_per_epoch)
+        rate = learning_rate(self.stage.schedule, epoch + (number + 1) / self.steps_per_epoch)
+        self.learner.step(self._rows(self.step), self.step, epoch, rate)
+        self.step += 1
+
+    def _rows(self, step: int) -> Tensor:
+        """The stars of a step, those of all processes."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            device = self.stars.flux.device
+            generator = generator_for(device, self.stage.seed, "stars", epoch)
+            order = torch.randperm(len(self.stars), generator=generator, device=device)
+            self._shuffled = epoch, order
+        start = number * self.stage.batch
+        return self._shuffled[1][start : start + self.stage.batch]
+
+    def _look_around(self, interruption: Interruption) -> None:
+        """Rarely ask the device how it goes; see whether to stop."""
+        rarely = self.step % READ_EVERY == 0
+        if rarely:
+            self._read_tally()
+        if rarely or self.processes.count == 1:
+            interruption.check()
+
+    def _read_tally(self) -> None:
+        tally = self.learner.tally
+        self.skipped = int(tally.skipped)
+        if tally.longest >= SKIPPED_IN_A_ROW:
+            raise SpectraFMError(
+                f"stage {self.name}: {SKIPPED_IN_A_ROW} steps in a row gave no finite loss or "
+                f"gradient, before step {self.step}: {self._offenders()}"
+            )
+
+    def _offenders(self) -> str:
+        """Which stars of the last steps have a loss that is not finite."""
+        first = max(self.step - READ_EVERY - SKIPPED_IN_A_ROW, 0)
+        shown, found = [], []
+        for step in range(first, self.step):
+            rows = self._rows(step)
+            shown.append(rows)
+            found.append(self.learner.offenders(rows, step, step // self.steps_per_epoch))
+        bad, every = (np.unique(torch.cat(rows).cpu()) for rows in (found, shown))
+        if len(bad) in (0, len(every)):
+            return "no single star is to blame; try a smaller schedule.learning_rate"
+        names = self.stars.apogee_id[bad]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"look at {', '.join(names[:5])}{more} ({len(bad)} of {len(every)} stars)"
+
+    def _end_epoch_if_due(self, interruption: Interruption) -> None:
+        """Validate and log at the end of an epoch; it may have been interrupted just there."""
+        if self.step < (self.epoch + 1) * self.steps_per_epoch:
+            return
+        self._read_tally()
+        done = self.epoch + 1
+        self.processes.check_same(
+            dict(self.network.named_parameters()), f"stage {self.name}, epoch {done}"
+        )
+        if done % self.stage.validate_every == 0 or done == self.stage.epochs:
+            self._judge(done, interruption)
+        self.epoch = done
+        self.learner.tally = self.learner.tally.next_epoch()
+
+    def _judge(self, epoch: int, interruption: Interruption) -> None:
+        """Validate, log, and keep the weights if they are the best so far."""
+        stage, tally = self.stage, self.learner.tally
+        loss, rmse = validate(self.network, self.judged, self.request, stage.sampling, interruption)
+        row = {
+            "epoch": epoch,
+            "step": self.step,
+            "learning_rate": learning_rate(stage.schedule, epoch),
+            "training_loss": (tally.loss / tally.steps).item(),
+            "validation_loss": loss,
+            "skipped_steps": self.skipped,
+        }
+        names = [self.network.labels[i] for i in self.request.tolist()]
+        row |= {f"validation_rmse_{n}": r for n, r in zip(names, rmse, strict=True)}
+        self.metrics.append(row)
+        logger.info("%s: %s", self.name, ", ".join(f"{k} {v:.5g}" for k, v in row.items()))
+        criterion = loss
+        if stage.selection == "validation_rmse":
+            scale = self.network.label_scale[self.request].tolist()
+            criterion = sum(r / s for r, s in zip(rmse, scale, strict=True)) / len(rmse)
+        if criterion < self.best_criterion:
+            self.best_criterion, self.best_epoch = criterion, epoch
+            self.best = checkpoint.copy_of(self.network)
+
+    def _out_of_patience(self) -> bool:
+        stage = self.stage
+        if stage.patience is None or not self.best_epoch:
+            return False
+        return self.epoch - self.best_epoch >= stage.patience * stage.validate_every
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint; the first process does, since all hold the same."""
+        if self.processes.first:
+            path = checkpoints.save(self.state())
+            logger.info("%s: checkpoint after step %d: %s", self.name, self.step, path)
+
+    def _stopped(
+        self, stopped: InterruptedTraining, checkpoints: Checkpoints | None
+    ) -> InterruptedTraining:
+        """Write a checkpoint and say what has happened."""
+        kept = ""
+        if checkpoints is not None:
+            self._save(checkpoints)
+            kept = f"; the same command goes on from its checkpoint in {checkpoints.folder}"
+        return InterruptedTraining(f"stage {self.name}: {stopped} after step {self.step}{kept}")
+
+
+#: The plain values of a checkpoint.
+_FACTS = (
+    "step",
+    "epoch",
+    "skipped",
+    "best_criterion",
+    "best_epoch",
+    "metrics",
+    "options",
+    "environments",
+)

@@ -1,0 +1,1 @@
+"""What the tests and the benchmarks make: fabricated surveys, toy stores, servers, whole runs."""

@@ -1,0 +1,100 @@
+"""A small run in one folder, with everything in it that the workflow makes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from making.sas_tree import make_tree, row
+from making.toy_store import WINDOWS, write_toy_store
+from spectrafm import cli
+
+TINY = [
+    "--epochs=1", "--batch=64", "--sampling.tokens=32", f"--windows={WINDOWS}",
+    "--model.dimension=8", "--model.encoder=[{heads: 2, feedforward: 8}]",
+    "--model.decoder=[{heads: 2, feedforward: 8}]", "--model.head=[8]",
+]  # fmt: skip
+
+#: Commands of a run in their order, in its folder, each with the files and folders it writes.
+COMMANDS: dict[str, tuple[list[str], list[str]]] = {
+    "mock-survey": (["--output=mock", "--rows=50", "--processes=1"], ["mock"]),
+    "fetch-allstar": (
+        ["--output=catalogue/allStar.fits", "--source=sas"], ["catalogue/allStar.fits"],
+    ),
+    "select-stars": (
+        ["catalogue/allStar.fits", "--selected=catalogue/selected.parquet",
+         "--alternates=catalogue/alternates.parquet", "--cuts=catalogue/cuts.csv",
+         "--flags=catalogue/flags.csv", "--survey.shards=1"],
+        ["catalogue/selected.parquet", "catalogue/alternates.parquet", "catalogue/cuts.csv",
+         "catalogue/flags.csv"],
+    ),
+    "fetch-spectra": (
+        ["--selected=catalogue/selected.parquet", "--alternates=catalogue/alternates.parquet",
+         "--shard=0", "--output=spectra/000.zarr", "--missing=spectra/000.missing.parquet",
+         "--source=sas"],
+        ["spectra/000.zarr", "spectra/000.missing.parquet"],
+    ),
+    "build-store": (
+        ["--selected=catalogue/selected.parquet", "--cuts=catalogue/cuts.csv",
+         "--shards", "spectra/000.zarr", "--shard-missing", "spectra/000.missing.parquet",
+         "--store=store.zarr", "--missing=catalogue/missing.parquet",
+         "--funnel=catalogue/funnel.csv"],
+        ["store.zarr", "catalogue/missing.parquet", "catalogue/funnel.csv"],
+    ),
+    "fetch-astronn": (
+        ["--selected=catalogue/selected.parquet", "--output=catalogue/astronn.parquet",
+         "--source=sas"],
+        ["catalogue/astronn.parquet"],
+    ),
+    "train": (
+        ["toy.zarr", "--name=pretrain", "--output=models/pretrain", *TINY],
+        [f"models/pretrain/{name}"
+         for name in ("model.safetensors", "config.json", "metrics.csv", "README.md",
+                      "SHA256SUMS")],
+    ),
+    "predict": (
+        ["models/pretrain", "toy.zarr", "--name=all", f"--windows={WINDOWS}",
+         "--output=predictions/pretrain--all.parquet"],
+        ["predictions/pretrain--all.parquet"],
+    ),
+    "map-attention": (
+        ["models/pretrain", "toy.zarr", f"--windows={WINDOWS}", "--output=attention/pretrain.zarr"],
+        ["attention/pretrain.zarr"],
+    ),
+    "collect-metrics": (
+        ["predictions/pretrain--all.parquet", "--output=metrics.json"], ["metrics.json"],
+    ),
+    "table1": (
+        ["predictions/pretrain--all.parquet", "--astronn=catalogue/astronn.parquet",
+         "--output=tables/table1.csv"],
+        [f"tables/table1.{kind}" for kind in ("csv", "md", "tex")],
+    ),
+    "figure1": (["toy.zarr", "--output=figures/figure1.png"], ["figures/figure1.png"]),
+    "figure2": (
+        ["toy.zarr", "models/pretrain", "--output=figures/figure2.png"], ["figures/figure2.pdf"],
+    ),
+    "figure3": (
+        ["predictions/pretrain--all.parquet", "--output=figures/figure3.png"],
+        ["figures/figure3.png"],
+    ),
+    "figure4": (
+        ["--predictions", "predictions/pretrain--all.parquet", "--models", "models/pretrain",
+         "--store=toy.zarr", "--output=figures/figure4.png"],
+        ["figures/figure4.pdf"],
+    ),
+    "figure5": (
+        ["attention/pretrain.zarr", "--output=figures/figure5.png"], ["figures/figure5.png"],
+    ),
+    "report": (["report.html"], ["report.html"]),
+}  # fmt: skip
+
+
+def make_run(folder: Path) -> Path:
+    """Run every command on a fabricated survey; stages learn from invented stars."""
+    rows = [row(f"2M{n:08d}", SNR=300.0 - k) for n in range(40) for k in range(2)]
+    make_tree(folder / "sas", rows)
+    write_toy_store(folder / "toy.zarr")
+    with contextlib.chdir(folder):
+        for command, (arguments, _) in COMMANDS.items():
+            assert cli.main([command, *arguments]) == 0, command
+    return folder
