@@ -1,36 +1,95 @@
-"""The five labels, in the one order used everywhere (paper section 3)."""
+"""Labels: catalogue columns that a network may be asked for. They come from the configuration."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, Field
+
+from spectrafm.options import Section
 
 
 class Label(NamedTuple):
-    """A stellar label: its allStar column and how people write it."""
+    """A stellar label as it stands in a store, a network and a prediction."""
 
-    name: str  # allStar column
-    unit: str
+    name: str  # of the catalogue's column
+    unit: str  # that `astropy.units.Unit` parses
     symbol: str  # matplotlib mathtext
 
 
-TABLE = (
-    Label("TEFF", "K", r"$T_\mathrm{eff}$"),
-    Label("LOGG", "log10(cm s-2)", r"$\log g$"),
-    Label("O_FE", "dex", "[O/Fe]"),
-    Label("MG_FE", "dex", "[Mg/Fe]"),
-    Label("FE_H", "dex", "[Fe/H]"),
-)
+def _unit(value: str) -> str:
+    from astropy.units import Unit
 
-LabelName = Literal["TEFF", "LOGG", "O_FE", "MG_FE", "FE_H"]
+    try:
+        Unit(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no unit that astropy knows ({error})") from None
+    return value
 
-LABELS = tuple(label.name for label in TABLE)
-UNITS = {label.name: label.unit for label in TABLE}
-SYMBOLS = {label.name: label.symbol for label in TABLE}
+
+#: A catalogue column; part of column names and command lines.
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class LabelOptions(Section):
+    """One label: what its catalogue column means."""
+
+    unit: Annotated[str, AfterValidator(_unit)] = Field(
+        "dex", description="unit, as astropy.units.Unit parses it: K, dex, dex(cm s-2)"
+    )
+    symbol: str | None = Field(
+        None, description="matplotlib mathtext for figures; null: the column's name"
+    )
+    error: LabelName | None = Field(
+        None, description="catalogue column with the one-sigma error; null: the name with _ERR"
+    )
+
+
+#: The labels of the paper (section 3), in its order.
+PAPER: Mapping[str, LabelOptions] = {
+    "TEFF": LabelOptions(unit="K", symbol=r"$T_\mathrm{eff}$"),
+    "LOGG": LabelOptions(unit="dex(cm s-2)", symbol=r"$\log g$"),
+    "O_FE": LabelOptions(symbol="[O/Fe]"),
+    "MG_FE": LabelOptions(symbol="[Mg/Fe]"),
+    "FE_H": LabelOptions(symbol="[Fe/H]"),
+}
+
+
+class Labels(Section):
+    """The labels of a run, in the order of the store and of the networks."""
+
+    labels: dict[LabelName, LabelOptions] = Field(
+        dict(PAPER),
+        min_length=1,
+        description="catalogue columns to learn, each with unit, symbol and error column",
+    )
+
+    def table(self) -> tuple[Label, ...]:
+        """The labels as the rest of the package knows them."""
+        return tuple(
+            Label(name, label.unit, label.symbol or name) for name, label in self.labels.items()
+        )
+
+    def error_columns(self) -> tuple[str, ...]:
+        """Catalogue column of each label's one-sigma error."""
+        return tuple(label.error or error_column(name) for name, label in self.labels.items())
+
+
+#: The paper's labels as `Label`, and their names.
+PAPER_LABELS = Labels().table()
+LABELS = tuple(label.name for label in PAPER_LABELS)
+UNITS = {label.name: label.unit for label in PAPER_LABELS}
+SYMBOLS = {label.name: label.symbol for label in PAPER_LABELS}
 
 #: [Fe/H] below which a star counts as iron-poor (paper section 4.1).
 IRON_POOR = -1.0
 
+#: log g below which a star counts as a giant, above which as a dwarf (paper section 4.2).
+GIANT_BELOW = 3.0
+DWARF_ABOVE = 4.0
+
 
 def error_column(label: str) -> str:
-    """Name of the allStar column that holds a label's one-sigma error."""
+    """Name of a store's or table's column that holds a label's one-sigma error."""
     return f"{label}_ERR"

@@ -1,1 +1,20 @@
-"""The network: encoding, tokens, encoder, decoder, heads; saving and loading it."""
+"""The architectures: one file each, and a line here."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Architecture(NamedTuple):
+    """What the configuration, tables and figures know of an architecture without importing it."""
+
+    where: str  # module:class, a `spectrafm.networks.base.Network`
+    title: str  # as figures and tables name it
+    reads: Literal["tokens", "grid"]  # any pixels by their wavelength, or the pixels it began with
+    finetunes: bool = True  # whether a training may start from its weights
+
+
+NETWORKS = {
+    "spectrafm": Architecture("spectrafm.networks.transformer:SpectraFM", "SpectraFM", "tokens"),
+    "fcnn": Architecture("spectrafm.networks.fcnn:FCNN", "Neural network", "grid"),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.labels import PAPER_LABELS, Label
 from spectrafm.manifest import check_presence, read_manifest
 from spectrafm.spectra import Kind
 from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, STAR_ARRAYS
@@ -36,10 +37,17 @@ class StarSet:
         float64, shape ``(pixels,)``: Angstrom, vacuum, rest frame.
     flux : numpy.ndarray
         float32, shape ``(stars, pixels)``: normalised flux of the asked spectra, NaN = missing.
+    flux_error : numpy.ndarray or None
+        float32, shape ``(stars, pixels)``: one-sigma error of ``flux``; None where not asked for
+        and for synthetic spectra.
     label, label_error : numpy.ndarray
-        float32, shape ``(stars, 5)``, in the order of `spectrafm.labels.LABELS`; NaN = unknown.
+        float32, shape ``(stars, labels)``, in the order of ``labels``; NaN = unknown.
+    labels : tuple of Label
+        Name, unit and symbol of each label.
     mock : bool
         Whether the stars are of the mock survey.
+    columns : dict
+        Values per star of the survey's own columns that were asked for and are there.
     """
 
     apogee_id: np.ndarray
@@ -48,7 +56,10 @@ class StarSet:
     flux: np.ndarray
     label: np.ndarray
     label_error: np.ndarray
+    labels: tuple[Label, ...]
     mock: bool
+    flux_error: np.ndarray | None = None
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.apogee_id)
@@ -118,6 +129,9 @@ def load_stars(
     spectra: Kind,
     split: str | None = None,
     windows: Sequence[tuple[float, float]] | None = None,
+    flux_range: tuple[float, float] | None = None,
+    errors: bool = False,
+    columns: Sequence[str] = (),
 ) -> StarSet:
     """Load the stars of one side of the split, and the pixels of some windows, into memory.
 
@@ -152,6 +166,7 @@ def load_stars(
         flux=flux,
         label=read(group, "label")[wanted],
         label_error=read(group, "label_error")[wanted],
+        labels=PAPER_LABELS,
         mock=bool(group.attrs.get("mock", False)),
     )
 

@@ -1,0 +1,18 @@
+"""Plugs: what people add. Each registry names a thing and where its code is, without importing it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def load(where: str) -> Any:
+    """Import what a registry names.
+
+    Parameters
+    ----------
+    where : str
+        ``package.module:name``.
+    """
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
