@@ -1,4 +1,4 @@
-"""Plugs: what people add. Each registry names a thing and where its code is, without importing it."""
+"""Plugs: what people add. A registry names a thing and where its code is, and imports nothing."""
 
 from __future__ import annotations
 
