@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectrafm import __version__, options
+from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
 from spectrafm.errors import BAD_INPUT, INTERRUPTED, InterruptedTraining, SpectraFMError
 from spectrafm.inference.options import Attention, Predict
+from spectrafm.labels import Labels
 from spectrafm.networks.options import Model
-from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.options import Catalogue, Release, Selection, Shards
 from spectrafm.surveys.mock.options import Mock
 from spectrafm.training.options import Stage
 
@@ -77,12 +79,11 @@ def _add_survey(commands) -> None:
     new = _command(commands, "mock-survey", _mock_survey, "write the mock survey as a SAS tree")
     _path(new, "--output", help_text="root of the SAS tree")
     new.add_argument("--processes", type=int, default=2, help="default 2")
-    options.add_options(new, Mock)
-    options.add_options(new, Survey, "survey.")
+    _sections(new, Mock, Release)
 
     new = _command(commands, "fetch-allstar", _fetch_allstar, "fetch the allStar catalogue")
     _path(new, "--output", help_text="FITS file to write")
-    options.add_options(new, Survey)
+    _sections(new, Archive, CatalogueLimits, Release, Catalogue)
 
     new = _command(commands, "select-stars", _select_stars, "cut the catalogue and split the stars")
     _path(new, "allstar", help_text="allStar FITS file")
@@ -90,8 +91,7 @@ def _add_survey(commands) -> None:
     _path(new, "--alternates", help_text="Parquet to write: the same stars' lower-S/N rows")
     _path(new, "--cuts", help_text="CSV to write: rows left after each cut")
     _path(new, "--flags", default=None, help_text="CSV to write: rows that each flag removed")
-    options.add_options(new, Selection)
-    options.add_options(new, Survey, "survey.")
+    _sections(new, Selection, Release, Labels, Shards)
 
     new = _command(commands, "fetch-spectra", _fetch_spectra, "fetch one shard's spectra")
     _path(new, "--selected")
@@ -99,13 +99,13 @@ def _add_survey(commands) -> None:
     new.add_argument("--shard", type=int, required=True, help="which shard, from 0")
     _path(new, "--output", help_text="Zarr group to write")
     _path(new, "--missing", help_text="Parquet to write: files that were not usable, and why")
-    options.add_options(new, Survey)
+    _sections(new, Archive, FileLimits)
 
     new = _command(commands, "list-files", _list_files, "list a run's files for rsync")
     _path(new, "--selected")
     _path(new, "--alternates")
     _path(new, "--output", help_text="text to write, for rsync --files-from")
-    options.add_options(new, Survey)
+    _sections(new, Catalogue)
 
     new = _command(commands, "build-store", _build_store, "join the shards into one store")
     _path(new, "--selected")
@@ -126,83 +126,103 @@ def _add_survey(commands) -> None:
     new = _command(commands, "fetch-astronn", _fetch_astronn, "fetch astroNN's labels")
     _path(new, "--selected")
     _path(new, "--output", help_text="Parquet to write; empty where the survey has none")
-    options.add_options(new, Survey)
+    _sections(new, Archive, CatalogueLimits)
+
+
+def _sections(parser: argparse.ArgumentParser, *sections: type[options.Section]) -> None:
+    for section in sections:
+        options.add_options(parser, section)
+
+
+def _made(given, *sections: type[options.Section]) -> list:
+    return [options.section_of(section, given) for section in sections]
 
 
 def _mock_survey(given) -> None:
     from spectrafm.surveys.mock.mock_survey import mock_survey
 
-    mock = options.section_of(Mock, given)
-    survey = options.section_of(Survey, given, "survey.")
-    mock_survey(given.output, mock, survey, given.processes)
+    mock, release = _made(given, Mock, Release)
+    mock_survey(output=given.output, processes=given.processes, mock=mock, release=release)
 
 
 def _fetch_allstar(given) -> None:
     from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 
-    fetch_allstar(given.output, options.section_of(Survey, given))
+    archive, limits, release, catalogue = _made(given, Archive, CatalogueLimits, Release, Catalogue)
+    fetch_allstar(
+        output=given.output, archive=archive, limits=limits, release=release, catalogue=catalogue
+    )
 
 
 def _select_stars(given) -> None:
     from spectrafm.surveys.apogee.select_stars import select_stars
 
+    selection, release, labels, shards = _made(given, Selection, Release, Labels, Shards)
     select_stars(
         given.allstar,
-        given.selected,
-        given.alternates,
-        given.cuts,
-        options.section_of(Selection, given),
-        options.section_of(Survey, given, "survey."),
-        given.flags,
+        selected=given.selected,
+        alternates=given.alternates,
+        cuts=given.cuts,
+        flags=given.flags,
+        selection=selection,
+        release=release,
+        labels=labels,
+        shards=shards,
     )
 
 
 def _fetch_spectra(given) -> None:
     from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 
-    survey = options.section_of(Survey, given)
+    archive, limits = _made(given, Archive, FileLimits)
     fetch_spectra(
-        given.selected, given.alternates, given.shard, given.output, given.missing, survey
+        selected=given.selected,
+        alternates=given.alternates,
+        shard=given.shard,
+        output=given.output,
+        missing=given.missing,
+        archive=archive,
+        limits=limits,
     )
 
 
 def _list_files(given) -> None:
     from spectrafm.surveys.apogee.list_files import list_files
 
-    survey = options.section_of(Survey, given)
-    list_files(given.selected, given.alternates, given.output, survey)
+    (catalogue,) = _made(given, Catalogue)
+    list_files(
+        selected=given.selected,
+        alternates=given.alternates,
+        output=given.output,
+        catalogue=catalogue,
+    )
 
 
 def _build_store(given) -> None:
     from spectrafm.store.build_store import build_store
 
     build_store(
-        given.selected,
-        given.cuts,
-        given.shards,
-        given.shard_missing,
-        given.store,
-        given.missing,
-        given.funnel,
+        selected=given.selected,
+        cuts=given.cuts,
+        shards=given.shards,
+        shard_missing=given.shard_missing,
+        store=given.store,
+        missing=given.missing,
+        funnel=given.funnel,
     )
 
 
 def _check_selection(given) -> None:
     from spectrafm.surveys.apogee.check_selection import check_selection
 
-    found = check_selection(given.stars, given.labels, given.errors)
-    print(found)
-    if found.both < found.published:
-        raise SpectraFMError(
-            f"{given.stars}: {found.published - found.both} of {found.published} published stars "
-            "are not in it"
-        )
+    check_selection(given.stars, labels=given.labels, errors=given.errors)
 
 
 def _fetch_astronn(given) -> None:
     from spectrafm.surveys.apogee.fetch_astronn import fetch_astronn
 
-    fetch_astronn(given.selected, given.output, options.section_of(Survey, given))
+    archive, limits = _made(given, Archive, CatalogueLimits)
+    fetch_astronn(selected=given.selected, output=given.output, archive=archive, limits=limits)
 
 
 # Training.

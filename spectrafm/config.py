@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
+from spectrafm.labels import Labels
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.surveys.apogee.options import Selection, Survey
@@ -75,7 +76,7 @@ class Resources(Section):
 JOBS = ("default", "mock_survey", "predict", "map_attention")
 
 
-class Config(Section):
+class Config(Labels):
     """The whole configuration of a run."""
 
     run: Name = Field("dr17", description="name of the run, and of its folder in results/")

@@ -47,7 +47,12 @@ def options(section: Section, prefix: str = "", only: tuple[str, ...] = ()) -> l
     """
     flags = []
     for key, value in section.model_dump(mode="json").items():
-        if not only or key in only:
+        if only and key not in only:
+            continue
+        if isinstance(getattr(section, key), Mapping):
+            # Its keys are the user's: one flag holds them all.
+            flags.append(f"--{prefix}{key}={json.dumps(value)}")
+        else:
             flags += _flags(f"{prefix}{key}", value)
     return flags
 

@@ -12,8 +12,8 @@ import pandas
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
 from spectrafm.files import provenance, write_json
 from spectrafm.inference.predictions import facts_of, read_predictions
+from spectrafm.integrity import hashes_beside
 from spectrafm.labels import UNITS
-from spectrafm.manifest import hashes_beside
 
 
 def collect_metrics(predictions: Sequence[Path], output: Path) -> None:

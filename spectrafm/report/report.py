@@ -14,8 +14,8 @@ import pandas as pd
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import faults_beside, hashes_beside
 from spectrafm.labels import SYMBOLS, UNITS
-from spectrafm.manifest import faults_beside, hashes_beside
 
 FIGURES = {
     "figure1": "An observed spectrum and ASPCAP's synthetic best fit of the same star.",

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
-from spectrafm.manifest import faults_beside, faults_in, read_manifest
+from spectrafm.integrity import CHECKSUMS, MANIFEST, faults_beside, faults_in, read_checksums
 
 
 class Check(NamedTuple):
@@ -109,21 +109,29 @@ def _table(path: Path) -> tuple[str, list[str]]:
 
 
 def _zarr(path: Path) -> tuple[str, list[str]]:
-    """Every file of a Zarr folder is as its manifest says."""
-    manifest = read_manifest(path)
-    return f"{len(manifest['files']):,} files", list(faults_in(path, manifest))
+    """Every file of a Zarr folder has its SHA-256."""
+    return f"{len(read_checksums(path)):,} files", list(faults_in(path))
 
 
 def _store(path: Path) -> tuple[str, list[str]]:
     """A store, and the files that it was made with."""
-    manifest = read_manifest(path)
-    faults = [*faults_in(path, manifest), *faults_beside(path, manifest["made_with"])]
-    stars, verified = manifest["stars"], manifest["verified"]
+    faults = list(faults_in(path))
+    if faults:
+        return f"{len(read_checksums(path)):,} files", faults
+    facts = _facts_of(path)
+    stars, verified = facts["stars"], facts["verified"]
     found = (
-        f"{len(manifest['files']):,} files, {stars:,} stars; the survey's SHA-1 verified for "
+        f"{len(read_checksums(path)):,} files, {stars:,} stars; the survey's SHA-1 verified for "
         f"{verified:,}, not published for {stars - verified:,}"
     )
-    return found, faults
+    return found, list(faults_beside(path, facts["made_with"]))
+
+
+def _facts_of(store: Path) -> dict[str, Any]:
+    """Counts and hashes of a store: its attributes, or the manifest of an older version."""
+    if (store / MANIFEST).is_file() and not (store / CHECKSUMS).is_file():
+        return files.read_json(store / MANIFEST)
+    return files.read_json(store / "zarr.json")["attributes"]
 
 
 def _accounts(store: Path) -> tuple[str, list[str]]:
@@ -141,10 +149,12 @@ def _accounts(store: Path) -> tuple[str, list[str]]:
     faults = []
     if sorted(asked) != sorted([*stored, *lost]):
         faults.append(f"{store}: stars stored and missing are not those selected ({found})")
-    manifest = read_manifest(store)
+    facts = _facts_of(store)
     counts = (len(stored), int(np.count_nonzero(read(group, "verified"))))
-    if counts != (manifest["stars"], manifest["verified"]):
-        faults.append(f"{store}: holds {counts[0]} stars, {counts[1]} verified: not its manifest's")
+    if counts != (facts["stars"], facts["verified"]):
+        faults.append(
+            f"{store}: holds {counts[0]} stars, {counts[1]} verified: not what it says of itself"
+        )
     faults += [f"{store}: star {star} has no SHA-1" for star in stored[np.char.str_len(sha1) != 40]]
     return found, faults
 

@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from spectrafm.archive.fits import opened_catalogue
-from spectrafm.archive.source import download, local_root
+from spectrafm.archive.options import Archive, CatalogueLimits
+from spectrafm.archive.paths import local_root
+from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, naming_a_full_disk
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Catalogue, Release
+
+logger = logging.getLogger(__name__)
 
 
-def fetch_allstar(output: Path, survey: Survey) -> None:
-    """Bring the allStar catalogue to ``output``.
+def fetch_allstar(
+    *,
+    output: Path,
+    archive: Archive,
+    limits: CatalogueLimits,
+    release: Release,
+    catalogue: Catalogue,
+) -> None:
+    """Fetch the allStar catalogue.
 
-    Where its SHA-1 is given, a download that was killed continues where it was.
+    Where its SHA-1 is given, a download that was killed resumes where it was.
 
     Parameters
     ----------
     output : pathlib.Path
-        ``catalogue/allStar.fits``.
-    survey : Survey
-        Its ``allstar_sha1`` is checked where given.
+        FITS file to write.
+    archive : Archive
+        Where the catalogue is fetched from.
+    limits : CatalogueLimits
+        Deadline and largest size.
+    release : Release
+        Which release and reduction.
+    catalogue : Catalogue
+        Which form of it, and its published SHA-1.
 
     Raises
     ------
     SpectraFMError
         When the source has no such file, its SHA-1 is another, or it is not a whole FITS table.
+
+    Examples
+    --------
+    $ spectrafm fetch-allstar --output=allStar.fits --catalogue=allStarLite
     """
-    path = paths.allstar_path(survey.release, survey.aspcap, survey.catalogue)
-    name = f"{survey.source}/{path}"
+    path = paths.allstar_path(release.release, release.aspcap, catalogue.catalogue)
+    name = f"{archive.source}/{path}"
     part = output.with_name(f".{output.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     whole = False
     try:
         with naming_a_full_disk(output, part):
-            failure = download(path, part, survey, survey.allstar_sha1)
+            failure = download(path, part, archive, limits, catalogue.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
-        with opened_catalogue(part, name):
+        with opened_catalogue(part, name) as table:
             whole = True
+            rows = len(table)
         with atomic_path(output) as temporary:
             part.rename(temporary)
     finally:
         # Without a published SHA-1 nothing could tell whether two parts belong together.
-        if whole or survey.allstar_sha1 is None or local_root(survey.source) is not None:
+        if whole or catalogue.allstar_sha1 is None or local_root(archive.source) is not None:
             part.unlink(missing_ok=True)
+    published = "its SHA-1 is the published one" if catalogue.allstar_sha1 else "no SHA-1 given"
+    size = output.stat().st_size / 1e6
+    logger.info("%s: %d rows, %.1f MB from %s, %s", output, rows, size, name, published)

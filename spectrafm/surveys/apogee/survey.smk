@@ -1,66 +1,88 @@
-# SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
-#     -> fetch_astronn (labels to compare with)
-# With a `mock` section in the config, mock_survey first writes the SAS tree.
+"""
+APOGEE: from the Science Archive Server (SAS) to the store.
+
+REQUIRED INPUTS
+
+    none; with a section `mock` in the config, mock_survey first writes the SAS tree
+
+OUTPUTS
+
+    catalogue/*.parquet, catalogue/*.csv, spectra/*.zarr, store.zarr of results/<run>
+
+STEPS
+
+    fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
+                                  -> fetch_astronn (labels to compare with)
+"""
+
+from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
+from spectrafm.labels import Labels
+from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 
 SOURCE = []
 
-# How files are asked for; and what bounds a spectrum, and a catalogue.
-FETCHING = ("source", "keep", "tries", "first_wait", "stall_seconds", "minimum_rate")
-FILE = ("file_seconds", "file_megabytes")
-CATALOGUE = ("catalogue_seconds", "catalogue_megabytes")
+
+def survey_options(*sections):
+    """Flags of those sections of options that are parts of the config's `survey`."""
+    return options(RUN.survey, only=tuple(k for s in sections for k in s.model_fields))
+
+
+def selection_options(wildcards):
+    """Flags of `select-stars`; a function, since braces in a string would be wildcards."""
+    labels = Labels(labels=RUN.labels)
+    return (
+        options(RUN.selection) + survey_options(Release, Shards) + options(labels)
+    )
+
 
 if RUN.mock is not None:
     SOURCE = RUN.survey.source
 
     rule mock_survey:
+        """Compute the mock survey and write it as a SAS tree."""
         output:
             directory(RUN.survey.source),
         log:
             f"{RESULTS}/logs/mock_survey.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/mock_survey.tsv"
         conda:
-            "../../envs/spectrafm.yaml"
+            "../../../envs/spectrafm.yaml"
         threads: asked("threads", "mock_survey")
         resources:
             mem_mb=asked("memory_mb", "mock_survey"),
             runtime=asked("minutes", "mock_survey"),
         params:
-            options=options(RUN.mock)
-            + options(RUN.survey, prefix="survey.", only=("release", "aspcap")),
+            options=options(RUN.mock) + survey_options(Release),
         shell:
             "spectrafm mock-survey --output {output} --processes {threads} {params.options:q}"
             " > {log} 2>&1"
 
 
 rule fetch_allstar:
+    """Fetch the allStar catalogue."""
     input:
         SOURCE,
     output:
         f"{RESULTS}/catalogue/allStar.fits",
     log:
         f"{RESULTS}/logs/fetch_allstar.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_allstar.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     resources:
         downloads=1,
         mem_mb=growing(2000),
         runtime=growing(240),
     params:
-        options=options(
-            RUN.survey,
-            only=(
-                *FETCHING,
-                *CATALOGUE,
-                "release",
-                "aspcap",
-                "catalogue",
-                "allstar_sha1",
-            ),
-        ),
+        options=survey_options(Archive, CatalogueLimits, Release, Catalogue),
     shell:
         "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
 
 
 rule select_stars:
+    """Cut the catalogue, keep the best row of each star, divide the stars."""
     input:
         rules.fetch_allstar.output,
     output:
@@ -72,10 +94,9 @@ rule select_stars:
         f"{RESULTS}/logs/select_stars.log",
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     params:
-        options=options(RUN.selection)
-        + options(RUN.survey, prefix="survey.", only=("release", "aspcap", "shards")),
+        options=selection_options,
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
@@ -84,6 +105,7 @@ rule select_stars:
 
 
 rule fetch_spectra:
+    """Fetch and check the spectra of one shard of the stars."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -93,17 +115,16 @@ rule fetch_spectra:
         missing=f"{RESULTS}/spectra/{{shard}}.missing.parquet",
     log:
         f"{RESULTS}/logs/fetch_spectra/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_spectra/{{shard}}.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     resources:
         downloads=1,
         mem_mb=growing(4000),
         runtime=growing(720),
     params:
-        options=options(
-            RUN.survey,
-            only=(*FETCHING, *FILE, "release", "aspcap", "connections", "flux_range"),
-        ),
+        options=survey_options(Archive, FileLimits),
     shell:
         "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
         " --shard {wildcards.shard} --output {output.spectra} --missing {output.missing}"
@@ -111,6 +132,7 @@ rule fetch_spectra:
 
 
 rule build_store:
+    """Join the shards to one store."""
     input:
         selected=rules.select_stars.output.selected,
         cuts=rules.select_stars.output.cuts,
@@ -122,8 +144,10 @@ rule build_store:
         funnel=f"{RESULTS}/catalogue/funnel.csv",
     log:
         f"{RESULTS}/logs/build_store.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/build_store.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
@@ -134,6 +158,7 @@ rule build_store:
 
 
 rule fetch_astronn:
+    """Fetch astroNN's labels of the selected stars."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -141,21 +166,23 @@ rule fetch_astronn:
         f"{RESULTS}/catalogue/astronn.parquet",
     log:
         f"{RESULTS}/logs/fetch_astronn.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_astronn.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     resources:
         downloads=1,
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        options=options(RUN.survey, only=(*FETCHING, *CATALOGUE, "release")),
+        options=survey_options(Archive, CatalogueLimits),
     shell:
         "spectrafm fetch-astronn --selected {input.selected} --output {output}"
         " {params.options:q} > {log} 2>&1"
 
 
-# All that the network is needed for.
 rule store:
+    """The store, and astroNN's labels: all that needs the network."""
     input:
         rules.build_store.output,
         rules.fetch_astronn.output,
