@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
 import random
 import re
 import shutil
+import signal
+import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -382,3 +387,63 @@ def test_a_download_that_failed_leaves_its_first_part_for_the_next_run(server, c
     fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
     assert (tmp_path / "allStar.fits").read_bytes() == server.files[catalogue]
     assert not (tmp_path / ".allStar.fits.part").exists()
+
+
+# Answers that hold no host name, number or date.
+
+
+def redirected_to(url: str) -> Callable:
+    def answer(handler, content: bytes) -> None:
+        loopback.send(handler, 302, b"", Location=url)
+
+    return answer
+
+
+def ranged(handler, content: bytes) -> None:
+    loopback.send(handler, 206, content, **{"Content-Range": f"bytes 0-{'9' * 5000}/{'9' * 5000}"})
+
+
+def unavailable_until(date: str) -> Callable:
+    def answer(handler, content: bytes) -> None:
+        loopback.send(handler, 503, b"", **{"Retry-After": date})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        redirected_to(f"http://{'a' * 70}.b/"),
+        redirected_to("http://./"),
+        ranged,
+        unavailable_until("Fri, 31 Dec 99999999999 23:59:59 GMT"),
+    ],
+    ids=["long host", "no host", "endless number", "far date"],
+)
+def test_an_answer_that_cannot_be_parsed_is_a_broken_answer(server, fault):
+    """One such file must not stop the shard."""
+    server.files = {"a.fits": fits_like(1), "b.fits": fits_like(2)}
+    server.faults["a.fits"] = [fault]
+    recovered = contents_of(["a.fits", "b.fits"], {}, survey_at(server))
+    assert recovered == server.files
+    server.faults["a.fits"] = Forever(fault)
+    found = contents_of(["a.fits", "b.fits"], {}, survey_at(server, tries=2))
+    assert re.match(r"broken answer|no answer|refused \(503\)|another part", found["a.fits"].reason)
+    assert found["b.fits"] == server.files["b.fits"]
+
+
+def test_ctrl_c_while_files_are_on_their_way_is_only_that(server):
+    """The generator closes, and no task complains."""
+    server.files = {f"{number}.fits": fits_like(number) for number in range(8)}
+    for path in server.files:
+        server.faults[path] = Forever(loopback.stall)
+    survey = survey_at(server, stall_seconds=20.0)
+    interrupt = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    interrupt.start()
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            contents_of(list(server.files), {}, survey)
+        gc.collect()
+    assert time.monotonic() - start < 10

@@ -13,7 +13,7 @@ from making.sas_tree import make_tree, row
 from making.survey_run import Run
 from spectrafm import cli
 from spectrafm.errors import SpectraFMError
-from spectrafm.integrity import CHECKSUMS, names_in
+from spectrafm.integrity import CHECKSUMS, faults_in, names_in
 from spectrafm.report.verify import checks_of
 from spectrafm.store.read import load_stars, open_store, read
 
@@ -94,8 +94,11 @@ def test_damaged_spectra_are_named_whatever_is_loaded_of_them(run, split, window
 
 
 def store_faults(store: Path) -> list[str]:
-    """What `verify` says of a store alone."""
-    return [f for c in checks_of(store.parent) if c.what == "store.zarr" for f in c.faults]
+    """What `verify` says of a store's files alone."""
+    try:
+        return list(faults_in(store))
+    except SpectraFMError as error:
+        return [str(error)]
 
 
 def named(path: Path, store: Path, faults: list[str]) -> bool:
