@@ -16,7 +16,7 @@ from spectrafm.labels import UNITS
 from spectrafm.manifest import hashes_beside
 
 
-def collect_metrics(predictions: Sequence[Path], output: Path) -> None:
+def collect_metrics(predictions: Sequence[Path], *, output: Path) -> None:
     """Score every label of every prediction file into one ``metrics.json``.
 
     Parameters

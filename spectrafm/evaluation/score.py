@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,38 @@ _IRON_COLUMN = re.compile(r"fe_?h(?![a-z])|\[fe/h\]|metallicity", re.IGNORECASE)
 _OTHER_LABEL = re.compile(
     r"t_?eff|log_?g|(?:^|[^a-z])(?:[a-z]{1,2}|alpha)[_/]fe(?![a-z])", re.IGNORECASE
 )
+
+
+def score(
+    table: Path,
+    *,
+    actual: str,
+    predicted: str,
+    uncertainty: str | None = None,
+    feh: str | None = None,
+    json: bool = False,
+) -> str:
+    """Score any table of predictions.
+
+    Parameters
+    ----------
+    table : pathlib.Path
+        CSV or Parquet file.
+    actual, predicted : str
+        Names of the columns with the true and with the predicted values.
+    uncertainty : str, optional
+        Column with the predicted one-sigma uncertainty.
+    feh : str, optional
+        Column with the [Fe/H], dex, that makes a star iron-rich or iron-poor.
+    json : bool
+        Print JSON.
+
+    Examples
+    --------
+    $ spectrafm score mine.csv --actual=FE_H --predicted=FE_H_net
+    """
+    found = score_table(table, actual, predicted, uncertainty, feh)
+    return dumps(found, indent=2) if json else format_scores(found)
 
 
 def score_table(

@@ -85,7 +85,11 @@ class Table(NamedTuple):
 
 
 def table1(
-    predictions: Sequence[Path], astronn: Path, logg: tuple[float, float], output: Path
+    predictions: Sequence[Path],
+    *,
+    astronn: Path,
+    logg: tuple[float, float] = (1.0, 3.5),
+    output: Path,
 ) -> None:
     """Write Table 1 as ``<output>.csv``, ``.md`` and ``.tex``.
 
@@ -109,7 +113,7 @@ def table1(
     """
     table = _gather(predictions, astronn, logg)
     for suffix, write in ((".csv", _csv), (".md", _markdown), (".tex", _latex)):
-        write_text(f"{output}{suffix}", write(table))
+        write_text(output.with_suffix(suffix), write(table))
 
 
 def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float]) -> Table:

@@ -1,6 +1,6 @@
 """Figure 1, left: a star as observed and as its best-fit model, whole and close up.
 
-store.zarr  ->  draw_figure1  ->  figures/figure1.{png,pdf}
+store.zarr  ->  figure1  ->  figures/figure1.{png,pdf}
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from spectrafm.figures.style import FAINT, OBSERVED, SYNTHETIC, new_figure, outl
 ZOOM = (16275.0, 16325.0)
 
 
-def draw_figure1(store: Path, output_stem: Path, apogee_id: str | None = None) -> None:
+def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
     """Draw Figure 1 (left) from a store.
 
     Parameters
     ----------
     store : path
         ``store.zarr``.
-    output_stem : path
-        ``<output_stem>.png`` and ``.pdf`` are written.
-    apogee_id : str, optional
-        The star; none: the first giant of the test split.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
+    star : str, optional
+        APOGEE_ID; default: the first giant of the test split.
 
     Raises
     ------
     SpectraFMError
         When the store or the star is missing.
     """
-    save(figure1(read_star(store, apogee_id)), output_stem)
+    save(draw(read_star(store, star)), output.with_suffix(""))
 
 
 @styled()
-def figure1(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
+def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
     """Observed and synthetic spectrum of a star: above all of it, below a close-up.
 
     Parameters

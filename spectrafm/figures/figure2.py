@@ -1,6 +1,6 @@
 """Figure 2: which spectra and wavelengths each stage of the training sees.
 
-store.zarr, models/<stage>/config.json  ->  draw_figure2  ->  figures/figure2.{png,pdf}
+store.zarr, models/<stage>/config.json  ->  figure2  ->  figures/figure2.{png,pdf}
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from spectrafm.inference.predictions import windows_text
 IRON_LINES = (16157.66, 16169.45)
 
 
-def draw_figure2(
-    store: Path, models: Sequence[Path], output_stem: Path, apogee_id: str | None = None
-) -> None:
+def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, output: Path) -> None:
     """Draw Figure 2 from a star of the store and the stages' options.
 
     Parameters
@@ -35,10 +33,10 @@ def draw_figure2(
         ``store.zarr``.
     models : sequence of path
         ``models/<stage>`` folders, one row each, in this order.
-    output_stem : path
-        ``<output_stem>.png`` and ``.pdf`` are written.
-    apogee_id : str, optional
-        The star; none: the first giant of the test split.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
+    star : str, optional
+        APOGEE_ID; default: the first giant of the test split.
 
     Raises
     ------
@@ -46,7 +44,7 @@ def draw_figure2(
         When the store, the star or a model is missing.
     """
     stages = [read_stage(Path(model)) for model in models]
-    save(figure2(read_star(store, apogee_id), stages), output_stem)
+    save(draw(read_star(store, star), stages), output.with_suffix(""))
 
 
 def read_stage(model: Path) -> dict[str, Any]:
@@ -58,7 +56,7 @@ def read_stage(model: Path) -> dict[str, Any]:
 
 
 @styled()
-def figure2(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
+def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
     """One row a stage: the star's whole synthetic spectrum, faint, and what the stage sees.
 
     Parameters

@@ -1,6 +1,6 @@
 """Figure 3: predicted against catalogue labels, coloured by the predicted uncertainty.
 
-predictions/<stage>--<evaluation>.parquet  ->  draw_figure3  ->  figures/figure3.{png,pdf}
+predictions/<stage>--<evaluation>.parquet  ->  figure3  ->  figures/figure3.{png,pdf}
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ PANELS_PER_ROW = 3
 BRIGHTEST = 5.0
 
 
-def draw_figure3(prediction: Path, output_stem: Path) -> None:
+def figure3(prediction: Path, *, output: Path) -> None:
     """Draw Figure 3 from a prediction file.
 
     Parameters
     ----------
     prediction : path
         ``predictions/<stage>--<evaluation>.parquet``.
-    output_stem : path
-        ``<output_stem>.png`` and ``.pdf`` are written.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
         When the file is missing or damaged.
     """
-    save(figure3(read_predictions(prediction)), output_stem)
+    save(draw(read_predictions(prediction)), output.with_suffix(""))
 
 
 @styled()
-def figure3(table: pandas.DataFrame) -> Figure:
+def draw(table: pandas.DataFrame) -> Figure:
     """One panel a label; rows of three, the last row centred.
 
     Parameters

@@ -1,7 +1,7 @@
 """Figure 4: what each model makes of [Fe/H], above all in the iron-poor stars it never saw.
 
 predictions/*.parquet, models/<stage>/config.json, store.zarr
-    ->  draw_figure4  ->  figures/figure4.{png,pdf}
+    ->  figure4  ->  figures/figure4.{png,pdf}
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ BRIGHTEST = 0.30
 TRAINING = "purple"
 
 
-def draw_figure4(
-    predictions: Sequence[Path], models: Sequence[Path], store: Path, output_stem: Path
+def figure4(
+    *, predictions: Sequence[Path], models: Sequence[Path], store: Path, output: Path
 ) -> None:
     """Draw Figure 4 from prediction files.
 
@@ -62,8 +62,8 @@ def draw_figure4(
         subset was drawn.
     store : path
         ``store.zarr``, for the [Fe/H] of those stars.
-    output_stem : path
-        ``<output_stem>.png`` and ``.pdf`` are written.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def draw_figure4(
             raise SpectraFMError(f"{path}: its stage {stage!r} is not among the models given")
         panels.append(table)
         training.append(training_iron(folders[stage], store))
-    save(figure4(panels, training), output_stem)
+    save(draw(panels, training), output.with_suffix(""))
 
 
 def training_iron(model: Path, store: Path) -> np.ndarray | None:
@@ -107,7 +107,7 @@ def training_iron(model: Path, store: Path) -> np.ndarray | None:
 
 
 @styled()
-def figure4(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
+def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
     """Predicted against catalogue [Fe/H], one panel a model.
 
     Parameters

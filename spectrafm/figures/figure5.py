@@ -1,6 +1,6 @@
 """Figure 5: where the last decoder block looks for each label, in dwarfs and in giants.
 
-attention/<stage>.zarr  ->  draw_figure5  ->  figures/figure5.{png,pdf}
+attention/<stage>.zarr  ->  figure5  ->  figures/figure5.{png,pdf}
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ AMPLITUDE = 0.9
 SPECTRUM_COLOUR = "C5"
 
 
-def draw_figure5(attention: Path, output_stem: Path) -> None:
+def figure5(attention: Path, *, output: Path) -> None:
     """Draw Figure 5 from attention maps.
 
     Parameters
     ----------
     attention : path
         ``attention/<stage>.zarr``.
-    output_stem : path
-        ``<output_stem>.png`` and ``.pdf`` are written.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
         When the maps are missing.
     """
-    save(figure5(open_zarr(attention).load(), read_lines()), output_stem)
+    save(draw(open_zarr(attention).load(), read_lines()), output.with_suffix(""))
 
 
 def read_lines() -> pandas.DataFrame:
@@ -59,7 +59,7 @@ def read_lines() -> pandas.DataFrame:
 
 
 @styled()
-def figure5(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
+def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
     """One panel a population: the curves of each label, inverted, below the mean spectrum.
 
     Parameters

@@ -22,7 +22,7 @@ GIANTS_BELOW = 3.0
 DWARFS_ABOVE = 4.0
 
 
-def map_attention(model: Path, store: Path, output: Path, options: Attention) -> None:
+def map_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
     """Average the last decoder block's attention over stars and write it as a Zarr group.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from spectrafm.labels import LABELS, LabelName
-from spectrafm.options import Name, Section
+from spectrafm.options import Section
 from spectrafm.spectra import Kind, Split, Window
 
 
@@ -26,7 +26,6 @@ class Predict(Section):
 class Attention(Section):
     """The attention maps of Figure 5."""
 
-    stage: Name = "pretrain"
     spectra: Kind = "synthetic"
     windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
     split: Split = "test"

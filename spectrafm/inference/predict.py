@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     uncertainty: np.ndarray
 
 
-def predict(model: Path, store: Path, output: Path, name: str, options: Predict) -> None:
+def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of one split's stars and write them beside the catalogue's.
 
     Parameters

@@ -18,7 +18,7 @@ class Stars(Section):
 
     where: str | None = Field(
         None,
-        pattern=r"^(TEFF|LOGG|O_FE|MG_FE|FE_H) *(<|<=|>|>=) *-?[0-9.]+$",
+        pattern=r"^[A-Za-z][A-Za-z0-9_]* *(<|<=|>|>=) *-?[0-9.]+$",
         description="condition on a label, such as 'FE_H > -1'; null: all",
     )
     count: int | None = Field(None, ge=1, description="that many, drawn with the seed; null: all")
@@ -57,15 +57,19 @@ class Stage(Section):
 
     architecture: Literal["spectrafm", "fcnn"] = "spectrafm"
     start_from: Name | None = Field(None, description="stage whose weights are the start")
-    spectra: Kind = "synthetic"
-    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
+    spectra: Kind = Field(
+        description="observed spectra, or synthetic: the models that fit them best"
+    )
+    windows: list[Window] = Field(
+        min_length=1, description="wavelengths to learn from, [shortest, longest], vacuum Angstrom"
+    )
     labels: list[LabelName] = Field(list(LABELS), min_length=1)
     stars: Stars = Stars()
     freeze: list[Part] = Field(
         [], description="parts that keep their weights: embedding, encoder.1, decoder, head ..."
     )
     sampling: Sampling = Sampling()
-    epochs: int = Field(325, ge=1)
+    epochs: int = Field(ge=1, description="passes over the training stars, at most")
     batch: int = Field(256, ge=1, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = Field(0.01, ge=0)

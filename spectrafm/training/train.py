@@ -31,12 +31,13 @@ logger = logging.getLogger(__name__)
 
 def train(
     store: Path,
-    output: Path,
+    *,
     name: str,
+    output: Path,
+    start: Path | None = None,
+    checkpoints: Path | None = None,
     stage: Stage,
     model: Model,
-    start_from: Path | None = None,
-    checkpoints: Path | None = None,
 ) -> None:
     """Train one stage and write its model.
 
@@ -51,7 +52,7 @@ def train(
     stage : spectrafm.training.options.Stage
     model : spectrafm.networks.options.Model
         Sizes of a new network; a network that is started from keeps its own.
-    start_from : Path, optional
+    start : Path, optional
         Folder of the model whose weights are the start.
     checkpoints : Path, optional
         Folder of checkpoints; a training found there under way is gone on with.
@@ -63,6 +64,8 @@ def train(
     InterruptedTraining
         When a signal has stopped it.
     """
+    if (stage.start_from is None) != (start is None):
+        raise SpectraFMError("--start and --start_from go together")
     with processes() as together:
         if not together.first:
             logging.getLogger("spectrafm").setLevel(logging.WARNING)
@@ -70,7 +73,7 @@ def train(
         device = _device(together)
         training, validation = _choose_stars(store, stage)
         torch.manual_seed(stage.seed)
-        network = _starting_network(stage, model, training, start_from).to(device)
+        network = _starting_network(stage, model, training, start).to(device)
         request = _requests(network, stage).to(device)
         _freeze(network, stage.freeze)
         stars = to_device(training, network, request, stage.windows, device)
@@ -84,7 +87,7 @@ def train(
             kept = resume.resume(run, checkpoints, options, data)
         run.fit(kept)
         if together.first:
-            _write(output, run, training, validation, start_from)
+            _write(output, run, training, validation, start)
             if kept is not None:
                 kept.remove()
 

@@ -21,6 +21,7 @@ MODEL = Model(
     encoding="log_wavelength",
 )
 STAGE = Stage(
+    spectra="synthetic",
     windows=WINDOWS,
     sampling={"scheme": "mixed", "tokens": 24, "noise": 0.005},
     epochs=3,
@@ -39,7 +40,7 @@ def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str
     return [
         "train", str(store), "--name=x", f"--output={folder / 'model'}",
         f"--checkpoints={folder / 'checkpoints'}",
-        *options.options(options), *options.options(model, prefix="model."),
+        *options.options(options), *options.options(model),
     ]  # fmt: skip
 
 
