@@ -1,7 +1,7 @@
 """The ``spectrafm`` command: a table of sub-commands, each made from its function's signature.
 
-Positional parameters are positional, keyword-only ones are options ``--name``, a parameter that is a
-`spectrafm.options.Section` gives the section's keys as options; help comes from the docstring
+Positional parameters are positional, keyword-only ones are options ``--name``, and a parameter that
+is a `spectrafm.options.Section` gives the section's keys as options; help is the docstring's
 (numpydoc). Only the command that runs is imported: ``spectrafm --help`` does not wait for torch.
 """
 

@@ -28,6 +28,9 @@ def _unit(value: str) -> str:
     return value
 
 
+#: A unit that `astropy.units.Unit` parses.
+LabelUnit = Annotated[str, AfterValidator(_unit)]
+
 #: A catalogue column; part of column names and command lines.
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
@@ -35,7 +38,7 @@ LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 class LabelOptions(Section):
     """One label: what its catalogue column means."""
 
-    unit: Annotated[str, AfterValidator(_unit)] = Field(
+    unit: LabelUnit = Field(
         "dex", description="unit, as astropy.units.Unit parses it: K, dex, dex(cm s-2)"
     )
     symbol: str | None = Field(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectrafm.networks.fcnn import FCNN
 from spectrafm.progress import track
 
 #: Stars per forward pass: at the paper's size each takes 20 MB.
@@ -59,16 +58,7 @@ def chunks_of(
     -------
     list of ndarray of int
     """
-    inside = [np.flatnonzero((wavelength >= low) & (wavelength <= high)) for low, high in windows]
-    if isinstance(network, FCNN):
-        return [np.concatenate(inside)]
-    generator = np.random.default_rng(CHUNK_SEED)
-    chunks = []
-    for pixels in inside:
-        if len(pixels):
-            dealt = generator.permutation(pixels)
-            chunks += np.array_split(dealt, -(-len(pixels) // tokens))
-    return [np.sort(chunk) for chunk in chunks]
+    return network.contexts(wavelength, windows, tokens)
 
 
 def on_device(network: nn.Module) -> nn.Module:
@@ -110,4 +100,4 @@ def showings(
             shown = functional.pad(spectra[rows].index_select(1, pixels), (0, 0, 0, RIDERS))
             missing = ~shown.isfinite()
             missing[-1, 0] = True
-            yield Showing(number, pixels, rows, shown.masked_fill(missing, 1.0), position, missing)
+            yield Showing(number, pixels, rows, shown, position, missing)

@@ -10,7 +10,8 @@ from making.toy_store import WINDOWS, write_toy_store
 from spectrafm import cli
 
 TINY = [
-    "--spectra=synthetic", "--epochs=1", "--batch=64", "--sampling.tokens=32", f"--windows={WINDOWS}",
+    "--spectra=synthetic", f"--windows={WINDOWS}", "--epochs=1", "--batch=64",
+    "--sampling.tokens=32",
     "--model.dimension=8", "--model.encoder=[{heads: 2, feedforward: 8}]",
     "--model.decoder=[{heads: 2, feedforward: 8}]", "--model.head=[8]",
 ]  # fmt: skip
