@@ -79,6 +79,9 @@ class Labels(Section):
         return tuple(label.error or error_column(name) for name, label in self.labels.items())
 
 
+#: A condition on a label, such as ``FE_H > -1``: its name, how it is compared, and with what.
+CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
+
 #: The paper's labels as `Label`, and their names.
 PAPER_LABELS = Labels().table()
 LABELS = tuple(label.name for label in PAPER_LABELS)

@@ -28,4 +28,17 @@ NETWORKS = {
         "grid",
         parts=("dense", "mean", "log_variance"),
     ),
+    "mlp": Architecture(
+        "spectrafm.networks.mlp:MLP", "MLP", "grid", parts=("dense", "mean", "log_variance")
+    ),
+    "cnn": Architecture(
+        "spectrafm.networks.cnn:CNN",
+        "AstroNN's CNN",
+        "grid",
+        parts=("convolution", "dense", "mean", "log_variance"),
+    ),
+    "ridge": Architecture("spectrafm.networks.ridge:Ridge", "Ridge regression", "grid"),
+    "cannon": Architecture(
+        "spectrafm.networks.cannon:Cannon", "The Cannon", "grid", finetunes=False
+    ),
 }

@@ -222,7 +222,7 @@ class Network(nn.Module):
 class ClosedForm(Network):
     """A network whose weights come from a formula, not from steps."""
 
-    def fit(self, stars: Any, request: Tensor) -> None:
+    def fit(self, stars: Any, request: Tensor, noise: float = 0.0) -> None:
         """Set the weights from a stage's training stars; the present ones are its start.
 
         Parameters
@@ -230,6 +230,8 @@ class ClosedForm(Network):
         stars : spectrafm.training.stars.DeviceStars
         request : Tensor, shape (R,), int
             The network's labels that the stage trains.
+        noise : float
+            One sigma of the noise that other spectra will have and these do not.
         """
         raise TypeError(f"{type(self).__name__} does not say how it is fitted")
 
@@ -272,10 +274,18 @@ class GridNetwork(Network):
         return {"pixels": len(self.wavelength)}
 
     def standardise(self, flux: Tensor) -> None:
-        """Set how each pixel is standardised, from the training stars' flux, shape (n, T)."""
+        """Learn how each pixel is standardised from the spectra of the first training.
+
+        A fine-tuning keeps it, since the weights that it starts from were learned with it.
+
+        Parameters
+        ----------
+        flux : Tensor, shape (n, T)
+            NaN = missing.
+        """
 
     def contexts(self, wavelength, windows, tokens) -> list[np.ndarray]:
-        return [np.concatenate(pixels_in(wavelength, windows))]
+        return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
 
     def encoding(self, wavelength: Tensor) -> Tensor:
         """Check that the pixels are those of the training; position then says nothing more.
@@ -297,6 +307,16 @@ class GridNetwork(Network):
                 f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
             )
         return self.label_scale.new_zeros(len(wavelength), 0)
+
+
+def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:
+    """Flux with NaN where a pixel is missing, shape (B, T)."""
+    return flux if missing is None else flux.masked_fill(missing, torch.nan)
+
+
+def requested(answer: Answer, request: Tensor | None) -> Answer:
+    """Of an answer for all labels, shape (B, L), the requested ones, shape (B, R)."""
+    return answer if request is None else Answer(*(part[:, request] for part in answer))
 
 
 def labels_of(facts: Mapping[str, Any]) -> tuple[Label, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork
+from spectrafm.networks.base import Answer, GridNetwork, requested
 
 WIDTHS = (2048, 1280, 1024)
 DROPOUT = 0.1
@@ -53,5 +53,4 @@ class FCNN(GridNetwork):
     def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
         flux = flux if missing is None else flux.masked_fill(missing, 1.0)
         x = self.dense(flux - self.flux_mean)
-        answer = Answer(self.mean(x), self.log_variance(x))
-        return answer if request is None else Answer(*(part[:, request] for part in answer))
+        return requested(Answer(self.mean(x), self.log_variance(x)), request)

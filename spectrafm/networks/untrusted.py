@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import LabelName, LabelUnit
+from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
 from spectrafm.spectra import FluxRange, Kind, Window
@@ -42,7 +42,7 @@ class _Part(BaseModel):
 class Stars(_Part):
     """Which stars a stage learned from."""
 
-    where: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
+    where: Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)] | None = None
     count: int | None = None
 
 

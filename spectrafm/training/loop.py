@@ -134,7 +134,7 @@ class Training:
             When the fit gives no finite criterion.
         """
         with Interruption(self.processes, self.stars.flux.device) as interruption:
-            self.network.fit(self.stars, self.request)
+            self.network.fit(self.stars, self.request, self.stage.sampling.noise)
             self.step = self.epoch = 1
             self._validate(1, interruption)
         self.best, self.best_epoch = checkpoint.copy_of(self.network), 1

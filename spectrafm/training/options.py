@@ -6,14 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spectrafm.labels import LabelName
+from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
 from spectrafm.options import Name, Section
 from spectrafm.spectra import FluxRange, Kind, Window
 from spectrafm.training.schemes import SCHEMES
-
-#: A condition on a label, such as ``FE_H > -1``: its name, how it is compared, and with what.
-CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
 
 #: A part of a network, by the name of its module.
 Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import IRON_POOR
+from spectrafm.labels import CONDITION, IRON_POOR
 from spectrafm.networks.base import Network
 from spectrafm.spectra import pixels_in
 from spectrafm.store.read import StarSet
-from spectrafm.training.options import CONDITION, Stars
+from spectrafm.training.options import Stars
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -143,8 +143,8 @@ class DeviceStars:
 
     @cached_property
     def every_window(self) -> Tensor:
-        """Pixel indices of all windows together."""
-        return torch.cat(self.windows)
+        """Pixel indices of all windows together, each once, in the order of the grid."""
+        return torch.cat(self.windows).unique()
 
     @cached_property
     def fewest_valid(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from making.toy_store import WINDOWS
 from spectrafm.networks.options import Model
+from spectrafm.options import options as flags_of
 from spectrafm.training.options import Stage
 
 MODEL = Model(
@@ -40,7 +41,7 @@ def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str
     return [
         "train", str(store), "--name=x", f"--output={folder / 'model'}",
         f"--checkpoints={folder / 'checkpoints'}",
-        *options.options(options), *options.options(model),
+        *flags_of(options), *flags_of(model),
     ]  # fmt: skip
 
 
