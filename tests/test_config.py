@@ -114,7 +114,7 @@ def paper():
         ),
         ({"stages": {"new": 3}}, r"stages\.new: .*\(found 3\)"),
         (
-            {"mock": {}},
+            {"mock": {"rows": 100}},
             r"^config: survey\.source: the mock survey is written to a folder, not to https",
         ),
         ({"survey": {"name": "x"}}, r"^config: survey\.name: no survey 'x'; known: apogee"),
@@ -194,9 +194,9 @@ def test_a_preset_alone_changes_the_cuts_of_the_paper_config(paper):
 def test_every_key_of_the_paper_config_is_explained(paper):
     """Each key has a comment on its own line, above it, or above the block it opens."""
     sections = config.Config.model_fields
-    missing = [key for key in sections if key not in paper]
-    assert not missing
     text = (REPOSITORY / "config.yaml").read_text()
+    for key in sections:
+        assert re.search(rf"^(# )?{key}:", text, re.MULTILINE), key
     for section in ("survey", "selection", "figures", "attention"):
         for key in config.Config.model_fields[section].default.__class__.model_fields:
             assert re.search(rf"^  (# )?{key}:", text, re.MULTILINE), f"{section}.{key}"
