@@ -117,6 +117,7 @@ def train(
             name, len(stars), len(judges), stars.flux.shape[1], ", ".join(labels),
         )  # fmt: skip
         under_way = Training(name, stage, network, request, stars, judges, together)
+        under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm):
             under_way.solve()
