@@ -20,7 +20,7 @@ from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Stage
-from spectrafm.training.stars import DeviceStars, label_scaling, to_device
+from spectrafm.training.stars import DeviceStars, to_device
 from spectrafm.training.step import Learner
 
 REPOSITORY = Path(__file__).parents[1]
@@ -88,9 +88,7 @@ def make_network(case: Case, store: Path, device: torch.device) -> tuple[Spectra
     stars = _training_stars(store, case.stage.spectra, tuple(case.stage.windows))
     torch.manual_seed(0)
     network = SpectraFM(case.model, PAPER_LABELS)
-    centre, scale = label_scaling(stars.label)
-    network.label_centre.copy_(torch.from_numpy(centre))
-    network.label_scale.copy_(torch.from_numpy(scale))
+    network.scale_labels(stars.label)
     network = network.to(device)
     request = torch.arange(len(LABELS), device=device)
     return network, to_device(stars, network, request, case.stage.windows, device)

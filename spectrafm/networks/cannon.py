@@ -20,6 +20,8 @@ from spectrafm.networks.base import Answer, ClosedForm, GridNetwork, requested, 
 ROUNDS, SCATTER_STEPS = 5, 10
 #: Intrinsic variance is never less: (1e-4 of the continuum)^2.
 SMALLEST_SCATTER = 1e-8
+#: Variance of a pixel that no training star has: it says nothing.
+UNKNOWN = 1e30
 #: Levenberg-Marquardt: most steps, and the factor that damping falls or grows by.
 STEPS, FACTOR = 40, 4.0
 #: Labels are looked for up to this share of the training stars' range outside it.
@@ -85,7 +87,7 @@ class Cannon(GridNetwork, ClosedForm):
                 ratio = (weight.square() * square).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-30)
                 scatter = (scatter * ratio).clamp(min=SMALLEST_SCATTER)
         self.coefficient.copy_(coefficient)
-        self.scatter.copy_(scatter.masked_fill(~good.any(dim=0), torch.inf))
+        self.scatter.copy_(scatter.masked_fill(~good.any(dim=0), UNKNOWN))
         low, high = label.aminmax(dim=0)
         reach = MARGIN * (high - low)
         self.bounds.copy_(torch.stack([low - reach, high + reach]))

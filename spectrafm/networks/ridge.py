@@ -54,7 +54,7 @@ class Ridge(GridNetwork, ClosedForm):
         self.register_buffer("weight", torch.zeros(count, pixels, dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("log_variance", torch.zeros(count, dtype=torch.float64))
-        self.register_buffer("penalty", torch.full((count,), torch.nan, dtype=torch.float64))
+        self.register_buffer("penalty", torch.zeros(count, dtype=torch.float64))
 
     def standardise(self, flux: Tensor) -> None:
         self.flux_mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))

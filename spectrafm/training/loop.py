@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spectrafm.errors import InterruptedTraining, SpectraFMError
-from spectrafm.networks.base import Network
+from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.progress import track
 from spectrafm.training import checkpoint
 from spectrafm.training.checkpoint import Checkpoints
@@ -82,7 +82,9 @@ class Training:
     ):
         self.name, self.stage, self.network, self.request = name, stage, network, request
         self.stars, self.judges, self.processes = stars, judges, processes
-        self.learner = Learner(stage, network, request, stars, processes)
+        # A closed form takes no steps.
+        closed = isinstance(network, ClosedForm)
+        self.learner = None if closed else Learner(stage, network, request, stars, processes)
         self.steps_per_epoch = -(-len(stars) // stage.batch)
         self.step = 0
         self.epoch = 0
@@ -136,7 +138,8 @@ class Training:
         with Interruption(self.processes, self.stars.flux.device) as interruption:
             self.network.fit(self.stars, self.request, self.stage.sampling.noise)
             self.step = self.epoch = 1
-            self._validate(1, interruption)
+            loss, _ = self._loss_and_rmse(self.stars, interruption)
+            self._validate(1, loss, interruption)
         self.best, self.best_epoch = checkpoint.copy_of(self.network), 1
         if not math.isfinite(self.metrics[-1]["validation_loss"]):
             raise SpectraFMError(f"stage {self.name}: the fit gives no finite validation loss")
@@ -240,19 +243,26 @@ class Training:
             dict(self.network.named_parameters()), f"stage {self.name}, epoch {done}"
         )
         if done % self.stage.validate_every == 0 or done == self.stage.epochs:
-            self._validate(done, interruption)
+            tally = self.learner.tally
+            self._validate(done, (tally.loss / tally.steps).item(), interruption)
         self.epoch = done
         self.learner.tally = self.learner.tally.next_epoch()
 
-    def _validate(self, epoch: int, interruption: Interruption) -> None:
+    def _loss_and_rmse(
+        self, stars: DeviceStars, interruption: Interruption
+    ) -> tuple[float, list[float]]:
+        sampling = self.stage.sampling
+        return validate(self.network, stars, self.request, sampling, interruption)
+
+    def _validate(self, epoch: int, training_loss: float, interruption: Interruption) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
-        stage, tally = self.stage, self.learner.tally
-        loss, rmse = validate(self.network, self.judges, self.request, stage.sampling, interruption)
+        stage = self.stage
+        loss, rmse = self._loss_and_rmse(self.judges, interruption)
         row = {
             "epoch": epoch,
             "step": self.step,
             "learning_rate": learning_rate(stage.schedule, epoch),
-            "training_loss": (tally.loss / tally.steps).item(),
+            "training_loss": training_loss,
             "validation_loss": loss,
             "skipped_steps": self.skipped,
         }

@@ -55,7 +55,6 @@ def resume(
     path = run.processes.first_ones(own.newest() if run.processes.first else None)
     if path is None:
         _tell_others(run, own, exact)
-        run.environments = [{"from_step": 0, **present}]
         return own
     state = own.read(path)
     epoch = state.facts["step"] // run.steps_per_epoch

@@ -103,7 +103,8 @@ def train(
             _learn_new_labels(network, training, labels)
         network = network.to(device)
         request = network.request_of(labels).to(device)
-        _freeze(network, stage.freeze)
+        if not isinstance(network, ClosedForm):
+            _freeze(network, stage.freeze)
         stars = to_device(training, network, request, stage.windows, device)
         judges = to_device(validation, network, request, stage.windows, device)
         _require_lessons(stars, labels, "training", store)
@@ -111,7 +112,12 @@ def train(
 
         if begun is not None and begun.facts.get("mock") and not training.mock:
             logger.warning("%s: starts from %s, which learned from mock stars", name, begun.name)
+        logger.info(
+            "%s: %d training stars, %d validation stars, %d pixels, labels %s",
+            name, len(stars), len(judges), stars.flux.shape[1], ", ".join(labels),
+        )  # fmt: skip
         under_way = Training(name, stage, network, request, stars, judges, together)
+        under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm):
             under_way.solve()
@@ -125,6 +131,10 @@ def train(
             _write(output, under_way, training, validation, begun)
             if kept is not None:
                 kept.remove()
+            logger.info(
+                "%s: kept epoch %d of %d; model in %s",
+                name, under_way.best_epoch, under_way.epoch, output,
+            )  # fmt: skip
 
 
 def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | None]:
@@ -189,7 +199,7 @@ def _write(
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if under_way.stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        files.write_text(folder / "README.md", model_card(facts))
+        files.write_text(folder / "README.md", model_card({**saved.architecture(under_way.network), **facts}))
         saved.write_checksums(folder)
 
 
