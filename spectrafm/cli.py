@@ -6,7 +6,6 @@ Modules are imported inside the commands, so that ``spectrafm --help`` does not 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -268,32 +267,40 @@ def _add_evaluation(commands) -> None:
 def _predict(given) -> None:
     from spectrafm.inference.predict import predict
 
-    predict(given.model, given.store, given.output, given.name, options.section_of(Predict, given))
+    section = options.section_of(Predict, given)
+    predict(given.model, given.store, name=given.name, output=given.output, options=section)
 
 
 def _map_attention(given) -> None:
     from spectrafm.inference.map_attention import map_attention
 
-    map_attention(given.model, given.store, given.output, options.section_of(Attention, given))
+    section = options.section_of(Attention, given)
+    map_attention(given.model, given.store, output=given.output, options=section)
 
 
 def _score(given) -> None:
-    from spectrafm.evaluation.score import format_scores, score_table
+    from spectrafm.evaluation.score import score
 
-    scores = score_table(given.table, given.actual, given.predicted, given.uncertainty, given.feh)
-    print(json.dumps(scores, indent=2) if given.json else format_scores(scores))
+    score(
+        given.table,
+        actual=given.actual,
+        predicted=given.predicted,
+        uncertainty=given.uncertainty,
+        feh=given.feh,
+        json=given.json,
+    )
 
 
 def _collect_metrics(given) -> None:
     from spectrafm.evaluation.collect_metrics import collect_metrics
 
-    collect_metrics(given.predictions, given.output)
+    collect_metrics(given.predictions, output=given.output)
 
 
 def _table1(given) -> None:
     from spectrafm.evaluation.table1 import table1
 
-    table1(given.predictions, given.astronn, tuple(given.logg), given.output.with_suffix(""))
+    table1(given.predictions, astronn=given.astronn, logg=tuple(given.logg), output=given.output)
 
 
 # Figures.
@@ -317,8 +324,7 @@ def _add_figures(commands) -> None:
 
     new = _command(commands, "figure4", _figure4, "[Fe/H] of iron-rich and iron-poor stars")
     _path(new, "--predictions", nargs="+", help_text="Parquet files of predict, one per panel")
-    _path(new, "--models", nargs="+", help_text="their models, in the same order")
-    _path(new, "--store", help_text="store.zarr")
+    _path(new, "--models", nargs="+", help_text="their models")
     _path(new, "--output", help_text=BESIDE)
 
     new = _command(commands, "figure5", _figure5, "attention maps")
@@ -333,33 +339,33 @@ def _add_figures(commands) -> None:
 
 
 def _figure1(given) -> None:
-    from spectrafm.figures.figure1 import draw_figure1
+    from spectrafm.figures.figure1 import figure1
 
-    draw_figure1(given.store, given.output.with_suffix(""), given.star)
+    figure1(given.store, star=given.star, output=given.output)
 
 
 def _figure2(given) -> None:
-    from spectrafm.figures.figure2 import draw_figure2
+    from spectrafm.figures.figure2 import figure2
 
-    draw_figure2(given.store, given.models, given.output.with_suffix(""), given.star)
+    figure2(given.store, given.models, star=given.star, output=given.output)
 
 
 def _figure3(given) -> None:
-    from spectrafm.figures.figure3 import draw_figure3
+    from spectrafm.figures.figure3 import figure3
 
-    draw_figure3(given.prediction, given.output.with_suffix(""))
+    figure3(given.prediction, output=given.output)
 
 
 def _figure4(given) -> None:
-    from spectrafm.figures.figure4 import draw_figure4
+    from spectrafm.figures.figure4 import figure4
 
-    draw_figure4(given.predictions, given.models, given.store, given.output.with_suffix(""))
+    figure4(predictions=given.predictions, models=given.models, output=given.output)
 
 
 def _figure5(given) -> None:
-    from spectrafm.figures.figure5 import draw_figure5
+    from spectrafm.figures.figure5 import figure5
 
-    draw_figure5(given.attention, given.output.with_suffix(""))
+    figure5(given.attention, output=given.output)
 
 
 def _report(given) -> None:

@@ -45,6 +45,12 @@ class Evaluation(Predict):
     stages: list[Name] = Field(min_length=1)
 
 
+class AttentionMap(Attention):
+    """The attention map of Figure 5."""
+
+    stage: Name = Field("pretrain", description="stage whose network is looked into")
+
+
 class Resources(Section):
     """What a training or prediction asks of the machine; no command line holds any of it."""
 
@@ -85,7 +91,7 @@ class Config(Section):
     model: Model = Model()
     stages: dict[Name, Stage] = Field({})
     evaluations: dict[Name, Evaluation] = Field({})
-    attention: Attention = Attention()
+    attention: AttentionMap = AttentionMap()
     figures: Figures = Figures()
     resources: dict[Name, Resources] = Field(
         {},

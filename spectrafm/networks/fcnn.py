@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.networks.base import GridNetwork
 from spectrafm.networks.transformer import Answer
 
 WIDTHS = (2048, 1280, 1024)
 DROPOUT = 0.1
 
 
-class FCNN(nn.Module):
+class FCNN(GridNetwork):
     """512 -> 2048 -> 1280 -> 1024 -> (mean, ln variance): 4,987,138 parameters.
 
     ReLU; dropout 10 % after the first two hidden layers, as the authors' code has it (the paper's

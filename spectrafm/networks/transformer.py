@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.networks.attention import CrossAttention, SelfAttention
+from spectrafm.networks.base import Network
 from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import Model
 
@@ -106,7 +107,7 @@ class Head(nn.Module):
         return Answer(self.mean(x).squeeze(-1), self.log_variance(x).squeeze(-1))
 
 
-class SpectraFM(nn.Module):
+class SpectraFM(Network):
     """The paper's network.
 
     Parameters

@@ -40,6 +40,8 @@ class Trained(_Part):
     stars: Stars
     labels: list[LabelName]
     selection: str
+    freeze: list[str] = []
+    flux_range: tuple[float, float] | None = None
 
 
 class _Facts(_Part):
@@ -50,6 +52,7 @@ class _Facts(_Part):
     ]  # known to the network
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
+    mock: bool = False
 
 
 class SpectraFMFacts(_Facts):

@@ -64,7 +64,8 @@ def evaluation_options(wildcards):
     """An evaluation's flags, without the list of stages it is made for."""
     evaluation = RUN.evaluations[wildcards.evaluation]
     return options(
-        evaluation, only=("spectra", "windows", "labels", "split", "combine")
+        evaluation,
+        only=("spectra", "windows", "labels", "flux_range", "split", "combine"),
     )
 
 

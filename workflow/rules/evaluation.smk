@@ -80,7 +80,10 @@ rule map_attention:
         mem_mb=asked("memory_mb", "map_attention"),
         runtime=asked("minutes", "map_attention"),
     params:
-        options=options(RUN.attention),
+        options=options(
+            RUN.attention,
+            only=("spectra", "windows", "flux_range", "split", "stars"),
+        ),
     shell:
         "spectrafm map-attention {input.model} {input.store} --output {output}"
         " {params.options:q} > {log} 2>&1"

@@ -57,7 +57,6 @@ rule figure4:
     input:
         predictions=prediction_files(RUN.figures.figure4),
         models=models_of(RUN.figures.figure4),
-        store=rules.build_store.output.store,
     output:
         png=f"{RESULTS}/figures/figure4.png",
         pdf=f"{RESULTS}/figures/figure4.pdf",
@@ -68,7 +67,7 @@ rule figure4:
         "../../envs/spectrafm.yaml"
     shell:
         "spectrafm figure4 --predictions {input.predictions} --models {input.models}"
-        " --store {input.store} --output {output.png} > {log} 2>&1"
+        " --output {output.png} > {log} 2>&1"
 
 
 rule figure5:
