@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
 from spectrafm.files import provenance, require_suffix, write_json
 from spectrafm.inference.predictions import facts_of, read_predictions
-from spectrafm.integrity import hash_of
+from spectrafm.integrity import hashes_beside
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +56,7 @@ def collect_metrics(predictions: Sequence[Path], *, output: Path) -> None:
             groups=GROUPS,
             bias="mean of predicted - actual; median_bias is the median",
             predictions=entries,
-            made_with={
-                Path(os.path.relpath(path, output.parent)).as_posix(): hash_of(path)
-                for path in predictions
-            },
+            made_with=hashes_beside(output.parent, predictions),
         ),
     )
     scored = sum(len(entry["labels"]) for entry in entries.values())

@@ -73,10 +73,11 @@ def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
     for axes in (whole, close):
         _shade_missing(axes, star)
     whole.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=0.8)
-    if star.synthetic is not None:
+    modelled = np.isfinite(star.synthetic).any()
+    if modelled:
         whole.plot(*with_gaps(star.wavelength, star.synthetic), color=SYNTHETIC, lw=0.8, alpha=0.9)
     close.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=1.8, label="Observed")
-    if star.synthetic is not None:
+    if modelled:
         close.plot(
             *with_gaps(star.wavelength, star.synthetic),
             color=SYNTHETIC,
@@ -126,8 +127,7 @@ def _flux_range(star: Star, pixels: np.ndarray, room: float) -> tuple[float, flo
 
     0.5-1.2 where there is no flux.
     """
-    both = [flux[pixels] for flux in (star.observed, star.synthetic) if flux is not None]
-    flux = np.concatenate(both)
+    flux = np.concatenate([star.observed[pixels], star.synthetic[pixels]])
     flux = flux[np.isfinite(flux)]
     if flux.size == 0:
         return 0.5, 1.2

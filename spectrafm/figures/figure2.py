@@ -78,7 +78,7 @@ def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
     micron = star.wavelength / 1e4
     padding = 0.01 * (micron[-1] - micron[0])
     rows[0].set_xlim(micron[0] - padding, micron[-1] + padding)
-    flux = np.concatenate([flux for flux in (star.observed, star.synthetic) if flux is not None])
+    flux = np.concatenate([star.observed, star.synthetic])
     if np.isfinite(flux).any():
         # The range is written below the spectrum.
         lowest, highest = np.nanmin(flux), np.nanmax(flux)
@@ -91,14 +91,13 @@ def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
 
 def _draw_stage(axes: Axes, star: Star, stage: dict[str, Any]) -> None:
     axes.set_title(stage_title(stage), fontsize=16)
-    whole = star.observed if star.synthetic is None else star.synthetic
+    whole = star.synthetic if np.isfinite(star.synthetic).any() else star.observed
     wavelength, ghost = with_gaps(star.wavelength, whole)
     axes.plot(wavelength / 1e4, ghost, color=SYNTHETIC, lw=0.9, alpha=0.18)
 
     flux = np.full(star.wavelength.size, np.nan)
-    if (spectrum := getattr(star, stage["spectra"])) is not None:
-        seen = np.concatenate(pixels_in(star.wavelength, stage["windows"]))
-        flux[seen] = spectrum[seen]
+    seen = np.concatenate(pixels_in(star.wavelength, stage["windows"]))
+    flux[seen] = getattr(star, stage["spectra"])[seen]
     wavelength, flux = with_gaps(star.wavelength, flux)
     axes.plot(wavelength / 1e4, flux, color=SPECTRA_COLOURS[stage["spectra"]], lw=0.9)
 

@@ -177,7 +177,7 @@ def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
     if outside:
         axes.text(
             0.04,
-            0.82,
+            0.79,
             f"{outside} outside",
             transform=axes.transAxes,
             va="top",
