@@ -228,9 +228,8 @@ def outcome(metrics: dict[str, Any]) -> list[str]:
         )
         if ranked:
             (low, best, n), (high, worst, _) = ranked[0], ranked[-1]
-            text = (
-                f"Of {n:,} {who} stars, {best} predicts [Fe/H] with the lowest RMSE, {low:.3f} dex"
-            )
-            other = f", and worst by {worst}, {high:.3f} dex" if worst != best else ""
-            sentences.append(f"{text}{other} (evaluation {evaluation}, {len(ranked)} models).")
+            text = f"[Fe/H] of {n:,} {who} stars is predicted best by {best}, RMSE {low:.3f} dex"
+            if worst != best:
+                text += f", and worst by {worst}, {high:.3f} dex"
+            sentences.append(f"{text} (evaluation {evaluation}, {len(ranked)} models).")
     return sentences

@@ -24,6 +24,7 @@ class Stage(NamedTuple):
     epochs: str
     chosen: str
     loss: str
+    seed: str
     seconds: float | None
     device: str
     options: list[tuple[str, Any]]
@@ -95,6 +96,7 @@ def _stage(run: Path, name: str, facts: dict[str, Any]) -> Stage:
         epochs=f"{facts.get('epoch', '?')} of {facts.get('epochs_trained', '?')}",
         chosen=stage["selection"],
         loss=f"{loss:.3f}" if isinstance(loss, float) else "",
+        seed=str(stage.get("seed", "")),
         seconds=_seconds(run, name, facts, metrics),
         device="; ".join(str(place.get("device", "?")) for place in places),
         options=list(_flat(stage)),
