@@ -223,9 +223,15 @@ def _train(given) -> None:
 
     stage = options.section_of(Stage, given)
     model = options.section_of(Model, given, "model.")
-    if (stage.start_from is None) != (given.start is None):
-        raise SpectraFMError("--start and --start_from go together")
-    train(given.store, given.output, given.name, stage, model, given.start, given.checkpoints)
+    train(
+        given.store,
+        name=given.name,
+        output=given.output,
+        start=given.start,
+        checkpoints=given.checkpoints,
+        stage=stage,
+        model=model,
+    )
 
 
 # Inference and evaluation.

@@ -25,6 +25,16 @@ def _window(value: tuple[float, float]) -> tuple[float, float]:
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 
 
+def _flux_range(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("a flux range is [lowest, highest] normalised flux")
+    return value
+
+
+#: Lowest and highest normalised flux that is kept; a pixel outside is missing.
+FluxRange = Annotated[tuple[float, float], AfterValidator(_flux_range)]
+
+
 def pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]]) -> list[np.ndarray]:
     """Indices of the pixels that lie in each window, both ends included.
 

@@ -14,7 +14,7 @@ from spectrafm.inference import predict as inference
 from spectrafm.inference.chunks import chunks_of
 from spectrafm.inference.map_attention import map_attention, mean_attention
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
@@ -41,17 +41,22 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(store, tmp_path_factory):
     stage = Stage(
-        windows=toy_store.WINDOWS, sampling={"tokens": 24}, epochs=2, batch=16, validate_every=2
+        spectra="synthetic",
+        windows=toy_store.WINDOWS,
+        sampling={"tokens": 24},
+        epochs=2,
+        batch=16,
+        validate_every=2,
     )
     folder = tmp_path_factory.mktemp("models") / "base"
-    train.train(store, folder, "base", stage, MODEL)
+    train.train(store, name="base", output=folder, stage=stage, model=MODEL)
     return folder
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return SpectraFM(MODEL, LABELS).eval()
+    return SpectraFM(MODEL, PAPER_LABELS).eval()
 
 
 def test_chunks_cover_each_window_once(network):
@@ -69,7 +74,7 @@ def test_chunks_keep_windows_apart(network):
 
 def test_the_baseline_reads_its_window_in_one_piece():
     inside = (WAVELENGTH >= 16_105.8) & (WAVELENGTH <= 16_220.0)
-    network = FCNN(torch.from_numpy(WAVELENGTH[inside]), ["FE_H"])
+    network = FCNN(torch.from_numpy(WAVELENGTH[inside]), PAPER_LABELS[-1:])
     (chunk,) = chunks_of(network, WAVELENGTH, [(16_105.8, 16_220.0)], 16)
     assert np.array_equal(chunk, np.flatnonzero(inside))
 
@@ -178,7 +183,7 @@ def test_attention_finds_the_pixel_that_matters(store):
     """A network whose last block attends to one wavelength must show a peak there."""
     torch.manual_seed(0)
     options = MODEL.model_copy(update={"encoding": "log_wavelength", "dimension": 64})
-    network = SpectraFM(options, LABELS).eval()
+    network = SpectraFM(options, PAPER_LABELS).eval()
     stars = load_stars(store, "synthetic", "test", toy_store.WINDOWS)
     target = network.encoding(torch.tensor([15_757.0], dtype=torch.float64))[0]
     with torch.no_grad():
@@ -199,7 +204,7 @@ def test_attention_finds_the_pixel_that_matters(store):
 
 
 def test_attention_needs_both_populations(model, store, tmp_path, monkeypatch):
-    from spectrafm.inference import attention
+    from spectrafm.inference import map_attention as module
 
     def giants_only(*args, **kwargs):
         stars = load_stars(*args, **kwargs)
@@ -207,6 +212,6 @@ def test_attention_needs_both_populations(model, store, tmp_path, monkeypatch):
         label[:, 1] = 2.0
         return dataclasses.replace(stars, label=label)
 
-    monkeypatch.setattr(attention, "load_stars", giants_only)
+    monkeypatch.setattr(module, "load_stars", giants_only)
     with pytest.raises(SpectraFMError, match="no dwarfs"):
         map_attention(model, store, tmp_path / "x.zarr", Attention())

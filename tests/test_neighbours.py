@@ -19,7 +19,7 @@ from spectrafm.inference.predict import (
     infer,
     prediction_table,
 )
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
@@ -91,8 +91,8 @@ def stars(tmp_path_factory) -> StarSet:
 def networks(stars) -> dict:
     torch.manual_seed(0)
     return {
-        "spectrafm": SpectraFM(MODEL, LABELS).eval(),
-        "fcnn": FCNN(torch.from_numpy(stars.wavelength.copy()), ["FE_H"]).eval(),
+        "spectrafm": SpectraFM(MODEL, PAPER_LABELS).eval(),
+        "fcnn": FCNN(torch.from_numpy(stars.wavelength.copy()), PAPER_LABELS[-1:]).eval(),
     }
 
 

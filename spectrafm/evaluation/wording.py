@@ -10,6 +10,9 @@ import pandas
 
 from spectrafm.networks import NETWORKS
 
+#: Parts of networks that read the spectrum; within them, layer 0 is the first.
+FIRST_PARTS = ("embedding", "encoder", "convolution", "dense")
+
 
 def windows_text(windows: Sequence[Sequence[float]]) -> str:
     """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``; many as their number."""
@@ -76,8 +79,8 @@ def _layers(frozen: Sequence[str]) -> str:
 
 def _side(part: str) -> str:
     name, _, number = part.partition(".")
-    later = name in ("decoder", "head") or (name == "encoder" and number not in ("", "0"))
-    return "later" if later else "earlier"
+    first = name in FIRST_PARTS and number in ("", "0")
+    return "earlier" if first else "later"
 
 
 def model_name(trained: dict[str, Any]) -> str:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from spectrafm.labels import LabelName
 from spectrafm.options import Section
-from spectrafm.spectra import Kind, Split, Window
-
-
-def _range(value: tuple[float, float]) -> tuple[float, float]:
-    if not value[0] < value[1]:
-        raise ValueError("flux_range is [lowest, highest]")
-    return value
+from spectrafm.spectra import FluxRange, Kind, Split, Window
 
 
 Windows = Annotated[
@@ -25,8 +19,8 @@ Windows = Annotated[
         "Angstrom; null: those that the model was trained on",
     ),
 ]
-FluxRange = Annotated[
-    Annotated[tuple[float, float], AfterValidator(_range)] | None,
+GoodFlux = Annotated[
+    FluxRange | None,
     Field(
         description="[lowest, highest] normalised flux that counts as a good pixel; null: the "
         "range that the model was trained with"
@@ -45,7 +39,7 @@ class Predict(Section):
     labels: Annotated[list[LabelName], Field(min_length=1)] | None = Field(
         None, description="labels to predict; null: those that the model was trained for"
     )
-    flux_range: FluxRange = None
+    flux_range: GoodFlux = None
     split: Split | Literal["all"] = Field(
         "test", description="side of the split: train, validation, test, or all stars"
     )
@@ -65,6 +59,6 @@ class Attention(Section):
         description="observed: the stars' spectra; synthetic: the models that fit them best",
     )
     windows: Windows = None
-    flux_range: FluxRange = None
+    flux_range: GoodFlux = None
     split: Split = Field("test", description="side of the split: train, validation or test")
     stars: int = Field(5000, ge=1, description="average over at most this many stars of the split")

@@ -2,18 +2,38 @@
 
 import os
 import shlex
+import shutil
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+BIN = os.path.dirname(sys.executable)
+OWN_ENVIRONMENT = (
+    DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+)
+
+# Parsing needs the package, and the jobs its command: in a clone the package can be imported without
+# having been installed.
+NOT_INSTALLED = (
+    "SpectraFM is not installed where snakemake runs ({}): run `pip install -e .[workflow]` in its"
+    " repository, or `make .venv/ready` and then .venv/bin/snakemake"
+)
+try:
+    import spectrafm.config
+except ModuleNotFoundError as error:
+    raise WorkflowError(NOT_INSTALLED.format(error)) from None
+if not OWN_ENVIRONMENT and shutil.which("spectrafm", path=BIN) is None:
+    raise WorkflowError(NOT_INSTALLED.format(f"no command spectrafm in {BIN}"))
 
 from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
 from spectrafm.options import options
 
 # Rules call the `spectrafm` of the environment that runs Snakemake, also where that environment is
-# not activated.
-BIN = shlex.quote(os.path.dirname(sys.executable))
-shell.prefix(f"set -euo pipefail; export PATH={BIN}:$PATH; ")
+# not activated; with `--software-deployment-method conda`, that of envs/spectrafm.yaml.
+PATH = "" if OWN_ENVIRONMENT else f"export PATH={shlex.quote(BIN)}:$PATH; "
+shell.prefix(f"set -euo pipefail; {PATH}")
 
 try:
     RUN = read_config(config)
