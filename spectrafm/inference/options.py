@@ -10,7 +10,6 @@ from spectrafm.labels import LabelName
 from spectrafm.options import Section
 from spectrafm.spectra import FluxRange, Kind, Split, Window
 
-
 Windows = Annotated[
     list[Window] | None,
     Field(
