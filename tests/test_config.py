@@ -340,7 +340,20 @@ def test_the_papers_labels_are_those_of_its_run(paper):
 
 
 def test_twelve_abundances_are_a_matter_of_the_configuration(paper):
-    names = "C_FE N_FE O_FE MG_FE AL_FE SI_FE S_FE K_FE CA_FE MN_FE FE_H NI_FE".split()
+    names = [
+        "C_FE",
+        "N_FE",
+        "O_FE",
+        "MG_FE",
+        "AL_FE",
+        "SI_FE",
+        "S_FE",
+        "K_FE",
+        "CA_FE",
+        "MN_FE",
+        "FE_H",
+        "NI_FE",
+    ]
     labels = {name: {} for name in names} | {"TEFF": None, "LOGG": None}
     update_config(paper, {"labels": labels})
     run = config.read_config(paper)
