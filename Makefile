@@ -1,9 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else.
 
-# PIP_OPTIONS reaches pip, for instance to choose an index with another build of torch.
+# PIP_OPTIONS reaches pip, for instance to choose an index. TORCH=torch==... is installed as it is,
+# where the choice between a build with CUDA and one without (envs/install.sh) is not the right one.
 PYTHON ?= python3
 PIP_OPTIONS ?=
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -12,7 +12,7 @@ demo: $(READY)
 
 # The paper's pre-training at its full size, on mock stars: wants a GPU.
 paper-size: $(READY)
-	$(BIN)/snakemake --cores all --configfile demo/paper_size.yaml -- pretrain
+	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
 test: $(READY)
 	$(BIN)/ruff check .
@@ -26,13 +26,25 @@ test-slow: $(READY)
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
 
-# The environment: the pinned requirements, and this checkout as the package.
-$(READY): envs/requirements.txt pyproject.toml
+# The environment: the pinned versions, and this checkout as the package.
+$(READY): envs/lock.txt envs/torch.txt envs/install.sh pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "SpectraFM needs Python 3.11 or newer"'
 	$(PYTHON) -m venv .venv
-	$(PIP) -r envs/requirements.txt
-	$(PIP) --no-deps --editable .
+	TORCH='$(TORCH)' envs/install.sh .venv/bin/python $(PIP_OPTIONS)
 	touch $(READY)
+
+# The lock, from the ranges in pyproject.toml; needs uv. It changes only what must change:
+# `make lock LOCK_OPTIONS=--upgrade` takes the newest versions.
+lock:
+	printf '%s\n' $(CUDA) | uv pip compile pyproject.toml --extra workflow --extra dev --quiet \
+		--constraint envs/torch.txt --no-emit-package torch --excludes /dev/stdin \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--output-file envs/lock.txt $(LOCK_OPTIONS) \
+		--custom-compile-command "make lock (torch's pin, and why it is not here: envs/torch.txt)"
+
+# What torch depends on where it is built with CUDA, and nowhere else.
+CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
+	nvidia-nvshmem-cu13 triton
 
 # The JSON schema of config.yaml, for editors that check YAML as it is typed.
 schema: $(READY)
@@ -42,4 +54,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo paper-size test test-slow test-slurm schema clean
+.PHONY: demo paper-size test test-slow test-slurm lock schema clean

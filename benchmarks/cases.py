@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.options import Block, Model
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Stage
-from spectrafm.training.stars import DeviceStars, label_scaling, to_device
+from spectrafm.training.stars import DeviceStars, to_device
 from spectrafm.training.step import Learner
 
 REPOSITORY = Path(__file__).parents[1]
@@ -55,9 +55,9 @@ def paper_case() -> Case:
 
 
 def demo_case() -> Case:
-    """The demo's, as demo/run.yaml pre-trains it."""
+    """The demo's, as configs/demo.yaml pre-trains it."""
     paper = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    demo = yaml.safe_load((REPOSITORY / "demo/run.yaml").read_text())
+    demo = yaml.safe_load((REPOSITORY / "configs/demo.yaml").read_text())
     changed = paper["stages"]["pretrain"] | demo["stages"]["pretrain"]
     return _case("demo", paper["model"] | demo["model"], changed)
 
@@ -87,10 +87,8 @@ def make_network(case: Case, store: Path, device: torch.device) -> tuple[Spectra
     """A fresh network and its training stars on the device."""
     stars = _training_stars(store, case.stage.spectra, tuple(case.stage.windows))
     torch.manual_seed(0)
-    network = SpectraFM(case.model, LABELS)
-    centre, scale = label_scaling(stars.label)
-    network.label_centre.copy_(torch.from_numpy(centre))
-    network.label_scale.copy_(torch.from_numpy(scale))
+    network = SpectraFM(case.model, PAPER_LABELS)
+    network.scale_labels(stars.label)
     network = network.to(device)
     request = torch.arange(len(LABELS), device=device)
     return network, to_device(stars, network, request, case.stage.windows, device)
@@ -140,7 +138,7 @@ def operations(model: Model, tokens: int, labels: int = 5) -> tuple[int, int]:
     does not count its fast attention on a CPU, and counts what a fast one computes twice on a GPU.
     """
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
-        network = SpectraFM(model, LABELS).train()
+        network = SpectraFM(model, PAPER_LABELS).train()
         flux, label = torch.ones(1, tokens), torch.ones(1, labels)
         position, request = torch.ones(tokens, model.dimension), torch.arange(labels)
         with FlopCounterMode(display=False) as forward:

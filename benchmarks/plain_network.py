@@ -17,7 +17,7 @@ import zarr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
@@ -261,7 +261,7 @@ def prove_equal(options: Model, tokens: int, stars: int = 4) -> tuple[float, flo
         When a difference exceeds `TOLERANCE`.
     """
     torch.manual_seed(0)
-    network = SpectraFM(options.model_copy(update={"dropout": 0.0}), LABELS)
+    network = SpectraFM(options.model_copy(update={"dropout": 0.0}), PAPER_LABELS)
     plain = plain_copy(network)
     wavelength = torch.from_numpy(WAVELENGTH)[torch.randint(N_PIXELS, (stars, tokens))]
     flux = 1 + 0.1 * torch.randn(stars, tokens)

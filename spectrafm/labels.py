@@ -28,6 +28,9 @@ def _unit(value: str) -> str:
     return value
 
 
+#: A unit that `astropy.units.Unit` parses.
+LabelUnit = Annotated[str, AfterValidator(_unit)]
+
 #: A catalogue column; part of column names and command lines.
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
@@ -35,7 +38,7 @@ LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 class LabelOptions(Section):
     """One label: what its catalogue column means."""
 
-    unit: Annotated[str, AfterValidator(_unit)] = Field(
+    unit: LabelUnit = Field(
         "dex", description="unit, as astropy.units.Unit parses it: K, dex, dex(cm s-2)"
     )
     symbol: str | None = Field(
@@ -75,6 +78,9 @@ class Labels(Section):
         """Catalogue column of each label's one-sigma error."""
         return tuple(label.error or error_column(name) for name, label in self.labels.items())
 
+
+#: A condition on a label, such as ``FE_H > -1``: its name, how it is compared, and with what.
+CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
 
 #: The paper's labels as `Label`, and their names.
 PAPER_LABELS = Labels().table()

@@ -41,6 +41,16 @@ def _window(value: tuple[float, float]) -> tuple[float, float]:
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 
 
+def _flux_range(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("a flux range is [lowest, highest] normalised flux")
+    return value
+
+
+#: Lowest and highest normalised flux that is kept; a pixel outside is missing.
+FluxRange = Annotated[tuple[float, float], AfterValidator(_flux_range)]
+
+
 def check_windows(
     windows: Sequence[tuple[float, float]], wavelength_range: tuple[float, float], of: str = ""
 ) -> None:

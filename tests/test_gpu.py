@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from making import toy_store
 from making.toy_training import MODEL, stage
-from spectrafm.labels import LABELS
+from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.training import loop
 from spectrafm.training.train import train as train_stage
@@ -38,7 +38,7 @@ def test_no_step_waits_for_the_gpu(store, tmp_path, monkeypatch, precision):
     options = stage(
         precision=precision, sampling={"scheme": "mixed", "tokens": 24, "known_labels": 0.2}
     )
-    step = loop.Run.train_step
+    step = loop.Training.train_step
 
     def watched(under_way):
         # The first epoch compiles and looks once at how many pixels are valid.
@@ -50,12 +50,12 @@ def test_no_step_waits_for_the_gpu(store, tmp_path, monkeypatch, precision):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop.Run, "train_step", watched)
-    train_stage(store, tmp_path / "m", "x", options, MODEL)
+    monkeypatch.setattr(loop.Training, "train_step", watched)
+    train_stage(store, name="x", output=tmp_path / "m", stage=options, model=MODEL)
 
 
 def test_flash_attention_takes_what_a_step_shows():
-    network = SpectraFM(MODEL, LABELS).cuda().train()
+    network = SpectraFM(MODEL, PAPER_LABELS).cuda().train()
     flux = torch.rand(8, 24, device="cuda")
     position = network.encoding(torch.linspace(15_200, 16_900, 24, device="cuda"))
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.autocast("cuda", torch.bfloat16):
@@ -65,10 +65,10 @@ def test_flash_attention_takes_what_a_step_shows():
 def test_a_gpu_learns_what_the_cpu_learns(store, tmp_path, monkeypatch):
     options = stage(epochs=2, precision="float32", compile="never")
     exact = MODEL.model_copy(update={"dropout": 0.0})
-    train_stage(store, tmp_path / "gpu", "x", options, exact)
+    train_stage(store, name="x", output=tmp_path / "gpu", stage=options, model=exact)
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        train_stage(store, tmp_path / "cpu", "x", options, exact)
+        train_stage(store, name="x", output=tmp_path / "cpu", stage=options, model=exact)
     # Generators of another device draw other pixels: near, not equal.
     losses = [
         np.genfromtxt(tmp_path / at / "metrics.csv", delimiter=",", names=True)["validation_loss"]

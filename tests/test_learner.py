@@ -12,13 +12,13 @@ from making import toy_store
 from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import load_stars
 from spectrafm.training import loop, train
 from spectrafm.training.checkpoint import Checkpoints
-from spectrafm.training.loop import Run
-from spectrafm.training.stars import label_scaling, to_device
+from spectrafm.training.loop import Training
+from spectrafm.training.stars import to_device
 
 #: What makes the host wait until the device has an answer.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
@@ -29,19 +29,16 @@ def store(tmp_path_factory):
     return toy_store.write_toy_store(tmp_path_factory.mktemp("toy") / "store.zarr")
 
 
-def new_run(store, options, change=lambda stars: stars, model=MODEL) -> Run:
+def new_run(store, options, change=lambda stars: stars, model=MODEL) -> Training:
     """A training of the toy stage that has not begun; ``change`` spoils its stars."""
     torch.manual_seed(0)
     stars = load_stars(store, "synthetic", "train", options.windows)
-    network = SpectraFM(model, LABELS)
-    for buffer, values in zip(
-        (network.label_centre, network.label_scale), label_scaling(stars.label), strict=True
-    ):
-        buffer.copy_(torch.from_numpy(values))
+    network = SpectraFM(model, PAPER_LABELS)
+    network.scale_labels(stars.label)
     request = torch.arange(len(LABELS))
     learned = to_device(change(stars), network, request, options.windows, torch.device("cpu"))
-    judged = to_device(stars, network, request, options.windows, torch.device("cpu"))
-    return Run("x", options, network, request, learned, judged)
+    judges = to_device(stars, network, request, options.windows, torch.device("cpu"))
+    return Training("x", options, network, request, learned, judges)
 
 
 class NoWaiting(TorchDispatchMode):
@@ -109,7 +106,7 @@ SPOILED = (
 )  # fmt: skip
 
 
-def weights_after(under_way: Run, steps: int) -> dict[str, torch.Tensor]:
+def weights_after(under_way: Training, steps: int) -> dict[str, torch.Tensor]:
     for _ in range(steps):
         under_way.train_step()
     return under_way.network.state_dict()
@@ -188,7 +185,7 @@ def test_skipped_steps_are_told_in_metrics_and_model(store, tmp_path, spoil):
     options = stage(selection="last", epochs=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "validate", lambda *_: (1.0, [1.0] * 5))
-        train.train(store, tmp_path / "m", "x", options, MODEL)
+        train.train(store, name="x", output=tmp_path / "m", stage=options, model=MODEL)
     facts = read_json(tmp_path / "m/config.json")
     assert facts["skipped_steps"] == 3
     metrics = np.genfromtxt(tmp_path / "m/metrics.csv", delimiter=",", names=True)
@@ -211,7 +208,12 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
     monkeypatch.setattr(loop.Learner, "step", turning_bad)
     with pytest.raises(SpectraFMError) as caught:
         train.train(
-            store, tmp_path / "m", "x", stage(epochs=50, batch=96), MODEL, None, tmp_path / "c"
+            store,
+            name="x",
+            output=tmp_path / "m",
+            stage=stage(epochs=50, batch=96),
+            model=MODEL,
+            checkpoints=tmp_path / "c",
         )
     stars = load_stars(store, "synthetic", "train", toy_store.WINDOWS)
     assert f"look at {stars.apogee_id[5]}, {stars.apogee_id[17]} (2 of 96 stars)" in str(
@@ -222,7 +224,7 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
     (folder,) = (tmp_path / "c").iterdir()
     kept = Checkpoints(folder)
     state = kept.read(kept.newest())
-    names = [name for name, _ in SpectraFM(MODEL, LABELS).named_parameters()]
+    names = [name for name, _ in SpectraFM(MODEL, PAPER_LABELS).named_parameters()]
     for name, value in zip(names, good[0], strict=True):
         assert torch.equal(state.tensors[f"network.{name}"], value), "the last good weights"
 
@@ -230,7 +232,7 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
 def test_a_training_that_diverges_blames_no_star(store, tmp_path):
     options = stage(epochs=80, clip=None, schedule={"learning_rate": 1e38})
     with pytest.raises(SpectraFMError, match=r"no single star is to blame; try a smaller"):
-        train.train(store, tmp_path / "m", "x", options, MODEL)
+        train.train(store, name="x", output=tmp_path / "m", stage=options, model=MODEL)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 import spectrafm
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import LABELS
+from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
@@ -43,11 +43,20 @@ MEMORY = 512  # MB
 SECONDS = 10
 
 
+STAGE = Stage(
+    spectra="synthetic",
+    windows=[[15_152.2, 16_943.6]],
+    labels=["TEFF", "LOGG", "O_FE", "MG_FE", "FE_H"],
+    sampling={"tokens": 24},
+    epochs=1,
+)
+
+
 def write_model(folder: Path, network) -> Path:
     folder.mkdir()
     facts = {
         "stage_name": "base",
-        "stage": Stage(sampling={"tokens": 24}).model_dump(mode="json"),
+        "stage": STAGE.model_dump(mode="json"),
         "tokens": 24,
         "training_star_count": 96,
     }
@@ -61,7 +70,7 @@ def write_model(folder: Path, network) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    return write_model(tmp_path_factory.mktemp("models") / "base", SpectraFM(MODEL, LABELS))
+    return write_model(tmp_path_factory.mktemp("models") / "base", SpectraFM(MODEL, PAPER_LABELS))
 
 
 def sign(folder: Path) -> None:
@@ -509,7 +518,10 @@ def test_a_listed_pickle_beside_the_weights_is_never_opened(model, tmp_path):
 def test_a_saved_network_comes_back_as_it_was(tmp_path, architecture):
     """What refuses so much must not refuse what we write; nor may looking move random numbers."""
     torch.manual_seed(1)
-    networks = {"spectrafm": SpectraFM(MODEL, LABELS), "fcnn": FCNN(torch.arange(64.0), ["FE_H"])}
+    networks = {
+        "spectrafm": SpectraFM(MODEL, PAPER_LABELS),
+        "fcnn": FCNN(torch.arange(64.0), PAPER_LABELS[-1:]),
+    }
     folder = write_model(tmp_path / "model", networks[architecture])
     network, facts = saved.from_pretrained(folder)
     assert facts["tokens"] == 24

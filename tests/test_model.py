@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.encoding import ENCODINGS, LogWavelengthEncoding, PaperEncoding
 from spectrafm.networks.fcnn import FCNN
@@ -27,7 +27,7 @@ SMALL = Model(
 def network(request):
     torch.manual_seed(3)
     options = SMALL.model_copy(update={"encoding": request.param})
-    return SpectraFM(options, LABELS).eval()
+    return SpectraFM(options, PAPER_LABELS).eval()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def parameters(module):
 
 
 def test_paper_size_has_the_published_number_of_parameters():
-    network = SpectraFM(Model(), LABELS)
+    network = SpectraFM(Model(), PAPER_LABELS)
     assert [parameters(block) for block in network.encoder] == [1_315_584, 790_272]
     assert [parameters(block) for block in network.decoder] == [1_315_584, 790_272, 527_616]
     assert parameters(network.head) == 3_281_154
@@ -51,13 +51,13 @@ def test_paper_size_has_the_published_number_of_parameters():
 
 
 def test_fcnn_has_the_published_number_of_parameters():
-    assert parameters(FCNN(torch.arange(512.0), ["FE_H"])) == 4_987_138
+    assert parameters(FCNN(torch.arange(512.0), PAPER_LABELS[-1:])) == 4_987_138
 
 
 def test_forward_costs_what_the_paper_size_must_cost():
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = SpectraFM(Model(), LABELS).eval().requires_grad_(False)
+    network = SpectraFM(Model(), PAPER_LABELS).eval().requires_grad_(False)
     flux = torch.ones(1, 512)
     position = network.encoding(torch.from_numpy(WAVELENGTH[:512]))
     counts = []
@@ -211,6 +211,6 @@ def test_encoding_keeps_its_frequencies_when_the_network_goes_to_half_precision(
 
 
 def test_fcnn_refuses_other_pixels():
-    network = FCNN(torch.arange(16_000.0, 16_512.0), ["FE_H"])
+    network = FCNN(torch.arange(16_000.0, 16_512.0), PAPER_LABELS[-1:])
     with pytest.raises(SpectraFMError, match=r"512 pixels, 16000\.0-16511\.0"):
         network.encoding(torch.arange(16_001.0, 16_513.0))

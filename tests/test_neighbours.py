@@ -11,15 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from making import toy_store
 from spectrafm.inference import map_attention
-from spectrafm.inference.chunks import BATCH, chunks_of, showings
-from spectrafm.inference.predict import (
-    COMBINATIONS,
-    NO_FINITE_ANSWER,
-    NO_GOOD_PIXEL,
-    infer,
-    prediction_table,
-)
-from spectrafm.labels import LABELS
+from spectrafm.inference.chunks import BATCH, iterate_chunks
+from spectrafm.inference.predictions import NO_FINITE_ANSWER, NO_GOOD_PIXEL, prediction_table
+from spectrafm.inference.predictor import COMBINATIONS, infer
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
@@ -91,13 +86,13 @@ def stars(tmp_path_factory) -> StarSet:
 def networks(stars) -> dict:
     torch.manual_seed(0)
     return {
-        "spectrafm": SpectraFM(MODEL, LABELS).eval(),
-        "fcnn": FCNN(torch.from_numpy(stars.wavelength.copy()), ["FE_H"]).eval(),
+        "spectrafm": SpectraFM(MODEL, PAPER_LABELS).eval(),
+        "fcnn": FCNN(torch.from_numpy(stars.wavelength.copy()), PAPER_LABELS[-1:]).eval(),
     }
 
 
 def chunks_for(network, stars):
-    return chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    return network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
 
 
 def damaged_at_random(flux, rng):
@@ -224,11 +219,11 @@ def test_attention_maps_need_no_more_memory_for_more_stars(stars, networks, monk
     seen, living = [], []
 
     def counted(*arguments):
-        for shown in showings(*arguments):
+        for shown in iterate_chunks(*arguments):
             living.append(living_bytes())
             yield shown
 
-    monkeypatch.setattr(map_attention, "showings", counted)
+    monkeypatch.setattr(map_attention, "iterate_chunks", counted)
     for batches in (2, 9):
         rows = np.resize(np.arange(STARS), batches * BATCH["cpu"])
         with Shapes() as shapes:

@@ -70,7 +70,7 @@ def by_two(store, tmp_path_factory):
 
 
 def test_two_processes_train_what_one_trains(store, by_two, tmp_path):
-    train.train(store, tmp_path / "model", "x", OPTIONS, WITHOUT_DROPOUT)
+    train.train(store, name="x", output=tmp_path / "model", stage=OPTIONS, model=WITHOUT_DROPOUT)
     one, two = (pd.read_csv(at / "model/metrics.csv") for at in (tmp_path, by_two))
     pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-5)
     assert one["training_loss"].iloc[-1] < one["training_loss"].iloc[0] - 0.01
@@ -115,7 +115,7 @@ def test_the_shares_make_up_the_whole_step(store, count, scheme):
     ]
     assert len({len(share.flux) for share in shares}) == 1
     assert all(share.count == whole.count for share in shares)
-    assert sum(share.asked.sum() for share in shares) == whole.count
+    assert sum(share.requested.sum() for share in shares) == whole.count
     for part in ("flux", "position", "label", "asked"):
         together = torch.cat([getattr(share, part) for share in shares])[: len(rows)]
         assert torch.equal(together.nan_to_num(), getattr(whole, part).nan_to_num()), part

@@ -22,7 +22,7 @@ from making.survey_run import fetch_catalogue, select
 from spectrafm.files import read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
-from spectrafm.labels import LABELS, Labels
+from spectrafm.labels import LABELS, PAPER_LABELS, Labels
 from spectrafm.networks.options import Model
 from spectrafm.networks.saved import save_pretrained, write_checksums
 from spectrafm.networks.transformer import SpectraFM
@@ -359,14 +359,20 @@ def test_real_spectra_are_predicted_to_a_table(built, stars, tmp_path):
         decoder=[{"heads": 2, "feedforward": 16}],
         head=[8],
     )
-    stage = Stage(sampling={"tokens": 512}).model_dump(mode="json")
+    stage = Stage(
+        spectra="observed",
+        windows=[[15_152.2, 16_943.6]],
+        labels=list(LABELS),
+        sampling={"tokens": 512},
+        epochs=1,
+    ).model_dump(mode="json")
     facts = {"stage_name": "random", "stage": stage, "tokens": 512, "training_star_count": 0}
     folder = tmp_path / "random"
     folder.mkdir()
-    save_pretrained(folder, SpectraFM(options, LABELS), facts)
+    save_pretrained(folder, SpectraFM(options, PAPER_LABELS), facts)
     write_checksums(folder)
     output = tmp_path / "random--all.parquet"
-    predict(folder, built.store, output, "all", Predict(split="all"))
+    predict(folder, built.store, name="all", output=output, options=Predict(split="all"))
     table = read_parquet(output).set_index("apogee_id")
     assert sorted(table.index) == sorted(stars)
     assert (table["flags"] == "").all()

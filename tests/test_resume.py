@@ -35,8 +35,16 @@ def store(tmp_path_factory):
     return toy_store.write_toy_store(tmp_path_factory.mktemp("toy") / "store.zarr")
 
 
-def train(store, folder, options, start_from=None):
-    train_stage(store, folder / "model", "x", options, MODEL, start_from, folder / "checkpoints")
+def train(store, folder, options, start=None):
+    train_stage(
+        store,
+        name="x",
+        output=folder / "model",
+        stage=options,
+        model=MODEL,
+        start=start,
+        checkpoints=folder / "checkpoints",
+    )
 
 
 def train_until(store, folder, options, step, monkeypatch):
@@ -77,7 +85,7 @@ def interrupted_runs(store: Path, folder: Path, wanted: int, seed: int) -> int:
         ended = Checkpoints(end_state)
         state = ended.read(ended.newest())
         facts = {k: v for k, v in state.facts.items() if k != "environments"}
-        predict(at / "model", store, at / "p.parquet", "x", Predict(windows=options.windows))
+        predict(at / "model", store, name="x", output=at / "p.parquet", options=Predict())
         return contents(at), state.tensors, facts, read_parquet(at / "p.parquet")
 
     undisturbed = folder / "undisturbed"
@@ -174,7 +182,7 @@ def test_without_checkpoints_a_signal_just_stops(store, tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InterruptedTraining, match=r"stage x: stopped by SIGINT after step 1$"):
-        train_stage(store, tmp_path / "m", "x", stage(), MODEL)
+        train_stage(store, name="x", output=tmp_path / "m", stage=stage(), model=MODEL)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -290,7 +298,9 @@ def test_other_options_start_anew_and_say_so(store, tmp_path, monkeypatch, caplo
     assert "starting anew" in caplog.text
     assert "stage.weight_decay 0.01 (now 0.5)" in caplog.text
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1, "the other one stays"
-    train_stage(store, tmp_path / "undisturbed", "x", stage(weight_decay=0.5), MODEL)
+    train_stage(
+        store, name="x", output=tmp_path / "undisturbed", stage=stage(weight_decay=0.5), model=MODEL
+    )
     weights = (tmp_path / "undisturbed/model.safetensors").read_bytes()
     assert (tmp_path / "model/model.safetensors").read_bytes() == weights
 

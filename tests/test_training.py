@@ -13,14 +13,14 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
 from spectrafm.labels import LABELS
 from spectrafm.networks import saved
-from spectrafm.networks.transformer import Answer
+from spectrafm.networks.transformer import Answer, SpectraFM
 from spectrafm.store.read import load_stars
 from spectrafm.training import sampling, train
 from spectrafm.training.batch import draw_batch
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Sampling, Schedule, Stars
 from spectrafm.training.schedule import learning_rate
-from spectrafm.training.stars import DeviceStars, balanced, choose, label_scaling, meets, subset
+from spectrafm.training.stars import DeviceStars, balanced, choose, meets, subset
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pretrained(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "pretrain"
-    train.train(store, folder, "pretrain", STAGE, MODEL)
+    train.train(store, name="pretrain", output=folder, stage=STAGE, model=MODEL)
     return folder
 
 
@@ -92,7 +92,7 @@ def stars():
     windows = (torch.arange(60), torch.arange(60, 100))
     names = np.array([f"star {n}" for n in range(8)])
     position = torch.arange(100.0)[:, None]
-    return DeviceStars(flux, valid, label, label.abs(), position, windows, names)
+    return DeviceStars(flux, None, valid, label, label.abs(), position, windows, names)
 
 
 @pytest.mark.parametrize("scheme", ["scattered", "contiguous", "mixed", "paper"])
@@ -147,7 +147,7 @@ def test_a_batch_depends_on_seed_and_step_alone(stars):
     torch.manual_seed(99)
     again = draw(0, 5)
     assert torch.equal(first.flux, again.flux)
-    assert torch.equal(first.asked, again.asked)
+    assert torch.equal(first.requested, again.requested)
     assert not torch.equal(first.flux, draw(1, 5).flux)
 
 
@@ -156,9 +156,9 @@ def test_a_given_label_is_not_asked_and_a_missing_one_neither(stars):
     batch = draw_batch(stars, torch.arange(8), options, seed=0, step=0, epoch=0)
     given = batch.known.isfinite()
     assert given.any()
-    assert batch.asked.any()
-    assert not (given & batch.asked).any()
-    assert torch.equal(given | batch.asked, stars.label.isfinite())
+    assert batch.requested.any()
+    assert not (given & batch.requested).any()
+    assert torch.equal(given | batch.requested, stars.label.isfinite())
 
 
 def test_lowest_valid_shows_nothing_of_a_star_without_pixels():
@@ -206,7 +206,7 @@ def test_drawn_stars_do_not_depend_on_the_order_of_rows(store):
 
 def test_asking_for_more_stars_than_there_are(store):
     stars = load_stars(store, "observed", "train", toy_store.WINDOWS)
-    with pytest.raises(SpectraFMError, match=r"1000 asked for, but only \d+ training stars"):
+    with pytest.raises(SpectraFMError, match=r"1000 wanted, but only \d+ training stars"):
         choose(stars, Stars(where="FE_H > -1", count=1000))
 
 
@@ -219,7 +219,7 @@ def test_label_scaling_is_median_and_mad():
     from astropy.stats import mad_std
 
     label = np.random.default_rng(0).normal(size=(50, 5)) * [3, 1, 1, 1, 2] + 7
-    centre, scale = label_scaling(label)
+    centre, scale = SpectraFM.label_scaling(torch.from_numpy(label))
     np.testing.assert_allclose(centre, np.median(label, axis=0))
     np.testing.assert_allclose(scale, mad_std(label, axis=0), rtol=1e-4)
 
@@ -232,7 +232,7 @@ def test_a_trained_model_is_complete_and_better(store, pretrained):
         "model.safetensors", "config.json", "README.md", "metrics.csv", "SHA256SUMS",
     }  # fmt: skip
     facts = read_json(pretrained / "config.json")
-    assert facts["stage"] == STAGE.model_dump(mode="json")
+    assert facts["stage"] == {**STAGE.model_dump(mode="json"), "labels": list(LABELS)}
     assert facts["mock"] is True
     assert "MOCK SURVEY" in (pretrained / "README.md").read_text()
     with open(pretrained / "metrics.csv") as handle:
@@ -244,10 +244,10 @@ def test_a_trained_model_is_complete_and_better(store, pretrained):
 
 def test_the_same_seed_gives_the_same_weights(store, pretrained, tmp_path):
     torch.manual_seed(123)
-    train.train(store, tmp_path / "again", "pretrain", STAGE, MODEL)
+    train.train(store, name="pretrain", output=tmp_path / "again", stage=STAGE, model=MODEL)
     weights = (tmp_path / "again" / "model.safetensors").read_bytes()
     assert weights == (pretrained / "model.safetensors").read_bytes()
-    train.train(store, tmp_path / "other", "pretrain", stage(seed=1), MODEL)
+    train.train(store, name="pretrain", output=tmp_path / "other", stage=stage(seed=1), model=MODEL)
     assert weights != (tmp_path / "other" / "model.safetensors").read_bytes()
 
 
@@ -256,8 +256,24 @@ def test_validation_stars_without_the_label(tmp_path):
     stars.table.loc[stars.table["split"] == "validation", "O_FE"] = np.nan
     store = toy_store.write_toy_store(tmp_path / "store.zarr", stars)
     options = stage(labels=["O_FE"], selection="validation_rmse")
-    with pytest.raises(SpectraFMError, match="no validation gave a finite validation_rmse"):
-        train.train(store, tmp_path / "m", "m", options, MODEL)
+    with pytest.raises(SpectraFMError, match="no validation star has O_FE"):
+        train.train(store, name="m", output=tmp_path / "m", stage=options, model=MODEL)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("what", ["labels", "spectra"])
+def test_training_on_nothing_stops_with_a_clear_line(what, tmp_path):
+    stars = toy_store.toy_stars()
+    if what == "labels":
+        stars.table.loc[stars.table["split"] == "train", "O_FE"] = np.nan
+    else:
+        stars.spectra["synthetic"][:] = np.nan
+    store = toy_store.write_toy_store(tmp_path / "store.zarr", stars)
+    message = {"labels": "no training star has O_FE", "spectra": "no training star has a good pix"}
+    with pytest.raises(SpectraFMError, match=message[what]):
+        train.train(
+            store, name="m", output=tmp_path / "m", stage=stage(labels=["O_FE"]), model=MODEL
+        )
     assert not (tmp_path / "m").exists()
 
 
@@ -270,7 +286,9 @@ def test_frozen_parts_keep_their_weights(store, pretrained, tmp_path):
         stars={"where": "FE_H > -1", "count": 40},
         freeze=["encoder.1", "decoder", "head"],
     )
-    train.train(store, tmp_path / "tuned", "tuned", options, MODEL, start_from=pretrained)
+    train.train(
+        store, name="tuned", output=tmp_path / "tuned", stage=options, model=MODEL, start=pretrained
+    )
     before, after = (
         saved.read_weights(folder / saved.WEIGHTS) for folder in (pretrained, tmp_path / "tuned")
     )
@@ -300,7 +318,7 @@ def test_the_baseline_trains_and_reads_only_its_window(store, tmp_path):
         epochs=8,
         schedule={"learning_rate": 3e-4, "restart_epochs": 8},
     )
-    train.train(store, tmp_path / "fcnn", "fcnn", options, MODEL)
+    train.train(store, name="fcnn", output=tmp_path / "fcnn", stage=options, model=MODEL)
     network, _ = saved.from_pretrained(tmp_path / "fcnn")
     stars = choose(load_stars(store, "observed", "train", toy_store.WINDOWS[1:]), options.stars)
     assert network.label_centre.item() == pytest.approx(np.nanmean(stars.label[:, 4]), rel=1e-5)
@@ -311,11 +329,13 @@ def test_the_baseline_trains_and_reads_only_its_window(store, tmp_path):
 
 def test_training_with_known_labels(store, tmp_path):
     options = stage(sampling={**STAGE.sampling.model_dump(), "known_labels": 0.3}, epochs=1)
-    train.train(store, tmp_path / "m", "m", options, MODEL)
+    train.train(store, name="m", output=tmp_path / "m", stage=options, model=MODEL)
 
 
 def test_half_precision_trains_to_nearly_the_same(store, pretrained, tmp_path):
-    train.train(store, tmp_path / "half", "half", stage(precision="bfloat16"), MODEL)
+    train.train(
+        store, name="half", output=tmp_path / "half", stage=stage(precision="bfloat16"), model=MODEL
+    )
     losses = []
     for folder in (pretrained, tmp_path / "half"):
         with open(folder / "metrics.csv") as handle:
@@ -326,15 +346,25 @@ def test_half_precision_trains_to_nearly_the_same(store, pretrained, tmp_path):
 
 def test_freezing_what_is_not_there(store, tmp_path):
     with pytest.raises(SpectraFMError, match=r"no part 'encoder\.7'"):
-        train.train(store, tmp_path / "m", "m", stage(freeze=["encoder.7"]), MODEL)
+        train.train(
+            store, name="m", output=tmp_path / "m", stage=stage(freeze=["encoder.7"]), model=MODEL
+        )
     everything = ["embedding", "encoder", "decoder", "head"]
     with pytest.raises(SpectraFMError, match="nothing is left to train"):
-        train.train(store, tmp_path / "m", "m", stage(freeze=everything), MODEL)
+        train.train(
+            store, name="m", output=tmp_path / "m", stage=stage(freeze=everything), model=MODEL
+        )
 
 
 def test_a_window_without_pixels(store, tmp_path):
     with pytest.raises(SpectraFMError, match="no pixel lies in"):
-        train.train(store, tmp_path / "m", "m", stage(windows=[[15_800, 15_860]]), MODEL)
+        train.train(
+            store,
+            name="m",
+            output=tmp_path / "m",
+            stage=stage(windows=[[15_800, 15_860]]),
+            model=MODEL,
+        )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "metrics.csv"])

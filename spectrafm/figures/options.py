@@ -1,30 +1,55 @@
-"""Options of the figures: which predictions each of them shows."""
+"""Options of the figures: what each of them shows, made from the list of figures."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
 
+from pydantic import Field, create_model
+
+from spectrafm.figures import FIGURES, Plot
 from spectrafm.options import Name, Section
 
+#: ``<stage>--<evaluation>``: a prediction.
+PredictionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+--[A-Za-z0-9_]+$")]
 
-class Figures(Section):
-    """Which predictions each table and figure shows: ``<stage>--<evaluation>``."""
+
+class Tables(Section):
+    """What the tables show, and which star the figures of one star."""
 
     star: str | None = Field(
-        None, description="APOGEE_ID of Figures 1 and 2; null: the first test giant"
+        None, description="APOGEE_ID of the star in Figures 1 and 2; null: the first test giant"
     )
-    table1: list[str] = Field(
-        ["pretrain--first_half", "finetune_observed--first_half"], min_length=1
-    )
-    table1_logg: tuple[float, float] = (1.0, 3.5)
-    figure2: list[Name] = Field(["pretrain", "finetune_observed", "finetune_iron"], min_length=1)
-    figure3: str = "finetune_observed--first_half"
-    figure4: list[str] = Field(
-        [
-            "fcnn--iron_window",
-            "pretrain--iron_window",
-            "finetune_observed--iron_window",
-            "finetune_iron--iron_window",
-        ],
+    table1: list[PredictionName] = Field(
+        ["pretrain--first_half", "finetune_observed--first_half"],
         min_length=1,
+        description="predictions in Table 1, <stage>--<evaluation>, a column each",
     )
+    table1_logg: tuple[float, float] = Field(
+        (1.0, 3.5), description="range of log g of the stars in Table 1, dex(cm s-2)"
+    )
+
+
+def _key(name: str, plot: Plot) -> Any:
+    """Type and default of a figure's key; None where there is nothing to choose."""
+    several = {"models": Name, "predictions": PredictionName}
+    if plot.shows in several:
+        kind = list[several[plot.shows]]
+        default = None if plot.default is None else list(plot.default)
+        what = f"{plot.shows} in {name}"
+        constraint = {"min_length": 1}
+    elif plot.shows == "prediction":
+        kind, default, what, constraint = PredictionName, plot.default, f"prediction in {name}", {}
+    else:
+        return None
+    form = "stages" if plot.shows == "models" else "<stage>--<evaluation>"
+    field = Field(default, description=f"{what}: {form}; null: not drawn", **constraint)
+    return kind | None, field
+
+
+#: A key for each figure that shows models or predictions.
+Figures = create_model(
+    "Figures",
+    __base__=Tables,
+    __doc__="Which models and predictions the tables and figures show.",
+    **{name: _key(name, plot) for name, plot in FIGURES.items() if _key(name, plot)},
+)

@@ -1,14 +1,8 @@
-"""Spectra as figures need them: one star of the store, lines that stop at the detector gaps."""
+"""Lines of spectra that stop at the gaps between detectors."""
 
 from __future__ import annotations
 
 import numpy as np
-
-from spectrafm.spectra import pixels_in
-from spectrafm.store.read import Star, read_star
-from spectrafm.store.read import read_store as open_zarr
-
-__all__ = ["Star", "gaps", "open_zarr", "read_star", "with_gaps", "within"]
 
 
 def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
@@ -38,11 +32,3 @@ def with_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, n
     middles = [(start + stop) / 2 for start, stop in gaps(wavelength)]
     places = np.searchsorted(wavelength, middles)
     return np.insert(wavelength, places, middles), np.insert(values, places, np.nan)
-
-
-def within(wavelength: np.ndarray, windows: list) -> np.ndarray:
-    """Which pixels lie in any of the windows (Angstrom), as a (pixel,) bool array."""
-    mask = np.zeros(len(wavelength), bool)
-    for pixels in pixels_in(wavelength, windows):
-        mask[pixels] = True
-    return mask

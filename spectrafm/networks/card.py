@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spectrafm.networks import NETWORKS
+
 
 def model_card(facts: dict[str, Any]) -> str:
     """Text of a model's README.md.
@@ -11,39 +13,54 @@ def model_card(facts: dict[str, Any]) -> str:
     Parameters
     ----------
     facts : dict
-        The content of its config.json, without the architecture.
+        The content of its ``config.json``.
     """
     stage = facts["stage"]
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in stage["windows"])
     condition = f" with {stage['stars']['where']}" if stage["stars"]["where"] else ""
+    low, high = stage["flux_range"]
     lines = [
         f"# {facts['stage_name']}",
         "",
-        f"A {stage['architecture']} network for {', '.join(stage['labels'])}.",
+        f"{NETWORKS[stage['architecture']].title}: a network for {', '.join(stage['labels'])}.",
         "",
     ]
     if facts["mock"]:
         lines += ["**MOCK SURVEY**: trained on simulated stars; not for use on real spectra.", ""]
     lines += [
         f"- started from: {facts['started_from'] or 'scratch'}",
-        f"- spectra: {stage['spectra']}, {windows} Angstrom (vacuum, rest frame)",
+        f"- spectra: {stage['spectra']}, {windows} Angstrom (vacuum, rest frame), "
+        f"continuum-normalised; flux outside {low:g}-{high:g} is missing",
         f"- stars: {facts['training_star_count']} of the training split{condition}; "
-        f"judged on {facts['validation_star_count']}",
+        f"validated on {facts['validation_star_count']}",
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
         f"- skipped: {facts['skipped_steps']} steps without a finite loss or gradient",
         f"- made by: spectrafm {facts['spectrafm']}, on {_places(facts['environments'])}",
         "",
-        "Load it with `spectrafm.networks.saved.from_pretrained(folder)`. `config.json` holds "
-        "every option, `metrics.csv` the course of the training, `SHA256SUMS` the files' "
-        "checksums.",
+        *_label_table(facts),
+        "",
+        "A star whose labels lie outside these ranges is outside what the network has learned. The "
+        "predicted uncertainties are not calibrated.",
+        "",
+        "Load it with `spectrafm.from_pretrained(folder)`. `config.json` holds every option, "
+        "`metrics.csv` the course of the training, `SHA256SUMS` the files' checksums.",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _label_table(facts: dict[str, Any]) -> list[str]:
+    """Unit and range among the training stars of each label that the stage trained."""
+    rows = ["| label | unit | training stars |", "| --- | --- | --- |"]
+    for name in facts["stage"]["labels"]:
+        low, high = facts["label_ranges"][name]
+        rows.append(f"| {name} | {facts['units'][name]} | {low:.4g} to {high:.4g} |")
+    return rows
+
+
 def _places(environments: list[dict[str, Any]]) -> str:
-    """Where it was trained; more than one place where it went on elsewhere."""
+    """Where it was trained; more than one place where it resumed elsewhere."""
     return "; ".join(
         f"{place['device']}, torch {place['torch']}, {place['processes']} process(es) of "
         f"{place['threads']} thread(s), from step {place['from_step']}"

@@ -1,4 +1,4 @@
-"""The paper's baseline: a fully connected network trained from scratch (paper section 3)."""
+"""The paper's baseline: a fully connected network (paper section 3)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spectrafm.errors import SpectraFMError
-from spectrafm.networks.transformer import Answer
+from spectrafm.labels import Label
+from spectrafm.networks.base import Answer, GridNetwork, requested
 
 WIDTHS = (2048, 1280, 1024)
 DROPOUT = 0.1
 
 
-class FCNN(nn.Module):
-    """512 -> 2048 -> 1280 -> 1024 -> (mean, ln variance): 4,987,138 parameters.
+class FCNN(GridNetwork):
+    """512 -> 2048 -> 1280 -> 1024 -> (mean, ln variance): 4,987,138 parameters with one label.
 
     ReLU; dropout 10 % after the first two hidden layers, as the authors' code has it (the paper's
     text says all). A missing pixel reads 1.0, and each pixel's mean over the training stars is
@@ -25,17 +25,14 @@ class FCNN(nn.Module):
     ----------
     wavelength : Tensor, shape (T,)
         The one grid it can read, Angstrom.
-    labels : sequence of str
-        The one label it predicts.
+    labels : sequence of Label
     """
 
-    def __init__(self, wavelength: Tensor, labels: Sequence[str]):
-        super().__init__()
-        self.labels = tuple(labels)
-        self.register_buffer("wavelength", wavelength.double())
+    architecture = "fcnn"
+
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
+        super().__init__(wavelength, labels)
         self.register_buffer("flux_mean", torch.ones(len(wavelength)))
-        self.register_buffer("label_centre", torch.zeros(len(self.labels)))
-        self.register_buffer("label_scale", torch.ones(len(self.labels)))
         first, second, third = WIDTHS
         self.dense = nn.Sequential(
             nn.Linear(len(wavelength), first),
@@ -47,56 +44,13 @@ class FCNN(nn.Module):
             nn.Linear(second, third),
             nn.ReLU(),
         )
-        self.mean = nn.Linear(third, 1)
-        self.log_variance = nn.Linear(third, 1)
+        self.mean = nn.Linear(third, len(self.labels))
+        self.log_variance = nn.Linear(third, len(self.labels))
 
-    def learn_flux_mean(self, flux: Tensor) -> None:
-        """Set each pixel's mean from the training stars, shape (n, T), NaN = missing."""
+    def standardise(self, flux: Tensor) -> None:
         self.flux_mean.copy_(flux.nan_to_num(1.0).mean(dim=0))
 
-    def encoding(self, wavelength: Tensor) -> Tensor:
-        """Check that the pixels are those of the training; position then says nothing more.
-
-        Returns
-        -------
-        Tensor, shape (T, 0)
-
-        Raises
-        ------
-        SpectraFMError
-            Where the wavelengths are not the network's own.
-        """
-        if wavelength.shape != self.wavelength.shape or not torch.allclose(
-            wavelength.double(), self.wavelength, rtol=0, atol=1e-3
-        ):
-            raise SpectraFMError(
-                f"fcnn reads only its own {len(self.wavelength)} pixels, "
-                f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
-            )
-        return self.flux_mean.new_zeros(len(wavelength), 0)
-
-    def forward(
-        self,
-        flux: Tensor,
-        position: Tensor,
-        missing: Tensor | None = None,
-        request: Tensor | None = None,
-        known: Tensor | None = None,
-    ) -> Answer:
-        """Predict its one label from whole windows.
-
-        Parameters
-        ----------
-        flux : Tensor, shape (B, T)
-        position : Tensor, shape (T, 0)
-            From `encoding`, which has checked the grid.
-        missing : Tensor, shape (B, T), bool, optional
-        request : Tensor, shape (R,), int, optional
-            Only its one label can be asked for.
-        known : None
-            It cannot be given labels.
-        """
+    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
         flux = flux if missing is None else flux.masked_fill(missing, 1.0)
-        x = self.dense(flux.nan_to_num(1.0) - self.flux_mean)
-        answer = Answer(self.mean(x), self.log_variance(x))
-        return answer if request is None else Answer(*(part[:, request] for part in answer))
+        x = self.dense(flux - self.flux_mean)
+        return requested(Answer(self.mean(x), self.log_variance(x)), request)

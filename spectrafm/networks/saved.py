@@ -17,15 +17,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.networks.fcnn import FCNN
-from spectrafm.networks.options import Model
-from spectrafm.networks.transformer import SpectraFM
-from spectrafm.networks.untrusted import printable, read_facts
-from spectrafm.options import validated
+from spectrafm.networks import NETWORKS
+from spectrafm.networks.base import Network, labels_of
+from spectrafm.networks.untrusted import printable, read_facts, sizes_in
+from spectrafm.plugs import load
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -81,13 +79,13 @@ def _opened(path: Path) -> Iterator[safe_open]:
         raise SpectraFMError(f"{path}: not a readable safetensors file ({reason})") from None
 
 
-def save_pretrained(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
+def save_pretrained(folder: Path, network: Network, facts: dict[str, Any]) -> None:
     """Write weights and ``config.json`` into an existing folder.
 
     Parameters
     ----------
     folder : Path
-    network : SpectraFM or FCNN
+    network : Network
     facts : dict
         What made the network; becomes part of ``config.json``.
     """
@@ -95,21 +93,22 @@ def save_pretrained(folder: Path, network: nn.Module, facts: dict[str, Any]) -> 
     files.write_json(folder / CONFIG, {**architecture(network), **facts})
 
 
-def architecture(network: nn.Module) -> dict[str, Any]:
+def architecture(network: Network) -> dict[str, Any]:
     """What is needed to build the network anew."""
-    if isinstance(network, SpectraFM):
-        sizes = {"architecture": "spectrafm", "model": network.options.model_dump(mode="json")}
-    else:
-        sizes = {"architecture": "fcnn", "pixels": len(network.wavelength)}
-    return {**sizes, "labels": list(network.labels)}
+    return {
+        "architecture": network.architecture,
+        **network.sizes(),
+        "labels": list(network.labels),
+        "units": {label.name: label.unit for label in network.label_table},
+        "symbols": {label.name: label.symbol for label in network.label_table},
+    }
 
 
-def build(facts: dict[str, Any]) -> nn.Module:
+def build(facts: dict[str, Any]) -> Network:
     """Build the network that ``config.json`` describes, with fresh weights."""
-    if facts["architecture"] == "fcnn":
-        return FCNN(torch.zeros(facts["pixels"]), facts["labels"])
-    options = validated(Model, facts["model"], "model")
-    return SpectraFM(options, facts["labels"])
+    found = load(NETWORKS[facts["architecture"]].where)
+    sizes = sizes_in(facts["architecture"]).validate_python(facts)
+    return found.build(sizes, labels_of(facts))
 
 
 def write_checksums(folder: Path) -> None:
@@ -177,7 +176,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     return digests
 
 
-def from_pretrained(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def from_pretrained(folder: str | Path) -> tuple[Network, dict[str, Any]]:
     """Load a trained network.
 
     Parameters
@@ -187,7 +186,7 @@ def from_pretrained(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Returns
     -------
-    network : SpectraFM or FCNN
+    network : Network
         In evaluation mode, on the CPU.
     facts : dict
         The content of ``config.json``.

@@ -6,21 +6,20 @@ Shapes: B stars, T tokens (pixels), L labels known to the model, R requests, D d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Self
 
+import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from spectrafm.labels import Label
 from spectrafm.networks.attention import CrossAttention, SelfAttention
+from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import Model
-
-
-class Answer(NamedTuple):
-    """What a network says, in standardised label units, both of shape (B, R)."""
-
-    mean: Tensor
-    log_variance: Tensor
+from spectrafm.options import Section
+from spectrafm.spectra import pixels_in
 
 
 class FeedForward(nn.Sequential):
@@ -106,14 +105,24 @@ class Head(nn.Module):
         return Answer(self.mean(x).squeeze(-1), self.log_variance(x).squeeze(-1))
 
 
-class SpectraFM(nn.Module):
+#: Seed of the order in which a window's pixels are dealt to contexts (the authors' code has 0 too).
+CONTEXT_SEED = 0
+
+
+class TransformerSizes(Section):
+    """What is needed to build the network anew."""
+
+    model: Model = Field(description="sizes of the network")
+
+
+class SpectraFM(Network):
     """The paper's network.
 
     Parameters
     ----------
     options : spectrafm.networks.options.Model
         Sizes. The defaults are the paper's: 8.02 million parameters.
-    labels : sequence of str
+    labels : sequence of Label
         Labels that the model knows, in the order of its outputs.
 
     Notes
@@ -122,12 +131,14 @@ class SpectraFM(nn.Module):
     a pixel is known by its wavelength alone.
     """
 
-    def __init__(self, options: Model, labels: Sequence[str]):
-        super().__init__()
+    architecture = "spectrafm"
+    Sizes = TransformerSizes
+
+    def __init__(self, options: Model, labels: Sequence[Label]):
+        super().__init__(labels)
         self.options = options
-        self.labels = tuple(labels)
         size, dropout = options.dimension, options.dropout
-        self.encoding = ENCODINGS[options.encoding](size)
+        self.wavelength_encoding = ENCODINGS[options.encoding](size)
         self.embedding = Embedding(size, len(self.labels))
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(
@@ -137,9 +148,58 @@ class SpectraFM(nn.Module):
             DecoderBlock(size, block.heads, block.feedforward, dropout) for block in options.decoder
         )
         self.head = Head(size, options.head, dropout)
-        # Labels are learned as (label - centre) / scale, from the pre-training stars.
-        self.register_buffer("label_centre", torch.zeros(len(self.labels)))
-        self.register_buffer("label_scale", torch.ones(len(self.labels)))
+
+    @classmethod
+    def start(cls, model: Model, stars: TrainingStars, labels: Sequence[str]) -> Self:
+        # It knows every label of the store, so that a later stage may train one that this does not.
+        network = cls(model, stars.labels)
+        network.scale_labels(stars.label)
+        return network
+
+    @classmethod
+    def build(cls, sizes: TransformerSizes, labels: Sequence[Label]) -> Self:
+        return cls(sizes.model, labels)
+
+    def sizes(self) -> dict[str, Any]:
+        return {"model": self.options.model_dump(mode="json")}
+
+    @staticmethod
+    def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and scale of each label: median and 1.4826 x median absolute deviation."""
+        values = label.numpy()
+        centre = np.nanmedian(values, axis=0)
+        scale = 1.4826 * np.nanmedian(np.abs(values - centre), axis=0)
+        return torch.from_numpy(centre), torch.from_numpy(scale)
+
+    def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
+        new = type(self)(self.options, labels)
+        new.scale_labels(label)
+        self.label_table += new.label_table
+        for name in ("label_weight", "label_bias"):
+            both = torch.cat([getattr(part.embedding, name).detach() for part in (self, new)])
+            setattr(self.embedding, name, nn.Parameter(both))
+        self.label_centre = torch.cat([self.label_centre, new.label_centre])
+        self.label_scale = torch.cat([self.label_scale, new.label_scale])
+
+    def contexts(
+        self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
+    ) -> list[np.ndarray]:
+        """Disjoint sets of pixels that cover the windows, none larger than ``tokens``.
+
+        A window's pixels are dealt at random, the same for every star, into sets of nearly equal
+        size.
+        """
+        generator = np.random.default_rng(CONTEXT_SEED)
+        contexts = []
+        for pixels in pixels_in(wavelength, windows):
+            if len(pixels):
+                dealt = generator.permutation(pixels)
+                contexts += np.array_split(dealt, -(-len(pixels) // tokens))
+        return [np.sort(context) for context in contexts]
+
+    def encoding(self, wavelength: Tensor) -> Tensor:
+        """Sines and cosines of each wavelength, shape (T, D); it has no weights to learn."""
+        return self.wavelength_encoding(wavelength)
 
     def forward(
         self,
@@ -148,6 +208,7 @@ class SpectraFM(nn.Module):
         missing: Tensor | None = None,
         request: Tensor | None = None,
         known: Tensor | None = None,
+        error: Tensor | None = None,
         return_attention: bool = False,
     ) -> Answer | tuple[Answer, Tensor]:
         """Answer requests about stars.
@@ -165,6 +226,8 @@ class SpectraFM(nn.Module):
             Indices into ``labels``. Default: all labels.
         known : Tensor, shape (B, L), optional
             Standardised values of labels given as input tokens; NaN where not given.
+        error : None
+            Not read.
         return_attention : bool
             Also return the last decoder block's attention.
 
@@ -198,10 +261,10 @@ class SpectraFM(nn.Module):
 
         wanted = self.embedding.label_weight
         wanted = wanted if request is None else wanted[request]
-        asked = wanted.expand(len(x), -1, -1)
+        answers = wanted.expand(len(x), -1, -1)
         for block in self.decoder:
-            asked, attention = block(asked, x, missing_token)
-        answer = self.head(asked)
+            answers, attention = block(answers, x, missing_token)
+        answer = self.head(answers)
         if not return_attention:
             return answer
         attention = attention[..., : flux.shape[1]].mean(dim=1)

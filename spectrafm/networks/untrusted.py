@@ -1,7 +1,7 @@
 """What ``config.json`` must say before a network is built from it.
 
-The file may come from anyone: each value that is used has a type and bounds here, so that nothing
-is allocated, looked up or printed at a stranger's word. Values that nothing reads may be anything.
+The file may come from anyone. Each value that is used is typed and bounded here, so that nothing is
+allocated, looked up or printed at a stranger's word; unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -13,10 +13,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import LabelName
-from spectrafm.networks.options import Model
-from spectrafm.spectra import Kind, Window
-from spectrafm.training.options import Stars
+from spectrafm.labels import CONDITION, LabelName, LabelUnit
+from spectrafm.networks import NETWORKS
+from spectrafm.plugs import load
+from spectrafm.spectra import FluxRange, Kind, Window
+
+#: No label is longer than this, nor is its unit or its symbol.
+LONGEST_TEXT = 64
+
+#: A network knows no more labels than this.
+MOST_LABELS = 1000
+
+ArchitectureName = Literal[tuple(NETWORKS)]
+Name = Annotated[LabelName, Field(max_length=LONGEST_TEXT)]
 
 
 def _distinct(labels: list[str]) -> list[str]:
@@ -26,47 +35,45 @@ def _distinct(labels: list[str]) -> list[str]:
 
 
 class _Part(BaseModel):
-    # Unknown keys are let be: a later version may write more, and older ones must still read it.
+    # A later version may write more keys, and this one must still read the file.
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Stars(_Part):
+    """Which stars a stage learned from."""
+
+    where: Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)] | None = None
+    count: int | None = None
 
 
 class Trained(_Part):
     """The options of the training that predictions carry on."""
 
-    architecture: Literal["spectrafm", "fcnn"]
+    architecture: ArchitectureName
     start_from: str | None
     spectra: Kind
     windows: list[Window]
     stars: Stars
-    labels: list[LabelName]
+    freeze: list[str] = []
+    labels: list[Name]
     selection: str
+    flux_range: FluxRange = (0.05, 1.2)
 
 
-class _Facts(_Part):
+class Facts(_Part):
+    """What is read of every ``config.json``."""
+
+    architecture: ArchitectureName
     stage_name: str
     stage: Trained
     labels: Annotated[
-        list[LabelName], Field(min_length=1), AfterValidator(_distinct)
+        list[Name], Field(min_length=1, max_length=MOST_LABELS), AfterValidator(_distinct)
     ]  # known to the network
+    units: dict[Name, Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]] = {}
+    symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = {}
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
-
-
-class SpectraFMFacts(_Facts):
-    """Of a `SpectraFM` network."""
-
-    architecture: Literal["spectrafm"]
-    model: Model
-
-
-class FCNNFacts(_Facts):
-    """Of an `FCNN` network."""
-
-    architecture: Literal["fcnn"]
-    pixels: int = Field(ge=1, le=1_000_000)
-
-
-_ANY = TypeAdapter(Annotated[SpectraFMFacts | FCNNFacts, Field(discriminator="architecture")])
+    mock: bool = False
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -79,7 +86,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     try:
         content = path.read_bytes()
-        _ANY.validate_json(content, strict=True)
+        facts = Facts.model_validate_json(content, strict=True)
+        sizes_in(facts.architecture).validate_json(content, strict=True)
         return json.loads(content, object_pairs_hook=_without_repeats)
     except OSError as error:
         raise SpectraFMError(f"{path}: {error.strerror}") from None
@@ -90,6 +98,12 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise SpectraFMError(f"{path}: {printable(what)}") from None
     except (ValueError, RecursionError) as error:
         raise SpectraFMError(f"{path}: not JSON ({printable(str(error))})") from None
+
+
+def sizes_in(architecture: str) -> TypeAdapter:
+    """What ``config.json`` must say of an architecture's sizes, beside everything else."""
+    sizes = load(NETWORKS[architecture].where).Sizes
+    return TypeAdapter(type("Sizes", (sizes,), {"model_config": ConfigDict(extra="ignore")}))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

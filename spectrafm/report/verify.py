@@ -1,12 +1,13 @@
-"""Checking everything that a run holds, from the survey's hashes to the predictions.
+"""The verb ``verify``: every file that a run holds, from the survey's hashes to the report.
 
-Nothing is trained, fetched or mended here: `verify` reads every byte once and names what is not
-as it was written.
+Nothing is trained, fetched or mended here: every byte is read once, and what is not as it was
+written is named.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.integrity import CHECKSUMS, MANIFEST, faults_beside, faults_in, read_checksums
+from spectrafm.report.sums import faults_of_run
+
+logger = logging.getLogger(__name__)
 
 
 class Check(NamedTuple):
@@ -27,27 +31,34 @@ class Check(NamedTuple):
     faults: list[str]
 
 
-def verify(run: Path) -> None:
-    """Check a run's folder and print what was checked.
+def verify(run_folder: Path) -> None:
+    """Check every file of a run and name what is not as it was written.
 
     Parameters
     ----------
-    run : Path
-        ``results/<run>``; parts that are not made yet are not asked for.
+    run_folder : Path
+        Folder of the run, results/<run>; parts that are not made yet are skipped.
 
     Raises
     ------
     SpectraFMError
-        When anything is wrong; each thing has been printed by its name.
+        When anything is wrong; each fault has been printed by its file.
+
+    Examples
+    --------
+    $ spectrafm verify results/demo
     """
+    run = Path(run_folder)
     if not run.is_dir():
         raise SpectraFMError(f"{run}: no such run")
-    faults = 0
+    parts = faults = 0
     for check in checks_of(run):
         print(f"{'WRONG' if check.faults else 'ok':5}  {check.what}: {check.found}")
         for fault in check.faults:
             print(f"       {fault}")
+        parts += 1
         faults += len(check.faults)
+    logger.info("%s: %d parts checked, %d faults", run, parts, faults)
     if faults:
         raise SpectraFMError(f"{run}: {faults} {'thing is' if faults == 1 else 'things are'} wrong")
 
@@ -73,6 +84,7 @@ def checks_of(run: Path) -> Iterator[Check]:
         (_zarr, sorted((run / "attention").glob("*.zarr"))),
         (_figure, sorted((run / "figures").glob("*.png"))),
         (_report, [run / "report.html"]),
+        (_sums, [run / CHECKSUMS]),
     ]
     present = [(look, path) for look, paths in looks for path in paths if path.exists()]
     if not present:
@@ -186,11 +198,18 @@ def _figure(path: Path) -> tuple[str, list[str]]:
 
 
 def _report(path: Path) -> tuple[str, list[str]]:
-    """The page is whole, and tables and figures are those that it shows.
+    """The page belongs to a list of checksums, which holds the page and what it shows."""
+    if path.with_name(CHECKSUMS).is_file():
+        return f"{path.stat().st_size:,} bytes", []
+    if b"<!-- SHA-256 of all above" in path.read_bytes()[-200:]:
+        return "of an older version: make it again to have tables and figures checked", []
+    return "unchecked", [f"{path}: no {CHECKSUMS} beside it: make the report again"]
 
-    A figure that was drawn anew and looks otherwise is named until the report is made again.
+
+def _sums(path: Path) -> tuple[str, list[str]]:
+    """The page, tables and figures are those of which the report has written the SHA-256.
+
+    A figure that was drawn again and looks otherwise is named until the report is made again.
     """
-    from spectrafm.report.report import faults_in_report
-
-    count, faults = faults_in_report(path)
-    return f"made with {count} files", faults
+    count, faults = faults_of_run(path)
+    return f"{count} files", faults

@@ -1,4 +1,4 @@
-"""Making one step's batch on the device: stars, the pixels they show, what is asked."""
+"""Making one step's batch on the device: stars, the pixels they show, the labels requested."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spectrafm.training import sampling as ranks
+from spectrafm.plugs import load
 from spectrafm.training.options import Sampling
 from spectrafm.training.processes import ALONE, Processes
+from spectrafm.training.sampling import generator_for, lowest_valid
+from spectrafm.training.schemes import SCHEMES
+from spectrafm.training.schemes.base import Draw, Scheme
 from spectrafm.training.stars import DeviceStars
 
 
 class Batch(NamedTuple):
-    """What a network is shown and asked. B stars, T pixels, R requests."""
+    """What a network is shown, and which labels it must give. B stars, T pixels, R requests."""
 
-    flux: Tensor  # (B, T)
+    flux: Tensor  # (B, T), any value where missing
+    error: Tensor | None  # (B, T), one sigma of the flux; None where the network does not read it
     position: Tensor  # (B, T, D), or (T, D) where all stars show the same pixels
     missing: Tensor | None  # (B, T)
     known: Tensor | None  # (B, R), NaN = not given
     label: Tensor  # (B, R)
     label_error: Tensor  # (B, R)
-    asked: Tensor  # (B, R)
-    count: Tensor  # labels asked of all stars of the step, also of those in other processes
+    requested: Tensor  # (B, R), bool: whether the label counts in the loss
+    count: Tensor  # requested labels of all stars of the step, also of those in other processes
 
 
 def draw_batch(
@@ -55,35 +59,36 @@ def draw_batch(
     Batch
         Of this process's share of the stars.
     """
-    generator = ranks.generator_for(stars.flux.device, seed, "pixels", step)
-    number, window = _window(stars, sampling, seed, step)
+    scheme = scheme_of(sampling)
+    generator = generator_for(stars.flux.device, seed, "pixels", step)
+    number, window = _window(stars, scheme, seed, step)
     fewest = stars.fewest_valid[number]
-    asked = stars.askable[rows]
+    requested = stars.teaches[rows]
     if fewest == 0:
-        asked = asked & stars.valid[rows[:, None], window].any(dim=1, keepdim=True)
+        requested = requested & stars.valid[rows[:, None], window].any(dim=1, keepdim=True)
     share, own = _share(len(rows), processes, rows.device)
-    if sampling.scheme == "all":
+    if scheme.whole:
         pixel = window.expand(len(share), -1)
         missing = ~stars.valid[rows[share][:, None], window]
     else:
-        rank = _rank(sampling, len(rows), len(window), generator, seed, step, epoch)[share]
+        draw = Draw(len(rows), len(window), sampling.tokens, generator, seed, step, epoch)
         valid = stars.valid[rows[share][:, None], window]
-        pixel, missing = ranks.lowest_valid(rank, valid, sampling.tokens)
+        pixel, missing = lowest_valid(scheme.rank(draw)[share], valid, sampling.tokens)
         pixel = window[pixel]
         # Without a missing pixel no mask is passed: it rules the fastest attention kernels out.
-        # Whether there is one is known beforehand, since asking the device would stop it.
+        # Whether there is one is known beforehand, since reading it back would stop the device.
         missing = None if fewest >= pixel.shape[1] else missing
-    batch = _show(stars, rows[share], pixel, missing, asked[share] & own)
+    batch = _show(stars, rows[share], pixel, missing, requested[share] & own)
     if sampling.noise > 0:
         noise = _noise(len(rows), pixel.shape[1], sampling.noise, generator)
         batch = batch._replace(flux=batch.flux + noise[share])
     if sampling.known_labels > 0:
-        drawn = torch.rand(asked.shape, generator=generator, device=generator.device)
-        given = (drawn < sampling.known_labels) & asked
-        asked = asked & ~given
+        drawn = torch.rand(requested.shape, generator=generator, device=generator.device)
+        given = (drawn < sampling.known_labels) & requested
+        requested = requested & ~given
         known = batch.label.masked_fill(~given[share], torch.nan)
-        batch = batch._replace(known=known, asked=batch.asked & ~given[share])
-    return batch._replace(count=asked.sum())
+        batch = batch._replace(known=known, requested=batch.requested & ~given[share])
+    return batch._replace(count=requested.sum())
 
 
 def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: int) -> Batch:
@@ -91,64 +96,53 @@ def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: i
     evenly = torch.linspace(0, len(window) - 1, min(tokens, len(window))).long().to(window.device)
     pixel = window[evenly].expand(len(rows), -1)
     valid = stars.valid[rows[:, None], pixel]
-    asked = stars.askable[rows] & valid.any(dim=1, keepdim=True)
-    return _show(stars, rows, pixel, ~valid, asked)
+    requested = stars.teaches[rows] & valid.any(dim=1, keepdim=True)
+    return _show(stars, rows, pixel, ~valid, requested)
 
 
 def _share(stars: int, processes: Processes, device: torch.device) -> tuple[Tensor, Tensor]:
     """Which of a step's stars this process shows, and which of those count, shape (B, 1).
 
     The shares are equally large: where the stars do not go round, the last processes show a star
-    again, and ask nothing about it.
+    again, and request nothing about it.
     """
     size = -(-stars // processes.count)
     share = torch.arange(size, device=device) + size * processes.rank
     return share.clamp(max=stars - 1), (share < stars)[:, None]
 
 
-def _window(stars: DeviceStars, sampling: Sampling, seed: int, step: int) -> tuple[int, Tensor]:
+def scheme_of(sampling: Sampling) -> Scheme:
+    """The scheme that a stage's options name."""
+    return load(SCHEMES[sampling.scheme])()
+
+
+def _window(stars: DeviceStars, scheme: Scheme, seed: int, step: int) -> tuple[int, Tensor]:
     """Number and pixels of one of the windows, each drawn as often as it has pixels; or of all."""
-    if sampling.scheme in ("paper", "all"):
+    if scheme.every_window:
         return len(stars.windows), stars.every_window
     if len(stars.windows) == 1:
         return 0, stars.windows[0]
     sizes = torch.tensor([len(window) for window in stars.windows], dtype=torch.float64)
-    generator = ranks.generator_for(torch.device("cpu"), seed, "window", step)
+    generator = generator_for(torch.device("cpu"), seed, "window", step)
     # All on the host, which needs the answer.
     number = torch.multinomial(sizes, 1, generator=generator).numpy().item()
     return number, stars.windows[number]
 
 
-def _rank(
-    sampling: Sampling,
-    stars: int,
-    pixels: int,
-    generator: torch.Generator,
-    seed: int,
-    step: int,
-    epoch: int,
-) -> Tensor:
-    if sampling.scheme == "paper":
-        of_epoch = ranks.generator_for(generator.device, seed, "paper pixels", epoch)
-        return ranks.paper_rank(stars, pixels, of_epoch)
-    contiguous = sampling.scheme == "contiguous" or (sampling.scheme == "mixed" and step % 2)
-    if contiguous:
-        return ranks.contiguous_rank(stars, pixels, sampling.tokens, generator)
-    return ranks.scattered_rank(stars, pixels, generator)
-
-
 def _show(
-    stars: DeviceStars, rows: Tensor, pixel: Tensor, missing: Tensor | None, asked: Tensor
+    stars: DeviceStars, rows: Tensor, pixel: Tensor, missing: Tensor | None, requested: Tensor
 ) -> Batch:
+    error = stars.flux_error
     return Batch(
         flux=stars.flux[rows[:, None], pixel],
+        error=None if error is None else error[rows[:, None], pixel],
         position=stars.position[pixel],
         missing=missing,
         known=None,
         label=stars.label[rows],
         label_error=stars.label_error[rows],
-        asked=asked,
-        count=asked.sum(),
+        requested=requested,
+        count=requested.sum(),
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spectrafm.errors import InterruptedTraining, SpectraFMError
+from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.progress import track
 from spectrafm.training import checkpoint
 from spectrafm.training.checkpoint import Checkpoints
@@ -37,18 +38,18 @@ READ_EVERY = 10
 SKIPPED_IN_A_ROW = 10
 
 
-class Run:
+class Training:
     """A training under way: everything that changes from step to step.
 
     Parameters
     ----------
     name : str
     stage : spectrafm.training.options.Stage
-    network : SpectraFM or FCNN
+    network : Network
         Trained in place; holds the chosen weights once `fit` returns.
     request : Tensor, shape (R,), int
         The network's labels that the stage trains.
-    stars, judged : DeviceStars
+    stars, judges : DeviceStars
         Training and validation stars.
     processes : Processes
         Those that train together.
@@ -58,13 +59,13 @@ class Run:
     step : int
         Steps done. Which stars and pixels the next one shows is a function of this number alone.
     epoch : int
-        Epochs done and, where it was their turn, validated.
+        Epochs completed.
     metrics : list of dict
         One row a validation.
     options : dict
         What identifies the training among those of its stage.
     environments : list of dict
-        Where it ran: the first from step 0, others where it went on elsewhere.
+        Where it ran: the first from step 0, others where it resumed elsewhere.
     skipped : int
         Steps that were not finite and changed nothing, as last read from the device.
     """
@@ -73,15 +74,17 @@ class Run:
         self,
         name: str,
         stage: Stage,
-        network: nn.Module,
+        network: Network,
         request: Tensor,
         stars: DeviceStars,
-        judged: DeviceStars,
+        judges: DeviceStars,
         processes: Processes = ALONE,
     ):
         self.name, self.stage, self.network, self.request = name, stage, network, request
-        self.stars, self.judged, self.processes = stars, judged, processes
-        self.learner = Learner(stage, network, request, stars, processes)
+        self.stars, self.judges, self.processes = stars, judges, processes
+        # A closed form takes no steps.
+        closed = isinstance(network, ClosedForm)
+        self.learner = None if closed else Learner(stage, network, request, stars, processes)
         self.steps_per_epoch = -(-len(stars) // stage.batch)
         self.step = 0
         self.epoch = 0
@@ -120,9 +123,26 @@ class Run:
         if not self.best_epoch:
             raise SpectraFMError(
                 f"stage {self.name}: no validation gave a finite {self.stage.selection}: "
-                "have the validation stars the stage's labels?"
+                "try a smaller schedule.learning_rate"
             )
         self.network.load_state_dict(self.best)
+
+    def solve(self) -> None:
+        """Fit a network that has a closed form, once, and validate it.
+
+        Raises
+        ------
+        SpectraFMError
+            When the fit gives no finite criterion.
+        """
+        with Interruption(self.processes, self.stars.flux.device) as interruption:
+            self.network.fit(self.stars, self.request, self.stage.sampling.noise)
+            self.step = self.epoch = 1
+            loss, _ = self._loss_and_rmse(self.stars, interruption)
+            self._validate(1, loss, interruption)
+        self.best, self.best_epoch = checkpoint.copy_of(self.network), 1
+        if not math.isfinite(self.metrics[-1]["validation_loss"]):
+            raise SpectraFMError(f"stage {self.name}: the fit gives no finite validation loss")
 
     def state(self) -> checkpoint.State:
         """Everything that `restore` needs."""
@@ -223,19 +243,26 @@ class Run:
             dict(self.network.named_parameters()), f"stage {self.name}, epoch {done}"
         )
         if done % self.stage.validate_every == 0 or done == self.stage.epochs:
-            self._judge(done, interruption)
+            tally = self.learner.tally
+            self._validate(done, (tally.loss / tally.steps).item(), interruption)
         self.epoch = done
         self.learner.tally = self.learner.tally.next_epoch()
 
-    def _judge(self, epoch: int, interruption: Interruption) -> None:
+    def _loss_and_rmse(
+        self, stars: DeviceStars, interruption: Interruption
+    ) -> tuple[float, list[float]]:
+        sampling = self.stage.sampling
+        return validate(self.network, stars, self.request, sampling, interruption)
+
+    def _validate(self, epoch: int, training_loss: float, interruption: Interruption) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
-        stage, tally = self.stage, self.learner.tally
-        loss, rmse = validate(self.network, self.judged, self.request, stage.sampling, interruption)
+        stage = self.stage
+        loss, rmse = self._loss_and_rmse(self.judges, interruption)
         row = {
             "epoch": epoch,
             "step": self.step,
             "learning_rate": learning_rate(stage.schedule, epoch),
-            "training_loss": (tally.loss / tally.steps).item(),
+            "training_loss": training_loss,
             "validation_loss": loss,
             "skipped_steps": self.skipped,
         }

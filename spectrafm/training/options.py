@@ -6,29 +6,32 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spectrafm.labels import LABELS, LabelName
+from spectrafm.labels import CONDITION, LabelName
+from spectrafm.networks import NETWORKS
 from spectrafm.options import Name, Section
-from spectrafm.spectra import Kind, Window
+from spectrafm.spectra import FluxRange, Kind, Window
+from spectrafm.training.schemes import SCHEMES
 
-Part = Annotated[str, Field(pattern=r"^(embedding|encoder|decoder|head)(\.\d+)?$")]
+#: A part of a network, by the name of its module.
+Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
 
 
 class Stars(Section):
     """Which stars of a split a stage learns from."""
 
-    where: str | None = Field(
-        None,
-        pattern=r"^(TEFF|LOGG|O_FE|MG_FE|FE_H) *(<|<=|>|>=) *-?[0-9.]+$",
-        description="condition on a label, such as 'FE_H > -1'; null: all",
+    where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
+        None, description="condition on a label in its unit, such as 'FE_H > -1'; null: all stars"
     )
-    count: int | None = Field(None, ge=1, description="that many, drawn with the seed; null: all")
-    seed: int = Field(77, ge=0)
+    count: int | None = Field(
+        None, ge=1, description="number of stars, drawn with the seed; null: all that fulfil where"
+    )
+    seed: int = Field(77, ge=0, description="seed of the draw of stars")
 
 
 class Sampling(Section):
     """Which pixels of its windows a star shows at one step."""
 
-    scheme: Literal["scattered", "contiguous", "mixed", "paper", "all"] = Field(
+    scheme: Literal[tuple(SCHEMES)] = Field(
         "mixed",
         description="scattered: random pixels of one window; contiguous: neighbouring pixels; "
         "mixed: either, by turns; paper: the same random pixels of all windows for every star of "
@@ -39,36 +42,50 @@ class Sampling(Section):
         0.0, ge=0, description="largest one-sigma Gaussian noise added to the flux while training"
     )
     known_labels: float = Field(
-        0.0, ge=0, lt=1, description="probability that a label is given as a token, not asked"
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a label is given as a token rather than requested",
     )
 
 
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     minimum: float = Field(1e-10, ge=0, description="learning rate at the end of each cosine")
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="epochs of linear warm-up before the first cosine"
+    )
     restart_epochs: float = Field(50.0, gt=0, description="length of each cosine, in epochs")
 
 
 class Stage(Section):
     """One training: what it starts from, what it sees, what it learns, for how long."""
 
-    architecture: Literal["spectrafm", "fcnn"] = "spectrafm"
-    start_from: Name | None = Field(None, description="stage whose weights are the start")
-    spectra: Kind = "synthetic"
-    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
-    labels: list[LabelName] = Field(list(LABELS), min_length=1)
+    architecture: Literal[tuple(NETWORKS)] = Field("spectrafm", description="the network")
+    start_from: Name | None = Field(
+        None, description="stage whose weights are the start; null: from scratch"
+    )
+    spectra: Kind = Field(description="spectra of the stars to learn from")
+    windows: list[Window] = Field(
+        min_length=1, description="wavelengths, [[shortest, longest], ...] in vacuum Angstrom"
+    )
+    flux_range: FluxRange = Field(
+        (0.05, 1.2), description="normalised flux outside [lowest, highest] is missing"
+    )
+    labels: list[LabelName] | None = Field(
+        None, min_length=1, description="labels to train; null: all of the store's"
+    )
     stars: Stars = Stars()
     freeze: list[Part] = Field(
         [], description="parts that keep their weights: embedding, encoder.1, decoder, head ..."
     )
     sampling: Sampling = Sampling()
-    epochs: int = Field(325, ge=1)
+    epochs: int = Field(ge=1, description="passes over the training stars")
     batch: int = Field(256, ge=1, description="stars per step, of all processes together")
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    weight_decay: float = Field(0.01, ge=0)
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay per unit of learning rate")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: not clipped")
     schedule: Schedule = Schedule()
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
@@ -96,15 +113,23 @@ class Stage(Section):
         "another device or torch has written. continue: go on, say so, and record it in the "
         "model; exact: refuse, as also to start anew beside a checkpoint of other options",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="seed of weights, of star order and of pixels")
 
     @model_validator(mode="after")
-    def _fcnn(self):
-        if self.architecture == "fcnn":
-            if self.start_from is not None:
-                raise ValueError("fcnn starts from scratch: start_from must be null")
-            if self.sampling.scheme != "all":
-                raise ValueError("fcnn needs sampling.scheme: all")
-            if len(self.labels) != 1:
-                raise ValueError("fcnn predicts one label")
+    def _fits_its_network(self):
+        known = NETWORKS[self.architecture]
+        if known.reads == "grid" and self.sampling.scheme != "all":
+            raise ValueError(
+                f"sampling.scheme: {self.architecture} reads all its pixels at once: write all"
+            )
+        if self.start_from is not None and not known.finetunes:
+            raise ValueError(f"start_from: {self.architecture} has no fine-tune: write null")
+        for part in self.freeze:
+            if part.split(".")[0] not in known.parts:
+                raise ValueError(
+                    f"freeze: {self.architecture} has no part {part!r}; "
+                    f"it has {', '.join(known.parts)}"
+                )
+        if self.sampling.known_labels and known.reads == "grid":
+            raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self

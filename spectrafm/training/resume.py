@@ -12,7 +12,7 @@ import torch
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.training.checkpoint import Checkpoints, key_of
-from spectrafm.training.loop import Run
+from spectrafm.training.loop import Training
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +21,14 @@ logger = logging.getLogger(__name__)
 _NOT_IN_KEY = ("epochs", "resume")
 
 
-def resume(run: Run, folder: Path, options: Mapping[str, Any], data: Iterable[Any]) -> Checkpoints:
+def resume(
+    run: Training, folder: Path, options: Mapping[str, Any], data: Iterable[Any]
+) -> Checkpoints:
     """Go on from the newest checkpoint of the same training, if there is one.
 
     Parameters
     ----------
-    run : Run
+    run : Training
         Not begun; afterwards where the checkpoint was.
     folder : Path
         ``checkpoints``, shared by all stages.
@@ -53,7 +55,6 @@ def resume(run: Run, folder: Path, options: Mapping[str, Any], data: Iterable[An
     path = run.processes.first_ones(own.newest() if run.processes.first else None)
     if path is None:
         _tell_others(run, own, exact)
-        run.environments = [{"from_step": 0, **present}]
         return own
     state = own.read(path)
     epoch = state.facts["step"] // run.steps_per_epoch
@@ -78,7 +79,7 @@ def resume(run: Run, folder: Path, options: Mapping[str, Any], data: Iterable[An
     return own
 
 
-def _tell_others(run: Run, own: Checkpoints, exact: bool) -> None:
+def _tell_others(run: Training, own: Checkpoints, exact: bool) -> None:
     """Say that the stage has checkpoints that this training cannot go on from, and why.
 
     Raises
@@ -112,7 +113,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def environment(run: Run) -> dict[str, Any]:
+def environment(run: Training) -> dict[str, Any]:
     """What the bits of a result depend on, besides options, data and seeds."""
     device = run.stars.flux.device
     cuda = device.type == "cuda"

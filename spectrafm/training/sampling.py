@@ -1,8 +1,8 @@
-"""Which pixels a star shows at one step.
+"""Random numbers that depend on the step alone, and the choice of a star's pixels by rank.
 
-Each scheme gives every pixel of a window a rank; a star shows its valid pixels of lowest rank.
-All randomness comes from a generator made for the step, so that a run does not depend on what
-happened before (see `generator_for`).
+Each scheme (`spectrafm.training.schemes`) ranks every pixel of a window; a star shows its valid
+pixels of lowest rank. All randomness comes from a generator made for the step, so that a training
+does not depend on what happened before (see `generator_for`).
 """
 
 from __future__ import annotations
@@ -22,29 +22,6 @@ def seed_for(seed: int, purpose: str, index: int) -> int:
 def generator_for(device: torch.device, seed: int, purpose: str, index: int) -> torch.Generator:
     """A generator started with `seed_for`."""
     return torch.Generator(device).manual_seed(seed_for(seed, purpose, index))
-
-
-def scattered_rank(stars: int, pixels: int, generator: torch.Generator) -> Tensor:
-    """Random ranks of its own for each star, shape (B, W)."""
-    return torch.rand(stars, pixels, generator=generator, device=generator.device)
-
-
-def contiguous_rank(stars: int, pixels: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Ranks that grow along the spectrum from a random start of each star, shape (B, W).
-
-    Pixels before the start rank last, nearest first, so that a star with bad pixels still shows
-    its full number.
-    """
-    starts = max(pixels - tokens + 1, 1)
-    start = torch.randint(starts, (stars, 1), generator=generator, device=generator.device)
-    distance = torch.arange(pixels, device=generator.device) - start
-    return torch.where(distance >= 0, distance, pixels - distance).float()
-
-
-def paper_rank(stars: int, pixels: int, generator: torch.Generator) -> Tensor:
-    """One random order of all pixels for every star, as in the authors' code, shape (B, W)."""
-    order = torch.randperm(pixels, generator=generator, device=generator.device)
-    return order.float().expand(stars, -1)
 
 
 def lowest_valid(rank: Tensor, valid: Tensor, tokens: int) -> tuple[Tensor, Tensor]:

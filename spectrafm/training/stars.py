@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import IRON_POOR, LABELS
+from spectrafm.labels import CONDITION, IRON_POOR
+from spectrafm.networks.base import Network
+from spectrafm.spectra import pixels_in
 from spectrafm.store.read import StarSet
 from spectrafm.training.options import Stars
 
@@ -27,6 +30,8 @@ def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
             name: getattr(stars, name)[chosen]
             for name in ("apogee_id", "split", "flux", "label", "label_error")
         },
+        flux_error=None if stars.flux_error is None else stars.flux_error[chosen],
+        columns={name: values[chosen] for name, values in stars.columns.items()},
     )
 
 
@@ -34,14 +39,30 @@ def meets(stars: StarSet, where: str | None) -> np.ndarray:
     """Which stars fulfil a condition such as ``"FE_H > -1"``; a missing label fulfils none.
 
     Without a condition: those with any label, since the others have nothing to teach.
+
+    Raises
+    ------
+    SpectraFMError
+        When the stars do not have the label.
     """
     if where is None:
         return np.isfinite(stars.label).any(axis=1)
-    column = next(name for name in LABELS if where.startswith(name))
-    comparison = where.removeprefix(column).strip()
-    symbol = comparison[:2] if comparison[1] == "=" else comparison[0]
-    bound = float(comparison.removeprefix(symbol))
-    return _COMPARE[symbol](stars.label[:, LABELS.index(column)], bound)
+    name, comparison, bound = re.match(CONDITION, where).groups()
+    return _COMPARE[comparison](stars.label[:, column_of(stars, name)], float(bound))
+
+
+def column_of(stars: StarSet, label: str) -> int:
+    """Position of a label among those of the stars.
+
+    Raises
+    ------
+    SpectraFMError
+        When the store does not hold the label.
+    """
+    names = [known.name for known in stars.labels]
+    if label not in names:
+        raise SpectraFMError(f"the store has no label {label}; it has {', '.join(names)}")
+    return names.index(label)
 
 
 def choose(stars: StarSet, options: Stars) -> StarSet:
@@ -56,16 +77,24 @@ def choose(stars: StarSet, options: Stars) -> StarSet:
     if options.count is not None:
         if len(matching) < options.count:
             raise SpectraFMError(
-                f"stars.count: {options.count} asked for, but only {len(matching)} training stars "
-                f"fulfil {options.where or 'no condition'}"
+                f"stars.count: {options.count} wanted, but {_described(len(matching), options)}"
             )
         # By identifier, so that the draw does not depend on the order of rows in the store.
         matching = matching[np.argsort(stars.apogee_id[matching], kind="stable")]
         generator = np.random.default_rng(options.seed)
         matching = np.sort(generator.choice(matching, options.count, replace=False))
     if not len(matching):
-        raise SpectraFMError(f"no training star fulfils {options.where!r}")
+        raise SpectraFMError(_described(0, options))
     return subset(stars, matching)
+
+
+def _described(count: int, options: Stars) -> str:
+    """How many training stars a condition leaves, in words."""
+    found = f"only {count} training stars" if count else "no training star"
+    wanted = "have a label" if count else "has a label"
+    if options.where is not None:
+        wanted = f"{'have' if count else 'has'} {options.where}"
+    return f"{found} {wanted}"
 
 
 def balanced(stars: StarSet) -> StarSet:
@@ -75,22 +104,6 @@ def balanced(stars: StarSet) -> StarSet:
     return subset(stars, np.sort(np.concatenate([poor, rich])))
 
 
-def label_scaling(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and scale of each label: median and 1.4826 x median absolute deviation.
-
-    Parameters
-    ----------
-    label : ndarray, shape (n, L)
-        NaN = missing.
-
-    Returns
-    -------
-    centre, scale : ndarray, shape (L,)
-    """
-    centre = np.nanmedian(label, axis=0)
-    return centre, 1.4826 * np.nanmedian(np.abs(label - centre), axis=0)
-
-
 @dataclass(frozen=True)
 class DeviceStars:
     """A set of stars on the device, ready to draw pixels from.
@@ -98,7 +111,9 @@ class DeviceStars:
     Attributes
     ----------
     flux : Tensor, shape (n, P)
-        1 where missing.
+        NaN or infinite where missing.
+    flux_error : Tensor, shape (n, P), or None
+        One sigma of the flux, for networks that read it.
     valid : Tensor, shape (n, P), bool
     label, label_error : Tensor, shape (n, R)
         Of the stage's labels, in standardised units; NaN = missing.
@@ -110,6 +125,7 @@ class DeviceStars:
     """
 
     flux: Tensor
+    flux_error: Tensor | None
     valid: Tensor
     label: Tensor
     label_error: Tensor
@@ -121,14 +137,14 @@ class DeviceStars:
         return len(self.flux)
 
     @cached_property
-    def askable(self) -> Tensor:
-        """Labels that teach something, shape (n, R), bool: finite, and not infinitely uncertain."""
+    def teaches(self) -> Tensor:
+        """Labels to learn from, shape (n, R), bool: finite, and not infinitely uncertain."""
         return self.label.isfinite() & ~self.label_error.isinf()
 
     @cached_property
     def every_window(self) -> Tensor:
-        """Pixel indices of all windows together."""
-        return torch.cat(self.windows)
+        """Pixel indices of all windows together, each once, in the order of the grid."""
+        return torch.cat(self.windows).unique()
 
     @cached_property
     def fewest_valid(self) -> tuple[int, ...]:
@@ -141,31 +157,57 @@ class DeviceStars:
 
 def to_device(
     stars: StarSet,
-    network: torch.nn.Module,
+    network: Network,
     request: Tensor,
     windows: Sequence[tuple[float, float]],
     device: torch.device,
 ) -> DeviceStars:
-    """Move stars to the device, with labels in the network's units."""
-    wavelength = torch.from_numpy(np.ascontiguousarray(stars.wavelength)).to(device)
-    flux = torch.from_numpy(np.ascontiguousarray(stars.flux)).to(device)
-    valid = flux.isfinite()
-    column = [LABELS.index(network.labels[i]) for i in request.tolist()]
-    scale = network.label_scale[request].to(device)
-    label = torch.from_numpy(stars.label[:, column]).to(device)
-    label_error = torch.from_numpy(stars.label_error[:, column]).to(device)
-    inside = [
-        ((wavelength >= low) & (wavelength <= high)).nonzero().squeeze(1) for low, high in windows
-    ]
+    """Move stars to the device, with labels in the network's standardised units.
+
+    Parameters
+    ----------
+    stars : StarSet
+    network : Network
+    request : Tensor, shape (R,), int
+        The network's labels that the stage trains.
+    windows : sequence of (float, float), Angstrom
+    device : torch.device
+
+    Raises
+    ------
+    SpectraFMError
+        When a window holds no pixel, a label is not in the store or stands there in another unit
+        than in the network.
+    """
+    wanted = [network.label_table[i] for i in request.tolist()]
+    column = [column_of(stars, label.name) for label in wanted]
+    for number, label in zip(column, wanted, strict=True):
+        found = stars.labels[number].unit
+        if found != label.unit:
+            raise SpectraFMError(
+                f"label {label.name}: the store has it in {found}, the network in {label.unit}"
+            )
+    inside = pixels_in(stars.wavelength, windows)
     for (low, high), pixels in zip(windows, inside, strict=True):
         if not len(pixels):
             raise SpectraFMError(f"windows: no pixel lies in {low}-{high} Angstrom")
+    wavelength = torch.from_numpy(np.ascontiguousarray(stars.wavelength)).to(device)
+    flux = torch.from_numpy(np.ascontiguousarray(stars.flux)).to(device)
+    error = None
+    if network.wants_errors and stars.flux_error is not None:
+        error = torch.from_numpy(np.ascontiguousarray(stars.flux_error)).to(device)
+    label, label_error = network.to_standard(
+        torch.from_numpy(stars.label[:, column]).to(device),
+        torch.from_numpy(stars.label_error[:, column]).to(device),
+        request.to(device),
+    )
     return DeviceStars(
-        flux=flux.masked_fill(~valid, 1.0),
-        valid=valid,
-        label=(label - network.label_centre[request].to(device)) / scale,
-        label_error=label_error / scale,
+        flux=flux,
+        flux_error=error,
+        valid=flux.isfinite(),
+        label=label,
+        label_error=label_error,
         position=network.encoding(wavelength),
-        windows=tuple(inside),
+        windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
     )

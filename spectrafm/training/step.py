@@ -1,4 +1,4 @@
-"""One training step: draw, ask, loss, gradients, update; nothing in it waits for the device."""
+"""One training step: draw, request, loss, gradients, update; no part waits for the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from spectrafm.networks.transformer import Answer
+from spectrafm.networks.base import Answer
 from spectrafm.training.batch import Batch, draw_batch
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Stage
@@ -56,7 +56,7 @@ class Learner:
     Parameters
     ----------
     stage : spectrafm.training.options.Stage
-    network : SpectraFM or FCNN
+    network : Network
         Trained in place.
     request : Tensor, shape (R,), int
         The network's labels that the stage trains.
@@ -135,12 +135,14 @@ class Learner:
         purpose = "dropout" if processes.first else f"dropout of process {processes.rank}"
         torch.manual_seed(seed_for(stage.seed, purpose, step))
         with _precision(stage.precision, self.device), _attention_kernels(stage.deterministic):
-            answer = ask(network, len(self.network.labels), batch, self.request)
-        return batch, gaussian_loss(answer, batch.label, batch.label_error, batch.asked)
+            answer = request_labels(network, len(self.network.labels), batch, self.request)
+        return batch, gaussian_loss(answer, batch.label, batch.label_error, batch.requested)
 
 
-def ask(forward: Callable[..., Answer], known_labels: int, batch: Batch, request: Tensor) -> Answer:
-    """Show a batch to a network and ask for the stage's labels.
+def request_labels(
+    forward: Callable[..., Answer], known_labels: int, batch: Batch, request: Tensor
+) -> Answer:
+    """Show a batch to a network and request the stage's labels.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ def ask(forward: Callable[..., Answer], known_labels: int, batch: Batch, request
         every = known.new_full((len(known), known_labels), torch.nan)
         every[:, request] = known
         known = every
-    return forward(batch.flux, batch.position, batch.missing, request, known)
+    return forward(batch.flux, batch.position, batch.missing, request, known, batch.error)
 
 
 def _optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
@@ -170,14 +172,14 @@ def _compiled(network: nn.Module, when: str, device: torch.device) -> nn.Module:
     able = device.type == "cuda" and find_spec("triton") is not None
     if when == "never" or (when == "auto" and not able):
         return network
-    # Asked for by nobody, it must not stop a training: what cannot be compiled (no C compiler on
-    # the node, say) then runs as it is, with a warning.
+    # With `auto`, a failed compilation (no C compiler on the node, say) falls back to eager mode,
+    # with a warning.
     torch._dynamo.config.suppress_errors = when == "auto"
     return torch.compile(network, dynamic=False)
 
 
 def _precision(precision: str, device: torch.device) -> AbstractContextManager:
-    """The arithmetic of the forward pass: bfloat16 only where it is asked for or pays."""
+    """The arithmetic of the forward pass: bfloat16 only where an option wants it or it pays."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" or (precision == "auto" and able):
         return torch.autocast(device.type, torch.bfloat16)

@@ -5,101 +5,210 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import LABELS
-from spectrafm.networks import saved
+from spectrafm.networks import NETWORKS, saved
+from spectrafm.networks.base import ClosedForm, Network, TrainingStars
 from spectrafm.networks.card import model_card
-from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
-from spectrafm.networks.transformer import SpectraFM
+from spectrafm.plugs import load
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training import resume
-from spectrafm.training.loop import Run
+from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
-from spectrafm.training.stars import balanced, choose, label_scaling, meets, subset, to_device
+from spectrafm.training.stars import (
+    DeviceStars,
+    balanced,
+    choose,
+    column_of,
+    meets,
+    subset,
+    to_device,
+)
 
 logger = logging.getLogger(__name__)
 
 
+class Start(NamedTuple):
+    """The model that a stage starts from: its folder's name and its ``config.json``."""
+
+    name: str
+    facts: dict[str, Any]
+
+
 def train(
     store: Path,
-    output: Path,
+    *,
     name: str,
+    output: Path,
+    start: Path | None = None,
+    checkpoints: Path | None = None,
     stage: Stage,
     model: Model,
-    start_from: Path | None = None,
-    checkpoints: Path | None = None,
 ) -> None:
     """Train one stage and write its model.
 
     Parameters
     ----------
-    store : Path
-        ``store.zarr``.
-    output : Path
-        ``models/<stage>``: model.safetensors, config.json, README.md, metrics.csv, SHA256SUMS.
+    store : pathlib.Path
+        Zarr store of the stars, ``store.zarr``.
     name : str
-        The stage's name.
-    stage : spectrafm.training.options.Stage
-    model : spectrafm.networks.options.Model
+        Name of the stage.
+    output : pathlib.Path
+        Folder of the model to write: weights, options, course of the training, checksums.
+    start : pathlib.Path, optional
+        Folder of the model that the stage starts from; goes with ``--start_from``.
+    checkpoints : pathlib.Path, optional
+        Folder of checkpoints; an interrupted training resumes from its newest one there.
+    stage : Stage
+    model : Model
         Sizes of a new network; a network that is started from keeps its own.
-    start_from : Path, optional
-        Folder of the model whose weights are the start.
-    checkpoints : Path, optional
-        Folder of checkpoints; a training found there under way is gone on with.
 
     Raises
     ------
     SpectraFMError
-        When options, store and starting model do not fit each other, or the loss is not finite.
+        When options, store and starting model do not fit each other, no star has anything to
+        learn from, or the loss is not finite.
     InterruptedTraining
         When a signal has stopped it.
+
+    Examples
+    --------
+    $ spectrafm train results/demo/store.zarr --name=mine --output=mine --spectra=observed
+      --windows='[[16105.8, 16220.0]]' --labels='[FE_H]' --epochs=30 --stars.count=100
+      --start_from=pretrain --start=results/demo/models/pretrain
     """
+    if (stage.start_from is None) != (start is None):
+        raise SpectraFMError("--start and --start_from go together")
     with processes() as together:
         if not together.first:
             logging.getLogger("spectrafm").setLevel(logging.WARNING)
         _make_deterministic(stage.deterministic)
         device = _device(together)
-        training, validation = _choose_stars(store, stage)
+        network, begun = _loaded(start, stage)
+        found = _network_class(stage)
+        training, validation = _choose_stars(store, stage, found.wants_errors)
+        labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
-        network = _starting_network(stage, model, training, start_from).to(device)
-        request = _requests(network, stage).to(device)
-        _freeze(network, stage.freeze)
+        if network is None:
+            network = found.start(model, TrainingStars(*_shown(training)), labels)
+        else:
+            _learn_new_labels(network, training, labels)
+        network = network.to(device)
+        request = network.request_of(labels).to(device)
+        if not isinstance(network, ClosedForm):
+            _freeze(network, stage.freeze)
         stars = to_device(training, network, request, stage.windows, device)
-        judged = to_device(validation, network, request, stage.windows, device)
+        judges = to_device(validation, network, request, stage.windows, device)
+        _require_lessons(stars, labels, "training", store)
+        _require_lessons(judges, labels, "validation", store)
 
-        run = Run(name, stage, network, request, stars, judged, together)
+        if begun is not None and begun.facts.get("mock") and not training.mock:
+            logger.warning("%s: starts from %s, which learned from mock stars", name, begun.name)
+        logger.info(
+            "%s: %d training stars, %d validation stars, %d pixels, labels %s",
+            name, len(stars), len(judges), stars.flux.shape[1], ", ".join(labels),
+        )  # fmt: skip
+        under_way = Training(name, stage, network, request, stars, judges, together)
+        under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
-        if checkpoints is not None:
-            options = {"stage": stage.model_dump(mode="json"), **saved.architecture(network)}
-            data = (training.flux, training.label, *network.state_dict().values())
-            kept = resume.resume(run, checkpoints, options, data)
-        run.fit(kept)
+        if isinstance(network, ClosedForm):
+            under_way.solve()
+        else:
+            if checkpoints is not None:
+                options = {"stage": stage.model_dump(mode="json"), **saved.architecture(network)}
+                data = (training.flux, training.label, *network.state_dict().values())
+                kept = resume.resume(under_way, checkpoints, options, data)
+            under_way.fit(kept)
         if together.first:
-            _write(output, run, training, validation, start_from)
+            _write(output, under_way, training, validation, begun)
             if kept is not None:
                 kept.remove()
+            logger.info(
+                "%s: kept epoch %d of %d; model in %s",
+                name, under_way.best_epoch, under_way.epoch, output,
+            )  # fmt: skip
+
+
+def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | None]:
+    """The network to start from, and what its folder says of it; nothing from scratch.
+
+    Raises
+    ------
+    SpectraFMError
+        When its architecture is not the stage's.
+    """
+    if start is None:
+        return None, None
+    network, facts = saved.from_pretrained(start)
+    if network.architecture != stage.architecture:
+        raise SpectraFMError(
+            f"{start}: a {network.architecture} network; the stage wants a {stage.architecture}"
+        )
+    return network, Start(start.name, facts)
+
+
+def _network_class(stage: Stage) -> type[Network]:
+    return load(NETWORKS[stage.architecture].where)
+
+
+def _shown(stars: StarSet) -> tuple:
+    return tuple(getattr(stars, name) for name in TrainingStars._fields)
+
+
+def _learn_new_labels(network: Network, stars: StarSet, labels: list[str]) -> None:
+    """Add the stage's labels that the starting network does not know."""
+    column = [column_of(stars, name) for name in labels if name not in network.labels]
+    if column:
+        network.add_labels([stars.labels[i] for i in column], stars.label[:, column])
+
+
+def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: Path) -> None:
+    """Stop where no star has anything to learn from, or to be validated with.
+
+    Raises
+    ------
+    SpectraFMError
+    """
+    if not stars.valid.any():
+        raise SpectraFMError(f"{store}: no {which} star has a good pixel in the windows")
+    lacking = [
+        name for name, some in zip(labels, stars.teaches.any(dim=0).tolist(), strict=True)
+        if not some
+    ]  # fmt: skip
+    if lacking and (which == "training" or len(lacking) == len(labels)):
+        raise SpectraFMError(f"{store}: no {which} star has {', '.join(lacking)}")
 
 
 def _write(
-    output: Path, run: Run, training: StarSet, validation: StarSet, start_from: Path | None
+    output: Path, under_way: Training, training: StarSet, validation: StarSet, begun: Start | None
 ) -> None:
     """Write the model's folder, whole or not at all."""
     with files.atomic_path(output) as folder:
         folder.mkdir()
-        facts = _facts(run, training, validation, start_from)
-        saved.save_pretrained(folder, run.network, facts)
-        files.write_text(folder / "metrics.csv", pd.DataFrame(run.metrics).to_csv(index=False))
-        files.write_text(folder / "README.md", model_card(facts))
+        facts = _facts(under_way, training, validation, begun)
+        saved.save_pretrained(folder, under_way.network, facts)
+        metrics = pd.DataFrame(under_way.metrics)
+        files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
+        if under_way.stage.stars.count is not None:
+            files.write_parquet(folder / "training_stars.parquet", _table_of(training))
+        files.write_text(
+            folder / "README.md", model_card({**saved.architecture(under_way.network), **facts})
+        )
         saved.write_checksums(folder)
+
+
+def _table_of(stars: StarSet) -> pd.DataFrame:
+    """Names and labels of the stars that a stage learned from, for figures."""
+    labels = {label.name: stars.label[:, i] for i, label in enumerate(stars.labels)}
+    return pd.DataFrame({"apogee_id": stars.apogee_id.astype(object), **labels})
 
 
 def _device(together: Processes) -> torch.device:
@@ -123,55 +232,27 @@ def _make_deterministic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def _choose_stars(store: Path, stage: Stage) -> tuple[StarSet, StarSet]:
+def _choose_stars(store: Path, stage: Stage, errors: bool) -> tuple[StarSet, StarSet]:
     """Training and validation stars of a stage.
 
     Validation stars are of the same kind as the training stars (same condition, other split).
     ``selection: paper`` is the authors' choice instead: stars of the training split, half of them
     iron-poor.
     """
-    everyone = load_stars(store, stage.spectra, "train", stage.windows)
+    options = (stage.windows, stage.flux_range, errors)
+    everyone = load_stars(store, stage.spectra, "train", *options)
     training = choose(everyone, stage.stars)
     if stage.selection == "paper":
         return training, balanced(everyone)
-    validation = load_stars(store, stage.spectra, "validation", stage.windows)
+    validation = load_stars(store, stage.spectra, "validation", *options)
     validation = subset(validation, meets(validation, stage.stars.where))
     if not len(validation.apogee_id):
-        raise SpectraFMError(f"{store}: no validation star fulfils {stage.stars.where!r}")
+        condition = "a label" if stage.stars.where is None else stage.stars.where
+        raise SpectraFMError(f"{store}: no validation star has {condition}")
     return training, validation
 
 
-def _starting_network(
-    stage: Stage, model: Model, stars: StarSet, start_from: Path | None
-) -> nn.Module:
-    if start_from is not None:
-        network, _ = saved.from_pretrained(start_from)
-        return network
-    if stage.architecture == "fcnn":
-        column = [LABELS.index(label) for label in stage.labels]
-        network = FCNN(torch.from_numpy(stars.wavelength.copy()), stage.labels)
-        network.learn_flux_mean(torch.from_numpy(stars.flux))
-        label = torch.from_numpy(stars.label[:, column])
-        network.label_centre.copy_(label.nanmean(dim=0))
-        network.label_scale.copy_((label - label.nanmean(dim=0)).square().nanmean(dim=0).sqrt())
-        return network
-    network = SpectraFM(model, LABELS)
-    centre, scale = label_scaling(stars.label)
-    network.label_centre.copy_(torch.from_numpy(centre))
-    network.label_scale.copy_(torch.from_numpy(scale))
-    return network
-
-
-def _requests(network: nn.Module, stage: Stage) -> Tensor:
-    for label in stage.labels:
-        if label not in network.labels:
-            raise SpectraFMError(
-                f"labels: the network does not know {label}; it knows {', '.join(network.labels)}"
-            )
-    return torch.tensor([network.labels.index(label) for label in stage.labels])
-
-
-def _freeze(network: nn.Module, parts: list[str]) -> None:
+def _freeze(network: Network, parts: list[str]) -> None:
     """Keep the named parts' weights as they are.
 
     Raises
@@ -189,21 +270,26 @@ def _freeze(network: nn.Module, parts: list[str]) -> None:
 
 
 def _facts(
-    run: Run, training: StarSet, validation: StarSet, start_from: Path | None
+    run: Training, training: StarSet, validation: StarSet, begun: Start | None
 ) -> dict[str, Any]:
     """What ``config.json`` says about how the model was made."""
     stage = run.stage
+    # Whoever learned from mock stars once is a mock-trained network for ever.
+    mock = training.mock or (begun is not None and bool(begun.facts.get("mock")))
+    options = stage.model_dump(mode="json")
+    options["labels"] = [run.network.labels[i] for i in run.request.tolist()]
     facts = {
         "stage_name": run.name,
-        "stage": stage.model_dump(mode="json"),
-        "started_from": None if start_from is None else start_from.name,
+        "stage": options,
+        "started_from": None if begun is None else begun.name,
         "tokens": stage.sampling.tokens,
         "epoch": run.best_epoch,
         "epochs_trained": run.epoch,
         "training_star_count": len(training.apogee_id),
         "validation_star_count": len(validation.apogee_id),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
-        "mock": training.mock,
+        "mock": mock,
+        "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,
         "environments": run.environments,
         **files.provenance(),
@@ -211,6 +297,15 @@ def _facts(
     if stage.stars.count is not None:
         facts["training_stars"] = training.apogee_id.tolist()
     return facts
+
+
+def _ranges(stars: StarSet) -> dict[str, list[float]]:
+    """Smallest and largest value of each label among the training stars."""
+    some = {
+        label.name: stars.label[np.isfinite(stars.label[:, i]), i]
+        for i, label in enumerate(stars.labels)
+    }
+    return {name: [float(v.min()), float(v.max())] for name, v in some.items() if len(v)}
 
 
 def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:

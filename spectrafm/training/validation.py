@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spectrafm.training.batch import Batch, draw_fixed_batch
+from spectrafm.networks.base import Network
+from spectrafm.training.batch import Batch, draw_fixed_batch, scheme_of
 from spectrafm.training.interruption import Interruption
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Sampling
 from spectrafm.training.stars import DeviceStars
-from spectrafm.training.step import ask
+from spectrafm.training.step import request_labels
 
 #: Stars per batch where no gradients are needed.
 BATCH = 256
@@ -20,7 +21,7 @@ BATCH = 256
 
 @torch.no_grad()
 def validate(
-    network: nn.Module,
+    network: Network,
     stars: DeviceStars,
     request: Tensor,
     sampling: Sampling,
@@ -30,12 +31,12 @@ def validate(
 
     Parameters
     ----------
-    network : SpectraFM or FCNN
+    network : Network
     stars : DeviceStars
     request : Tensor, shape (R,), int
     sampling : spectrafm.training.options.Sampling
     interruption : Interruption
-        Asked before each batch.
+        Checked before each batch.
 
     Returns
     -------
@@ -44,22 +45,22 @@ def validate(
         For each requested label, in its own unit; NaN where no star has the label.
     """
     network.eval()
-    losses, squares, asked = [], [], []
+    losses, squares, requested = [], [], []
     for batch in interruption.between(_batches(stars, sampling)):
-        answer = ask(network, len(network.labels), batch, request)
-        each = gaussian_loss(answer, batch.label, batch.label_error, batch.asked)
+        answer = request_labels(network, len(network.labels), batch, request)
+        each = gaussian_loss(answer, batch.label, batch.label_error, batch.requested)
         losses.append(each.sum())
-        squares.append(torch.where(batch.asked, answer.mean - batch.label, torch.nan).square())
-        asked.append(batch.count)
+        squares.append(torch.where(batch.requested, answer.mean - batch.label, torch.nan).square())
+        requested.append(batch.count)
     square = torch.cat(squares)
     rmse = square.nanmean(dim=0).sqrt() * network.label_scale[request]
-    return (sum(losses) / sum(asked).clamp(min=1)).item(), rmse.tolist()
+    return (sum(losses) / sum(requested).clamp(min=1)).item(), rmse.tolist()
 
 
 def _batches(stars: DeviceStars, sampling: Sampling) -> Iterator[Batch]:
     every = torch.arange(len(stars), device=stars.flux.device)
-    windows = stars.windows if sampling.scheme != "all" else (stars.every_window,)
-    for window in windows:
-        tokens = len(window) if sampling.scheme == "all" else sampling.tokens
+    whole = scheme_of(sampling).whole
+    for window in (stars.every_window,) if whole else stars.windows:
+        tokens = len(window) if whole else sampling.tokens
         for rows in every.split(BATCH):
             yield draw_fixed_batch(stars, rows, window, tokens)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from making.toy_store import WINDOWS
 from spectrafm.networks.options import Model
+from spectrafm.options import options as flags_of
 from spectrafm.training.options import Stage
 
 MODEL = Model(
@@ -21,6 +22,7 @@ MODEL = Model(
     encoding="log_wavelength",
 )
 STAGE = Stage(
+    spectra="synthetic",
     windows=WINDOWS,
     sampling={"scheme": "mixed", "tokens": 24, "noise": 0.005},
     epochs=3,
@@ -39,7 +41,7 @@ def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str
     return [
         "train", str(store), "--name=x", f"--output={folder / 'model'}",
         f"--checkpoints={folder / 'checkpoints'}",
-        *options.options(options), *options.options(model, prefix="model."),
+        *flags_of(options), *flags_of(model),
     ]  # fmt: skip
 
 

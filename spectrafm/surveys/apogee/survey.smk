@@ -1,59 +1,40 @@
-"""
-APOGEE: from the Science Archive Server (SAS) to the store.
-
-REQUIRED INPUTS
-
-    none; with a section `mock` in the config, mock_survey first writes the SAS tree
-
-OUTPUTS
-
-    catalogue/*.parquet, catalogue/*.csv, spectra/*.zarr, store.zarr of results/<run>
-
-STEPS
-
-    fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
-                                  -> fetch_astronn (labels to compare with)
-"""
+# Requires: a SAS (https://data.sdss.org/sas, a mirror, a folder; with `mock` in the config it is made)
+# Makes:    catalogue/*, spectra/NNN.zarr, store.zarr
+#
+#   SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
+#       -> fetch_astronn (labels to compare with)
 
 from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
-from spectrafm.labels import Labels
 from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 
-SOURCE = []
+SOURCE = RUN.survey.source if RUN.mock is not None else []
+SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
-
-def survey_options(*sections):
-    """Flags of those sections of options that are parts of the config's `survey`."""
-    return options(RUN.survey, only=tuple(k for s in sections for k in s.model_fields))
 
 
 def selection_options(wildcards):
-    """Flags of `select-stars`; a function, since braces in a string would be wildcards."""
-    labels = Labels(labels=RUN.labels)
-    return (
-        options(RUN.selection) + survey_options(Release, Shards) + options(labels)
-    )
+    """Options of `select-stars`; a function, since Snakemake takes braces in a text for wildcards."""
+    survey = options(RUN.survey, only=[Release, Shards])
+    return options(RUN.selection) + survey + options(RUN, only=[Labels])
 
 
 if RUN.mock is not None:
-    SOURCE = RUN.survey.source
 
     rule mock_survey:
-        """Compute the mock survey and write it as a SAS tree."""
+        """Write the mock survey as a SAS tree."""
         output:
             directory(RUN.survey.source),
         log:
-            f"{RESULTS}/logs/mock_survey.log",
+            f"{LOGS}/mock_survey.log",
         benchmark:
-            f"{RESULTS}/benchmarks/mock_survey.tsv"
+            f"{BENCHMARKS}/mock_survey.tsv"
         conda:
             "../../../envs/spectrafm.yaml"
-        threads: asked("threads", "mock_survey")
+        threads: threads_of("mock_survey", gpus=0)
         resources:
-            mem_mb=asked("memory_mb", "mock_survey"),
-            runtime=asked("minutes", "mock_survey"),
+            **resources_of("mock_survey", gpus=0, partition=None, account=None),
         params:
-            options=options(RUN.mock) + survey_options(Release),
+            options=options(RUN.mock) + options(RUN.survey, only=[Release]),
         shell:
             "spectrafm mock-survey --output {output} --processes {threads} {params.options:q}"
             " > {log} 2>&1"
@@ -66,23 +47,23 @@ rule fetch_allstar:
     output:
         f"{RESULTS}/catalogue/allStar.fits",
     log:
-        f"{RESULTS}/logs/fetch_allstar.log",
+        f"{LOGS}/fetch_allstar.log",
     benchmark:
-        f"{RESULTS}/benchmarks/fetch_allstar.tsv"
+        f"{BENCHMARKS}/fetch_allstar.tsv"
     conda:
         "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_allstar", **small("2GB", "4h"))
     resources:
+        **resources_of("fetch_allstar", **small("2GB", "4h")),
         downloads=1,
-        mem_mb=growing(2000),
-        runtime=growing(240),
     params:
-        options=survey_options(Archive, CatalogueLimits, Release, Catalogue),
+        options=options(RUN.survey, only=[Archive, CatalogueLimits, Release, Catalogue]),
     shell:
         "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
 
 
 rule select_stars:
-    """Cut the catalogue, keep the best row of each star, divide the stars."""
+    """Cut the catalogue and divide the stars."""
     input:
         rules.fetch_allstar.output,
     output:
@@ -91,7 +72,9 @@ rule select_stars:
         cuts=f"{RESULTS}/catalogue/cuts.csv",
         flags=f"{RESULTS}/catalogue/flags.csv",
     log:
-        f"{RESULTS}/logs/select_stars.log",
+        f"{LOGS}/select_stars.log",
+    benchmark:
+        f"{BENCHMARKS}/select_stars.tsv"
     localrule: True
     conda:
         "../../../envs/spectrafm.yaml"
@@ -105,7 +88,7 @@ rule select_stars:
 
 
 rule fetch_spectra:
-    """Fetch and check the spectra of one shard of the stars."""
+    """Fetch the spectra of one shard of the stars."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -114,17 +97,17 @@ rule fetch_spectra:
         spectra=directory(f"{RESULTS}/spectra/{{shard}}.zarr"),
         missing=f"{RESULTS}/spectra/{{shard}}.missing.parquet",
     log:
-        f"{RESULTS}/logs/fetch_spectra/{{shard}}.log",
+        f"{LOGS}/fetch_spectra/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/fetch_spectra/{{shard}}.tsv"
+        f"{BENCHMARKS}/fetch_spectra/{{shard}}.tsv"
     conda:
         "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_spectra", **small("4GB", "12h"))
     resources:
+        **resources_of("fetch_spectra", **small("4GB", "12h")),
         downloads=1,
-        mem_mb=growing(4000),
-        runtime=growing(720),
     params:
-        options=survey_options(Archive, FileLimits),
+        options=options(RUN.survey, only=[Archive, FileLimits]),
     shell:
         "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
         " --shard {wildcards.shard} --output {output.spectra} --missing {output.missing}"
@@ -143,14 +126,14 @@ rule build_store:
         missing=f"{RESULTS}/catalogue/missing.parquet",
         funnel=f"{RESULTS}/catalogue/funnel.csv",
     log:
-        f"{RESULTS}/logs/build_store.log",
+        f"{LOGS}/build_store.log",
     benchmark:
-        f"{RESULTS}/benchmarks/build_store.tsv"
+        f"{BENCHMARKS}/build_store.tsv"
     conda:
         "../../../envs/spectrafm.yaml"
+    threads: threads_of("build_store", **small("8GB", "2h"))
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(120),
+        **resources_of("build_store", **small("8GB", "2h")),
     shell:
         "spectrafm build-store --selected {input.selected} --cuts {input.cuts}"
         " --shards {input.shards} --shard-missing {input.missing} --store {output.store}"
@@ -158,31 +141,31 @@ rule build_store:
 
 
 rule fetch_astronn:
-    """Fetch astroNN's labels of the selected stars."""
+    """Fetch astroNN's labels, to compare with."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
     output:
         f"{RESULTS}/catalogue/astronn.parquet",
     log:
-        f"{RESULTS}/logs/fetch_astronn.log",
+        f"{LOGS}/fetch_astronn.log",
     benchmark:
-        f"{RESULTS}/benchmarks/fetch_astronn.tsv"
+        f"{BENCHMARKS}/fetch_astronn.tsv"
     conda:
         "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_astronn", **small("4GB", "4h"))
     resources:
+        **resources_of("fetch_astronn", **small("4GB", "4h")),
         downloads=1,
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
-        options=survey_options(Archive, CatalogueLimits),
+        options=options(RUN.survey, only=[Archive, CatalogueLimits]),
     shell:
         "spectrafm fetch-astronn --selected {input.selected} --output {output}"
         " {params.options:q} > {log} 2>&1"
 
 
 rule store:
-    """The store, and astroNN's labels: all that needs the network."""
+    """All that the network is needed for: afterwards nothing is fetched."""
     input:
         rules.build_store.output,
         rules.fetch_astronn.output,

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Snakemake runs a copy of this file in the new environment, from the folder where it was started.
+set -eu
+if [ ! -x envs/install.sh ]; then
+    echo "start snakemake in SpectraFM's repository: the package is installed from there" >&2
+    exit 1
+fi
+envs/install.sh "$(command -v python)"

@@ -1,0 +1,94 @@
+"""The spread over draws of the few stars that a stage learns from: one row a stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.scores import GROUPS, grouped_scores
+from spectrafm.files import code_version, write_text
+from spectrafm.inference.predictions import read_predictions
+
+logger = logging.getLogger(__name__)
+
+
+def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Path) -> None:
+    """Write the median and range over draws of each stage's RMSE.
+
+    Parameters
+    ----------
+    predictions : sequence of pathlib.Path
+        Prediction files of one evaluation, several draws of each stage.
+    label : str
+        The label that is scored.
+    output : pathlib.Path
+        CSV to write: one row a stage and draw; the Markdown table beside it has one row a stage.
+
+    Raises
+    ------
+    SpectraFMError
+        For a missing or damaged file, a prediction without the label, or test stars that differ.
+
+    Examples
+    --------
+    $ spectrafm table-draws results/demo/predictions/mlp_tuned_draw7*--iron_window.parquet
+      --output=draws.csv
+    """
+    if output.suffix != ".csv":
+        raise SpectraFMError(f"--output {output}: this table is written as .csv, and .md beside it")
+    tables = [read_predictions(path) for path in predictions]
+    for path, table in zip(predictions, tables, strict=True):
+        if label not in table.attrs["labels"]:
+            raise SpectraFMError(f"{path}: no prediction of {label}")
+        if not table["apogee_id"].equals(tables[0]["apogee_id"]):
+            raise SpectraFMError(f"{path}: other stars than in {predictions[0]}")
+    rows = pandas.DataFrame([_row(table, label) for table in tables])
+    write_text(output, rows.to_csv(index=False, float_format="%.6g"))
+    write_text(output.with_suffix(".md"), _markdown(rows, label, tables))
+    logger.info("%s: %d draws of %d stages", output, len(rows), rows["stage"].nunique())
+
+
+def _row(table: pandas.DataFrame, label: str) -> dict:
+    """Scores of one prediction: RMSE and the share within one sigma, of each group of stars."""
+    stage = table.attrs["stage"].partition("_draw")[0]
+    actual, predicted, sigma = (
+        table[f"{label}_{part}"].to_numpy(np.float64)
+        for part in ("actual", "predicted", "uncertainty")
+    )
+    found = grouped_scores(actual, predicted, sigma, table.get("FE_H_actual"))
+    row = {
+        "stage": stage,
+        "draw": table.attrs["trained"]["stars"].get("seed"),
+        "mock": table.attrs["mock"],
+    }
+    for group in GROUPS:
+        row |= {f"{measure}_{group}": found[group][measure] for measure in ("rmse", "n")}
+    return row | {"coverage_1sigma": found["all"]["coverage_1sigma"]}
+
+
+def _markdown(rows: pandas.DataFrame, label: str, tables: Sequence[pandas.DataFrame]) -> str:
+    """One line a stage, in the order of the files: median [smallest-largest] over its draws."""
+    heads = ["stage", "draws", *(f"RMSE {group}" for group in GROUPS), "within 1 sigma"]
+    columns = [*(f"rmse_{group}" for group in GROUPS), "coverage_1sigma"]
+    lines = [
+        [stage, str(len(draws)), *(_spread(draws[name]) for name in columns)]
+        for stage, draws in rows.groupby("stage", sort=False)
+    ]
+    unit = tables[0].attrs["units"][f"{label}_predicted"]
+    survey = "MOCK SURVEY, " if rows["mock"].any() else ""
+    table = pandas.DataFrame(lines, columns=heads).to_markdown(index=False)
+    return (
+        f"# {label} ({survey}{unit}): median [range] over draws of the training stars\n\n"
+        f"{table}\n\nMade by SpectraFM {code_version()}.\n"
+    )
+
+
+def _spread(values: pandas.Series) -> str:
+    """``0.135 [0.110-0.160]``, without zeros before the point."""
+    low, middle, high = (f"{value:.3f}".lstrip("0") for value in values.quantile([0, 0.5, 1]))
+    return f"{middle} [{low}-{high}]"

@@ -1,0 +1,353 @@
+"""What a network offers to training, prediction and saving, whatever its architecture.
+
+Shapes: B stars, T pixels, P pixels of a grid, L labels known to the network, R requested labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.labels import Label
+from spectrafm.options import Section
+from spectrafm.spectra import pixels_in
+
+
+class Answer(NamedTuple):
+    """A network's answer in standardised label units: two tensors of shape (B, R)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+
+class TrainingStars(NamedTuple):
+    """The stars that a new network is made for: `spectrafm.store.read.StarSet` has these, too."""
+
+    wavelength: np.ndarray  # (P,), Angstrom
+    flux: np.ndarray  # (n, P), NaN = missing
+    label: np.ndarray  # (n, L), NaN = missing
+    labels: tuple[Label, ...]
+
+
+class Network(nn.Module):
+    """A network that answers requests for labels.
+
+    Parameters
+    ----------
+    labels : sequence of Label
+        Labels that the network knows, in the order of its outputs.
+
+    Attributes
+    ----------
+    label_table : tuple of Label
+    label_centre, label_scale : Tensor, shape (L,)
+        Labels are learned as (label - centre) / scale.
+    """
+
+    #: Its key in `spectrafm.networks.NETWORKS`.
+    architecture: ClassVar[str]
+    #: What ``config.json`` says of its sizes; typed and bounded, since the file may be anyone's.
+    Sizes: ClassVar[type[Section]]
+    #: Whether `forward` reads the errors of the flux.
+    wants_errors: ClassVar[bool] = False
+
+    def __init__(self, labels: Sequence[Label]):
+        super().__init__()
+        self.label_table = tuple(labels)
+        self.register_buffer("label_centre", torch.zeros(len(self.label_table)))
+        self.register_buffer("label_scale", torch.ones(len(self.label_table)))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that the network knows."""
+        return tuple(label.name for label in self.label_table)
+
+    # Making one.
+
+    @classmethod
+    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
+        """A new network for a stage's training stars, with fresh weights.
+
+        Parameters
+        ----------
+        model : spectrafm.networks.options.Model
+            Sizes, for an architecture that has a choice of them.
+        stars : TrainingStars
+        labels : sequence of str
+            The labels that the stage trains.
+        """
+        raise TypeError(f"{cls.__name__} does not say how it starts")
+
+    @classmethod
+    def build(cls, sizes: Section, labels: Sequence[Label]) -> Self:
+        """A network of given sizes, to load weights into."""
+        raise TypeError(f"{cls.__name__} does not say how it is built")
+
+    def sizes(self) -> dict[str, Any]:
+        """What `build` needs, as ``config.json`` holds it."""
+        raise TypeError(f"{type(self).__name__} does not say its sizes")
+
+    def scale_labels(self, label: np.ndarray) -> None:
+        """Set centre and scale of the labels from the training stars, shape (n, L)."""
+        centre, scale = self.label_scaling(torch.from_numpy(label))
+        # A label that no star has, or that is the same for all, keeps its units.
+        usable = centre.isfinite() & scale.isfinite() & (scale > 0)
+        self.label_centre.copy_(centre.where(usable, 0.0))
+        self.label_scale.copy_(scale.where(usable, 1.0))
+
+    @staticmethod
+    def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and scale of each label: mean and standard deviation.
+
+        Parameters
+        ----------
+        label : Tensor, shape (n, L)
+            NaN = missing.
+
+        Returns
+        -------
+        centre, scale : Tensor, shape (L,)
+        """
+        centre = label.nanmean(dim=0)
+        return centre, (label - centre).square().nanmean(dim=0).sqrt()
+
+    def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
+        """Learn further labels: the weights of the others stay as they are.
+
+        Parameters
+        ----------
+        labels : sequence of Label
+        label : ndarray, shape (n, len(labels))
+            Of the training stars, for centre and scale; NaN = missing.
+
+        Raises
+        ------
+        SpectraFMError
+            When the architecture has a fixed number of outputs.
+        """
+        names = ", ".join(label.name for label in labels)
+        raise SpectraFMError(
+            f"labels: {names}: a {self.architecture} network learns no label that its start does "
+            f"not know; it knows {', '.join(self.labels)}"
+        )
+
+    # Labels.
+
+    def request_of(self, names: Sequence[str]) -> Tensor:
+        """Indices of labels among those that the network knows, shape (R,).
+
+        Raises
+        ------
+        SpectraFMError
+            When the network does not know one of them.
+        """
+        for name in names:
+            if name not in self.labels:
+                raise SpectraFMError(
+                    f"labels: the network does not know {name}; it knows {', '.join(self.labels)}"
+                )
+        return torch.tensor([self.labels.index(name) for name in names], dtype=torch.long)
+
+    def to_standard(
+        self, label: Tensor, label_error: Tensor, request: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Labels and their errors, shape (n, R) in their units, in standardised units."""
+        scale = self.label_scale[request]
+        return (label - self.label_centre[request]) / scale, label_error / scale
+
+    def in_units(self, mean: Tensor, sigma: Tensor, request: Tensor) -> tuple[Tensor, Tensor]:
+        """Answers and their one-sigma uncertainties, shape (n, R), in the labels' units."""
+        scale = self.label_scale[request].to(mean)
+        return mean * scale + self.label_centre[request].to(mean), sigma * scale
+
+    # Pixels.
+
+    def contexts(
+        self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
+    ) -> list[np.ndarray]:
+        """Disjoint sets of pixels that cover the windows, each shown in one pass.
+
+        Parameters
+        ----------
+        wavelength : ndarray, shape (P,), Angstrom
+        windows : sequence of (float, float), Angstrom
+        tokens : int
+            Pixels per star in training.
+
+        Returns
+        -------
+        list of ndarray of int
+        """
+        raise TypeError(f"{type(self).__name__} does not say what it reads at once")
+
+    def encoding(self, wavelength: Tensor) -> Tensor:
+        """What `forward` wants to know of each pixel's wavelength, shape (T, D)."""
+        raise TypeError(f"{type(self).__name__} does not say how it encodes wavelengths")
+
+    def forward(
+        self,
+        flux: Tensor,
+        position: Tensor,
+        missing: Tensor | None = None,
+        request: Tensor | None = None,
+        known: Tensor | None = None,
+        error: Tensor | None = None,
+    ) -> Answer:
+        """Answer requests about stars.
+
+        Parameters
+        ----------
+        flux : Tensor, shape (B, T)
+            Continuum-normalised flux; where ``missing``, any value, NaN too.
+        position : Tensor, shape (B, T, D) or (T, D)
+            `encoding` of each pixel's wavelength.
+        missing : Tensor, shape (B, T), bool, optional
+            True where a pixel is bad. None: all are good.
+        request : Tensor, shape (R,), int, optional
+            Indices into ``labels``. Default: all labels.
+        known : Tensor, shape (B, L), optional
+            Standardised values of labels given as input; NaN where not given.
+        error : Tensor, shape (B, T), optional
+            One-sigma errors of the flux, for networks that want them.
+        """
+        raise TypeError(f"{type(self).__name__} does not answer")
+
+
+class ClosedForm(Network):
+    """A network whose weights come from a formula, not from steps."""
+
+    def fit(self, stars: Any, request: Tensor, noise: float = 0.0) -> None:
+        """Set the weights from a stage's training stars; the present ones are its start.
+
+        Parameters
+        ----------
+        stars : spectrafm.training.stars.DeviceStars
+        request : Tensor, shape (R,), int
+            The network's labels that the stage trains.
+        noise : float
+            One sigma of the noise that other spectra will have and these do not.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it is fitted")
+
+
+class GridSizes(Section):
+    """What is needed to build a network that is bound to a grid."""
+
+    pixels: int = Field(ge=1, le=1_000_000, description="pixels that the network reads")
+
+
+class GridNetwork(Network):
+    """A network bound to the pixels that it began with: it reads all of them at once.
+
+    Parameters
+    ----------
+    wavelength : Tensor, shape (T,)
+        The one grid it can read, Angstrom.
+    labels : sequence of Label
+    """
+
+    Sizes = GridSizes
+
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
+        super().__init__(labels)
+        self.register_buffer("wavelength", wavelength.double())
+
+    @classmethod
+    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
+        column = [[label.name for label in stars.labels].index(name) for name in labels]
+        network = cls(torch.from_numpy(stars.wavelength.copy()), [stars.labels[i] for i in column])
+        network.scale_labels(stars.label[:, column])
+        network.standardise(torch.from_numpy(stars.flux))
+        return network
+
+    @classmethod
+    def build(cls, sizes: GridSizes, labels: Sequence[Label]) -> Self:
+        return cls(torch.zeros(sizes.pixels), labels)
+
+    def sizes(self) -> dict[str, Any]:
+        return {"pixels": len(self.wavelength)}
+
+    def standardise(self, flux: Tensor) -> None:
+        """Learn how each pixel is standardised from the spectra of the first training.
+
+        A fine-tuning keeps it, since the weights that it starts from were learned with it.
+
+        Parameters
+        ----------
+        flux : Tensor, shape (n, T)
+            NaN = missing.
+        """
+
+    def contexts(self, wavelength, windows, tokens) -> list[np.ndarray]:
+        return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
+
+    def encoding(self, wavelength: Tensor) -> Tensor:
+        """Check that the pixels are those of the training; position then says nothing more.
+
+        Returns
+        -------
+        Tensor, shape (T, 0)
+
+        Raises
+        ------
+        SpectraFMError
+            Where the wavelengths are not the network's own.
+        """
+        if wavelength.shape != self.wavelength.shape or not torch.allclose(
+            wavelength.double(), self.wavelength, rtol=0, atol=1e-3
+        ):
+            raise SpectraFMError(
+                f"{self.architecture} reads only its own {len(self.wavelength)} pixels, "
+                f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
+            )
+        return self.label_scale.new_zeros(len(wavelength), 0)
+
+
+class Standardise(nn.Module):
+    """``(flux - mean of the pixel) / spread of all pixels``, 0 where a pixel is missing.
+
+    One spread for all, so that neighbouring pixels stay comparable and a pixel that hardly varies
+    in the training does not magnify the noise of spectra seen later.
+
+    Parameters
+    ----------
+    pixels : int
+    """
+
+    def __init__(self, pixels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(pixels))
+        self.register_buffer("spread", torch.ones(()))
+
+    def learn(self, flux: Tensor) -> None:
+        """Set mean and spread from training spectra, shape (n, T), NaN = missing."""
+        self.mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
+        spread = (flux - self.mean).square().nanmean().sqrt()
+        self.spread.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def forward(self, flux: Tensor) -> Tensor:
+        return ((flux - self.mean) / self.spread).nan_to_num(0.0)
+
+
+def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:
+    """Flux with NaN where a pixel is missing, shape (B, T)."""
+    return flux if missing is None else flux.masked_fill(missing, torch.nan)
+
+
+def requested(answer: Answer, request: Tensor | None) -> Answer:
+    """Of an answer for all labels, shape (B, L), the requested ones, shape (B, R)."""
+    return answer if request is None else Answer(*(part[:, request] for part in answer))
+
+
+def labels_of(facts: Mapping[str, Any]) -> tuple[Label, ...]:
+    """The labels that a ``config.json`` names, with units and symbols where it has them."""
+    units, symbols = facts.get("units", {}), facts.get("symbols", {})
+    return tuple(
+        Label(name, units.get(name, "dex"), symbols.get(name, name)) for name in facts["labels"]
+    )

@@ -1,0 +1,45 @@
+"""A small multilayer perceptron: the plain network that the Transformer is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from spectrafm.labels import Label
+from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested, with_gaps
+
+WIDTHS = (512, 512)
+
+
+class MLP(GridNetwork):
+    """Pixels -> 512 -> 512 -> (mean, ln variance) of each label, with GELU.
+
+    Flux minus each pixel's mean is divided by one spread of all pixels, both learned from the
+    spectra of the first training; a missing pixel is 0 then.
+
+    Parameters
+    ----------
+    wavelength : Tensor, shape (T,)
+        The one grid it can read, Angstrom.
+    labels : sequence of Label
+    """
+
+    architecture = "mlp"
+
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
+        super().__init__(wavelength, labels)
+        self.pixels = Standardise(len(wavelength))
+        layers: list[nn.Module] = []
+        for before, after in zip((len(wavelength), *WIDTHS), WIDTHS, strict=False):
+            layers += [nn.Linear(before, after), nn.GELU()]
+        self.dense = nn.Sequential(*layers)
+        self.mean = nn.Linear(WIDTHS[-1], len(self.labels))
+        self.log_variance = nn.Linear(WIDTHS[-1], len(self.labels))
+
+    def standardise(self, flux: Tensor) -> None:
+        self.pixels.learn(flux)
+
+    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
+        x = self.dense(self.pixels(with_gaps(flux, missing)))
+        return requested(Answer(self.mean(x), self.log_variance(x)), request)

@@ -1,0 +1,14 @@
+"""Sampling schemes: which pixels of its windows a star shows. One file each, and a line here."""
+
+from __future__ import annotations
+
+_HERE = "spectrafm.training.schemes"
+
+#: Name of each scheme in the configuration, and its class.
+SCHEMES = {
+    "scattered": f"{_HERE}.scattered:Scattered",
+    "contiguous": f"{_HERE}.contiguous:Contiguous",
+    "mixed": f"{_HERE}.mixed:Mixed",
+    "paper": f"{_HERE}.paper:Paper",
+    "all": f"{_HERE}.whole:Whole",
+}
