@@ -10,10 +10,10 @@ import pandas
 import xarray
 import zarr
 
-from spectrafm.figures.spectra import within
 from spectrafm.files import write_parquet
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, UNITS
+from spectrafm.spectra import pixel_mask
 from spectrafm.store.arrays import consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
@@ -208,7 +208,7 @@ def write_zarr(path: Path, data: xarray.Dataset) -> Path:
 
 def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
     """Attention with one peak a label, at the wavelength that `PEAKS` gives, in all windows."""
-    seen = within(WAVELENGTH, windows)
+    seen = pixel_mask(WAVELENGTH, windows)
     wavelength = WAVELENGTH[seen]
     rng = np.random.default_rng(4)
     maps = rng.uniform(0.2, 1.2, (2, len(LABELS), wavelength.size))
