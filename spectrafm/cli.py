@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "score": "spectrafm.evaluation.score:score",
         "collect-metrics": "spectrafm.evaluation.collect_metrics:collect_metrics",
         "table1": "spectrafm.evaluation.table1:table1",
+        "table-draws": "spectrafm.evaluation.table_draws:table_draws",
     },
     "Figures": {name: plot.where for name, plot in FIGURES.items()},
     "A run as a whole": {

@@ -199,7 +199,9 @@ def _write(
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if under_way.stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        files.write_text(folder / "README.md", model_card({**saved.architecture(under_way.network), **facts}))
+        files.write_text(
+            folder / "README.md", model_card({**saved.architecture(under_way.network), **facts})
+        )
         saved.write_checksums(folder)
 
 
