@@ -40,8 +40,7 @@ from switched_off import (
 from torch import Tensor, nn
 
 from making.toy_store import toy_stars, write_toy_store
-from spectrafm.inference.chunks import chunks_of
-from spectrafm.inference.predict import infer
+from spectrafm.inference.predictor import infer
 from spectrafm.labels import LABELS
 from spectrafm.networks.attention import CrossAttention
 from spectrafm.store.read import load_stars
@@ -326,7 +325,7 @@ def inference(bench: Benchmark, case: Case) -> None:
     plain = plain_copy(network).eval()
     everyone = load_stars(bench.store, "synthetic", None, case.stage.windows)
     flux, wavelength = everyone.flux[: bench.scale.spectra], everyone.wavelength
-    chunks = chunks_of(network, wavelength, case.stage.windows, case.stage.sampling.tokens)
+    chunks = network.contexts(wavelength, case.stage.windows, case.stage.sampling.tokens)
     grid = torch.from_numpy(wavelength).to(device)
     one_star = torch.from_numpy(flux[:1]).to(device)
     labels = torch.arange(len(LABELS), device=device).split(1)

@@ -99,6 +99,18 @@ def naming_a_full_disk(path: str | os.PathLike, part: Path) -> Iterator[None]:
         raise
 
 
+def require_suffix(path: str | os.PathLike, *suffixes: str) -> None:
+    """Refuse an output whose name promises another format than the one that is written.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the suffixes that are possible.
+    """
+    if Path(path).suffix not in suffixes:
+        raise SpectraFMError(f"{path}: the output's name must end in {' or '.join(suffixes)}")
+
+
 #: How writers say that nothing more can be written: the disk is full, a quota is used up, or the
 #: file would be larger than the limit on it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

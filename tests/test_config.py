@@ -147,7 +147,7 @@ def paper():
         ({"attention": {"stage": "x"}}, r"attention\.stage: no stage 'x'"),
         (
             {"resources": {"x": {"gpus": 1}}},
-            r"resources: no stage or job 'x'; known: default, predict, map_attention, build_store, ",
+            r"resources: no stage or job 'x'; known: default, predict, map_attention, ",
         ),
         ({"resources": {"default": {"gpu": 1}}}, r"default\.gpu: unknown key; allowed here: gpus"),
         ({"resources": {"pretrain": {"gpus": -1}}}, r"pretrain\.gpus: .*equal to 0 \(found -1\)"),

@@ -1,6 +1,7 @@
 """Inference: chunks, their combination, the table of predictions, attention maps."""
 
 import dataclasses
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,11 +10,16 @@ import xarray
 
 from making import toy_store
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import read_parquet
-from spectrafm.inference import predict as inference
-from spectrafm.inference.chunks import chunks_of
+from spectrafm.evaluation.collect_metrics import collect_metrics
+from spectrafm.figures.figure5 import figure5
+from spectrafm.files import read_json, read_parquet
+from spectrafm.inference import model as inference_model
+from spectrafm.inference import predictor
+from spectrafm.inference.attention_maps import read_maps
 from spectrafm.inference.map_attention import map_attention, mean_attention
 from spectrafm.inference.options import Attention, Predict
+from spectrafm.inference.predict import predict
+from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
@@ -60,14 +66,14 @@ def network():
 
 
 def test_chunks_cover_each_window_once(network):
-    chunks = chunks_of(network, WAVELENGTH, [(15_152.2, 16_028.0)], 512)
+    chunks = network.contexts(WAVELENGTH, [(15_152.2, 16_028.0)], 512)
     assert len(chunks) == 8
     assert np.array_equal(np.sort(np.concatenate(chunks)), np.arange(3757))
     assert {len(chunk) for chunk in chunks} <= {469, 470}, "no short last chunk"
 
 
 def test_chunks_keep_windows_apart(network):
-    chunks = chunks_of(network, WAVELENGTH, toy_store.WINDOWS, 40)
+    chunks = network.contexts(WAVELENGTH, toy_store.WINDOWS, 40)
     blue = WAVELENGTH < 16_000
     assert all(blue[chunk].all() or not blue[chunk].any() for chunk in chunks)
 
@@ -75,14 +81,14 @@ def test_chunks_keep_windows_apart(network):
 def test_the_baseline_reads_its_window_in_one_piece():
     inside = (WAVELENGTH >= 16_105.8) & (WAVELENGTH <= 16_220.0)
     network = FCNN(torch.from_numpy(WAVELENGTH[inside]), PAPER_LABELS[-1:])
-    (chunk,) = chunks_of(network, WAVELENGTH, [(16_105.8, 16_220.0)], 16)
+    (chunk,) = network.contexts(WAVELENGTH, [(16_105.8, 16_220.0)], 16)
     assert np.array_equal(chunk, np.flatnonzero(inside))
 
 
 def test_inverse_variance_of_two_chunks():
     means = torch.tensor([[[1.0]], [[4.0]]])
     variances = torch.tensor([[[1.0]], [[2.0]]])
-    mean, sigma = inference.inverse_variance(means, variances)
+    mean, sigma = predictor.inverse_variance(means, variances)
     assert mean.item() == pytest.approx(2.0)
     assert sigma.item() == pytest.approx((1 / 1.5) ** 0.5)
 
@@ -90,12 +96,12 @@ def test_inverse_variance_of_two_chunks():
 def test_plain_mean_of_two_chunks():
     means = torch.tensor([[[1.0]], [[4.0]]])
     variances = torch.tensor([[[1.0]], [[4.0]]])
-    mean, sigma = inference.plain_mean(means, variances)
+    mean, sigma = predictor.plain_mean(means, variances)
     assert mean.item() == 2.5
     assert sigma.item() == 1.5
 
 
-@pytest.mark.parametrize("combine", inference.COMBINATIONS.values())
+@pytest.mark.parametrize("combine", predictor.COMBINATIONS.values())
 def test_a_chunk_without_pixels_does_not_count(combine):
     means = torch.tensor([[[1.0]], [[torch.nan]]])
     mean, sigma = combine(means, means.abs())
@@ -106,10 +112,10 @@ def test_a_chunk_without_pixels_does_not_count(combine):
 
 def test_long_spectra_equal_their_chunks_combined(network, store):
     stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
-    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
-    together = inference.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
+    chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
+    together = predictor.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
     alone = [
-        inference.infer(network, stars.flux, stars.wavelength, LABELS, [chunk]) for chunk in chunks
+        predictor.infer(network, stars.flux, stars.wavelength, LABELS, [chunk]) for chunk in chunks
     ]
     weight = np.stack([part.uncertainty**-2 for part in alone])
     expected = (weight * np.stack([part.value for part in alone])).sum(0) / weight.sum(0)
@@ -118,12 +124,12 @@ def test_long_spectra_equal_their_chunks_combined(network, store):
 
 def test_other_stars_do_not_change_a_stars_result(network, store):
     stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
-    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
-    whole = inference.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
+    chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
+    whole = predictor.infer(network, stars.flux, stars.wavelength, LABELS, chunks)
     flux = stars.flux.copy()
     flux[0] = np.nan
     flux[2, ::2] = np.nan
-    changed = inference.infer(network, flux, stars.wavelength, LABELS, chunks)
+    changed = predictor.infer(network, flux, stars.wavelength, LABELS, chunks)
     others = np.setdiff1d(np.arange(len(flux)), [0, 2])
     np.testing.assert_allclose(changed.value[others], whole.value[others], rtol=1e-4, atol=1e-5)
     assert np.isnan(changed.value[0]).all()
@@ -131,13 +137,13 @@ def test_other_stars_do_not_change_a_stars_result(network, store):
 
 def test_the_table_of_predictions(model, store, tmp_path):
     options = Predict(windows=toy_store.WINDOWS, labels=["TEFF", "FE_H"])
-    inference.predict(model, store, tmp_path / "base--toy.parquet", "toy", options)
+    predict(model, store, name="toy", output=tmp_path / "base--toy.parquet", options=options)
     table = read_parquet(tmp_path / "base--toy.parquet")
     assert list(table) == [
         "apogee_id", "split",
         "TEFF_actual", "TEFF_error", "TEFF_predicted", "TEFF_uncertainty",
         "FE_H_actual", "FE_H_error", "FE_H_predicted", "FE_H_uncertainty",
-        "flags",
+        "logg", "good_pixels", "flags",
     ]  # fmt: skip
     stars = load_stars(store, "observed", "test")
     assert table["apogee_id"].tolist() == stars.apogee_id.tolist()
@@ -157,14 +163,16 @@ def test_the_table_of_predictions(model, store, tmp_path):
 def test_asking_for_what_the_network_does_not_know(model, store, tmp_path):
     options = Predict(windows=[[15_800.0, 15_860.0]])
     with pytest.raises(SpectraFMError, match="no pixel lies in"):
-        inference.predict(model, store, tmp_path / "x.parquet", "x", options)
+        predict(model, store, name="x", output=tmp_path / "x.parquet", options=options)
     with pytest.raises(SpectraFMError, match="no such model"):
-        inference.predict(tmp_path / "nothing", store, tmp_path / "x.parquet", "x", options)
+        predict(
+            tmp_path / "nothing", store, name="x", output=tmp_path / "x.parquet", options=options
+        )
 
 
 def test_attention_maps_open_in_xarray(model, store, tmp_path):
     options = Attention(windows=toy_store.WINDOWS)
-    map_attention(model, store, tmp_path / "base.zarr", options)
+    map_attention(model, store, output=tmp_path / "base.zarr", options=options)
     with xarray.open_zarr(tmp_path / "base.zarr") as maps:
         assert maps["attention"].dims == ("population", "request", "wavelength")
         assert maps["population"].values.tolist() == ["dwarfs", "giants"]
@@ -196,22 +204,158 @@ def test_attention_finds_the_pixel_that_matters(store):
         attention.key.weight.copy_(torch.eye(64))
         network.embedding.flux_weight.zero_()
         network.embedding.flux_bias.zero_()
-    chunks = chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
     rows = np.arange(10)
     found = mean_attention(network, stars, rows, chunks)
     # Within two pixels: each head sees half of the encoding's periods.
     assert abs(stars.wavelength[found[0].argmax()] - 15_757.0) < 0.5
 
 
-def test_attention_needs_both_populations(model, store, tmp_path, monkeypatch):
-    from spectrafm.inference import map_attention as module
+def with_logg(logg):
+    """Loading stars that all have one log g."""
 
-    def giants_only(*args, **kwargs):
+    def load(*args, **kwargs):
         stars = load_stars(*args, **kwargs)
         label = stars.label.copy()
-        label[:, 1] = 2.0
+        label[:, 1] = logg
         return dataclasses.replace(stars, label=label)
 
-    monkeypatch.setattr(module, "load_stars", giants_only)
-    with pytest.raises(SpectraFMError, match="no dwarfs"):
-        map_attention(model, store, tmp_path / "x.zarr", Attention())
+    return load
+
+
+def test_a_population_without_stars_is_left_out(model, store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(inference_model, "load_stars", with_logg(2.0))
+    output = tmp_path / "x.zarr"
+    map_attention(model, store, output=output, options=Attention())
+    assert "no dwarfs among the stars: left out" in caplog.text
+    maps = read_maps(output)
+    assert maps["population"].values.tolist() == ["giants"]
+    assert maps.attrs["left_out"] == ["dwarfs"]
+    figure5(output, output=tmp_path / "figure5.png")
+    monkeypatch.setattr(inference_model, "load_stars", with_logg(3.5))
+    with pytest.raises(SpectraFMError, match="neither a giant nor a dwarf"):
+        map_attention(model, store, output=tmp_path / "y.zarr", options=Attention())
+
+
+def test_attention_maps_are_checked_by_sha256sum(model, store, tmp_path):
+    output = tmp_path / "base.zarr"
+    map_attention(model, store, output=output, options=Attention(windows=toy_store.WINDOWS[:1]))
+    check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=output, check=False).returncode == 0
+    maps = read_maps(output)
+    assert maps["symbol"].values.tolist() == [label.symbol for label in PAPER_LABELS]
+    with xarray.open_zarr(output) as opened:
+        names = [type(part).__name__ for part in opened["attention"].encoding["compressors"]]
+    assert "Crc32cCodec" in names
+    (output / "attention/c/0/0/0").unlink()
+    with pytest.raises(SpectraFMError, match="lacks its file attention/c/0/0/0"):
+        read_maps(output)
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: no attention maps of map-attention"):
+        read_maps(store)
+
+
+# What a model was trained on is what it is shown and asked for by default.
+
+
+@pytest.fixture(scope="module")
+def iron(model, store, tmp_path_factory):
+    """A stage that trains one label in one of the windows of its start."""
+    stage = Stage(
+        spectra="observed",
+        start_from="base",
+        windows=toy_store.WINDOWS[:1],
+        labels=["FE_H"],
+        sampling={"tokens": 24},
+        epochs=1,
+        batch=16,
+    )
+    folder = tmp_path_factory.mktemp("models") / "iron"
+    train.train(store, name="iron", output=folder, start=model, stage=stage, model=MODEL)
+    return folder
+
+
+def predicted(model, store, folder, **options):
+    output = folder / "p.parquet"
+    predict(model, store, name="p", output=output, options=Predict(**options))
+    return read_predictions(output)
+
+
+def test_by_default_a_model_is_asked_for_what_it_was_trained_for(iron, store, tmp_path, caplog):
+    """Until 0.1, the paper's windows and labels were asked of every model, without a word."""
+    caplog.set_level("WARNING")
+    default = predicted(iron, store, tmp_path)
+    assert default.attrs["labels"] == ["FE_H"]
+    assert default.attrs["windows"] == [list(toy_store.WINDOWS[0])]
+    assert set(default["flags"]) == {"", "no good pixel"}
+    assert not caplog.records
+    given = predicted(iron, store, tmp_path, windows=toy_store.WINDOWS[:1], labels=["FE_H"])
+    assert given.equals(default)
+
+
+def test_asked_for_anything_else_the_rows_are_flagged(iron, store, tmp_path, caplog):
+    wide = predicted(iron, store, tmp_path, windows=toy_store.WINDOWS)
+    assert "outside the model's windows" in caplog.text
+    assert set(wide["flags"]) == {
+        "outside the model's windows", "no good pixel; outside the model's windows",
+    }  # fmt: skip
+    caplog.clear()
+    both = predicted(iron, store, tmp_path, labels=["TEFF", "FE_H"])
+    assert "not trained for TEFF" in caplog.text
+    assert both.attrs["labels"] == ["TEFF", "FE_H"]
+    assert (both["flags"].str.endswith("not trained for TEFF")).all()
+    with pytest.raises(SpectraFMError, match="knows TEFF, LOGG, O_FE, MG_FE, FE_H, not C_FE"):
+        predicted(iron, store, tmp_path, labels=["C_FE"])
+
+
+def test_a_model_of_simulated_stars_stays_marked(iron, store, tmp_path, monkeypatch, caplog):
+    """The mock's mark was lost as soon as a mock-trained model met real stars."""
+
+    def real(*args, **kwargs):
+        return dataclasses.replace(load_stars(*args, **kwargs), mock=False)
+
+    monkeypatch.setattr(inference_model, "load_stars", real)
+    assert predicted(iron, store, tmp_path).attrs["mock"] is True
+    assert "trained on the MOCK SURVEY" in caplog.text
+    collect_metrics([tmp_path / "p.parquet"], output=tmp_path / "metrics.json")
+    assert read_json(tmp_path / "metrics.json")["mock"] is True
+    map_attention(iron, store, output=tmp_path / "iron.zarr", options=Attention())
+    assert read_maps(tmp_path / "iron.zarr").attrs["mock"] is True
+
+
+def test_a_prediction_holds_units_symbols_and_what_was_shown(iron, store, tmp_path):
+    table = predicted(iron, store, tmp_path)
+    assert table.attrs["label_units"] == {"FE_H": "dex"}
+    assert table.attrs["symbols"] == {"FE_H": "[Fe/H]"}
+    assert table.attrs["units"]["logg"] == "dex(cm s-2)"
+    assert table.attrs["trained"]["freeze"] == []
+    stars = load_stars(store, "observed", "test", toy_store.WINDOWS[:1], (0.05, 1.2))
+    good = np.isfinite(stars.flux).sum(axis=1)
+    np.testing.assert_array_equal(table["good_pixels"], good)
+    np.testing.assert_array_equal(table["logg"], stars.label[:, 1])
+
+
+def test_errors_go_to_networks_that_use_them(network, store):
+    stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
+    error = np.full_like(stars.flux, 0.01)
+    seen = []
+    forward = network.forward
+
+    def spying(*args, error=None):
+        seen.append(error)
+        return forward(*args)
+
+    network.forward = spying
+    chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
+    for given in (None, error):
+        predictor.infer(network, stars.flux, stars.wavelength, LABELS, chunks, error=given)
+    without, with_errors = seen[: len(chunks)], seen[len(chunks) :]
+    assert without == [None] * len(chunks)
+    assert all(part[:-2].eq(0.01).all() and part[-2:].isnan().all() for part in with_errors)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x", "x.parquet.gz"])
+def test_an_output_of_another_format_is_refused(model, store, tmp_path, name):
+    with pytest.raises(SpectraFMError, match=r"must end in \.parquet"):
+        predict(model, store, name="x", output=tmp_path / name, options=Predict())
+    with pytest.raises(SpectraFMError, match=r"must end in \.zarr"):
+        map_attention(model, store, output=tmp_path / name, options=Attention())

@@ -11,14 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from making import toy_store
 from spectrafm.inference import map_attention
-from spectrafm.inference.chunks import BATCH, chunks_of, showings
-from spectrafm.inference.predict import (
-    COMBINATIONS,
-    NO_FINITE_ANSWER,
-    NO_GOOD_PIXEL,
-    infer,
-    prediction_table,
-)
+from spectrafm.inference.chunks import BATCH, iterate_chunks
+from spectrafm.inference.predictions import NO_FINITE_ANSWER, NO_GOOD_PIXEL, prediction_table
+from spectrafm.inference.predictor import COMBINATIONS, infer
 from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
@@ -97,7 +92,7 @@ def networks(stars) -> dict:
 
 
 def chunks_for(network, stars):
-    return chunks_of(network, stars.wavelength, toy_store.WINDOWS, 40)
+    return network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
 
 
 def damaged_at_random(flux, rng):
@@ -224,11 +219,11 @@ def test_attention_maps_need_no_more_memory_for_more_stars(stars, networks, monk
     seen, living = [], []
 
     def counted(*arguments):
-        for shown in showings(*arguments):
+        for shown in iterate_chunks(*arguments):
             living.append(living_bytes())
             yield shown
 
-    monkeypatch.setattr(map_attention, "showings", counted)
+    monkeypatch.setattr(map_attention, "iterate_chunks", counted)
     for batches in (2, 9):
         rows = np.resize(np.arange(STARS), batches * BATCH["cpu"])
         with Shapes() as shapes:

@@ -322,7 +322,7 @@ def test_real_spectra_are_predicted_to_a_table(built, stars, tmp_path):
     save_pretrained(folder, SpectraFM(options, PAPER_LABELS), facts)
     write_checksums(folder)
     output = tmp_path / "random--all.parquet"
-    predict(folder, built.store, output, "all", Predict(split="all"))
+    predict(folder, built.store, name="all", output=output, options=Predict(split="all"))
     table = read_parquet(output).set_index("apogee_id")
     assert sorted(table.index) == sorted(stars)
     assert (table["flags"] == "").all()

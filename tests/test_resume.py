@@ -85,7 +85,7 @@ def interrupted_runs(store: Path, folder: Path, wanted: int, seed: int) -> int:
         ended = Checkpoints(end_state)
         state = ended.read(ended.newest())
         facts = {k: v for k, v in state.facts.items() if k != "environments"}
-        predict(at / "model", store, at / "p.parquet", "x", Predict(windows=options.windows))
+        predict(at / "model", store, name="x", output=at / "p.parquet", options=Predict())
         return contents(at), state.tensors, facts, read_parquet(at / "p.parquet")
 
     undisturbed = folder / "undisturbed"

@@ -1,7 +1,8 @@
-"""Every score of every prediction of a run: predictions/*.parquet -> metrics.json."""
+"""The verb ``collect_metrics``: predictions/*.parquet -> metrics.json."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,44 +11,56 @@ import numpy as np
 import pandas
 
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
-from spectrafm.files import provenance, write_json
+from spectrafm.files import provenance, require_suffix, write_json
 from spectrafm.inference.predictions import facts_of, read_predictions
-from spectrafm.labels import UNITS
-from spectrafm.manifest import hashes_beside
+from spectrafm.integrity import hashes_beside
+
+logger = logging.getLogger(__name__)
 
 
 def collect_metrics(predictions: Sequence[Path], *, output: Path) -> None:
-    """Score every label of every prediction file into one ``metrics.json``.
+    """Score every label of every prediction of a run into one JSON file.
+
+    The file holds, under <stage>--<evaluation>, how the model was trained, what it was shown, how
+    many stars there are, and for each label its unit, how many stars have a prediction, and the
+    scores of all, iron-rich and iron-poor stars. Under ``made_with`` it holds the SHA-256 of each
+    prediction.
 
     Parameters
     ----------
-    predictions : sequence of path
-        ``predictions/<stage>--<evaluation>.parquet`` files.
-    output : path
-        JSON: ``predictions`` holds, under ``<stage>--<evaluation>``, how the model was trained,
-        what it was shown, how many stars were ``asked``, and ``labels``: for each its unit, how
-        many stars have a prediction, and the scores of all, rich and poor stars. ``made_with``
-        holds the SHA-256 of each file.
+    predictions : sequence of Path
+        Parquet files of predict, predictions/<stage>--<evaluation>.parquet.
+    output : Path
+        JSON file to write, metrics.json.
 
     Raises
     ------
     SpectraFMError
         For a missing or damaged file.
+
+    Examples
+    --------
+    $ spectrafm collect-metrics results/demo/predictions/*.parquet \
+--output results/demo/metrics.json
     """
+    require_suffix(output, ".json")
     tables = [read_predictions(path) for path in predictions]
+    entries = {
+        f"{table.attrs['stage']}--{table.attrs['evaluation']}": _metrics_of(table)
+        for table in tables
+    }
     write_json(
         output,
         provenance(
             mock=any(table.attrs["mock"] for table in tables),
             groups=GROUPS,
             bias="mean of predicted - actual; median_bias is the median",
-            predictions={
-                f"{table.attrs['stage']}--{table.attrs['evaluation']}": _metrics_of(table)
-                for table in tables
-            },
+            predictions=entries,
             made_with=hashes_beside(output.parent, predictions),
         ),
     )
+    scored = sum(len(entry["labels"]) for entry in entries.values())
+    logger.info("%s: %d predictions, %d labels scored", output, len(entries), scored)
 
 
 def _metrics_of(table: pandas.DataFrame) -> dict[str, Any]:
@@ -60,8 +73,15 @@ def _metrics_of(table: pandas.DataFrame) -> dict[str, Any]:
             for part in ("actual", "predicted", "uncertainty")
         )
         labels[label] = {
-            "unit": UNITS[label],
+            "unit": table.attrs["label_units"][label],
+            "symbol": table.attrs["symbols"][label],
             "predicted": int(np.isfinite(predicted).sum()),
             **grouped_scores(actual, predicted, sigma, iron),
         }
-    return {**facts_of(table), "asked": len(table), "labels": labels}
+    flags = table["flags"] if "flags" in table else pandas.Series([], dtype=str)
+    return {
+        **facts_of(table),
+        "asked": len(table),
+        "flagged": int((flags != "").sum()),
+        "labels": labels,
+    }

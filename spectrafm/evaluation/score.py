@@ -1,10 +1,9 @@
-"""Scoring any table of predictions: two columns of a CSV or Parquet file from anywhere."""
+"""The verb ``score``: any table of predictions, from anywhere."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from json import dumps
+import json as json_format
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,16 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, HEADINGS, grouped_scores
 from spectrafm.files import read_parquet
 
-_IRON_COLUMN = re.compile(r"fe_?h(?![a-z])|\[fe/h\]|metallicity", re.IGNORECASE)
-_OTHER_LABEL = re.compile(
-    r"t_?eff|log_?g|(?:^|[^a-z])(?:[a-z]{1,2}|alpha)[_/]fe(?![a-z])", re.IGNORECASE
-)
+logger = logging.getLogger(__name__)
+
+#: First bytes of the formats that are not CSV, and astropy's name of the format.
+_FORMATS = {
+    b"PAR1": "parquet",
+    b"SIMPLE  =": "fits",
+    b"# %ECSV": "ascii.ecsv",
+    b"<?xml": "votable",
+    b"<VOTABLE": "votable",
+}
 
 
 def score(
@@ -29,28 +34,40 @@ def score(
     uncertainty: str | None = None,
     feh: str | None = None,
     json: bool = False,
-) -> str:
-    """Score any table of predictions.
+) -> None:
+    """Score any table of predictions: scatter, bias, coverage.
 
     Parameters
     ----------
-    table : pathlib.Path
-        CSV or Parquet file.
-    actual, predicted : str
-        Names of the columns with the true and with the predicted values.
+    table : Path
+        CSV, Parquet, ECSV, FITS or VOTable.
+    actual : str
+        Column with the true values.
+    predicted : str
+        Column with the predicted values, in the same unit.
     uncertainty : str, optional
-        Column with the predicted one-sigma uncertainty.
+        Column with the predicted one-sigma uncertainties.
     feh : str, optional
-        Column with the [Fe/H], dex, that makes a star iron-rich or iron-poor.
+        Column with the [Fe/H] (dex) that tells iron-rich from iron-poor stars; default: the true
+        values, where their column is called FE_H or FE_H_...
     json : bool
-        Print JSON.
+        Print JSON instead of a table.
+
+    Raises
+    ------
+    SpectraFMError
+        For a missing or unreadable table, a missing column, a column that is not numeric, or one
+        without any pair of numbers.
 
     Examples
     --------
-    $ spectrafm score mine.csv --actual=FE_H --predicted=FE_H_net
+    $ spectrafm score mine.csv --actual FE_H_actual --predicted FE_H_predicted \
+--uncertainty FE_H_uncertainty
     """
     found = score_table(table, actual, predicted, uncertainty, feh)
-    return dumps(found, indent=2) if json else format_scores(found)
+    print(json_format.dumps(found, indent=2) if json else format_scores(found))
+    counts = ", ".join(f"{values['n']} {group}" for group, values in found.items())
+    logger.info("%s: scored %s against %s: %s stars", table, predicted, actual, counts)
 
 
 def score_table(
@@ -60,19 +77,19 @@ def score_table(
     uncertainty: str | None = None,
     feh: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Score two columns of a CSV or Parquet file from anywhere.
+    """Score two columns of a table.
 
     Parameters
     ----------
-    table : path
-        CSV (compressed or not) or Parquet, told apart by content.
+    table : Path
+        CSV (compressed or not), Parquet, ECSV, FITS or VOTable, told apart by content.
     actual, predicted : str
         Column names.
     uncertainty : str, optional
         Column with the predicted one-sigma uncertainty.
     feh : str, optional
-        Column with the [Fe/H] that makes a star iron-rich or iron-poor; see `iron_column` for
-        what is taken when it is not given.
+        Column with the [Fe/H] that tells iron-rich from iron-poor stars. Default: ``actual``,
+        where its name is that of [Fe/H]; else all stars are in neither group.
 
     Returns
     -------
@@ -82,34 +99,28 @@ def score_table(
     Raises
     ------
     SpectraFMError
-        For a missing or unreadable table, a missing column, a column that is not numeric.
+        For a missing or unreadable table, a missing column, a column that is not numeric, or no
+        row with both numbers.
     """
     frame = _read_any(Path(table))
     for column in filter(None, (actual, predicted, uncertainty, feh)):
         if column not in frame:
             present = ", ".join(map(str, frame.columns))
             raise SpectraFMError(f"{table}: no column {column!r}; it has {present}")
-    iron = feh or iron_column(actual, list(frame.columns))
-    return grouped_scores(
+    if feh is None and actual.startswith("FE_H"):
+        feh = actual
+    found = grouped_scores(
         _numbers(frame, actual, table),
         _numbers(frame, predicted, table),
         _numbers(frame, uncertainty, table) if uncertainty else None,
-        _numbers(frame, iron, table) if iron else None,
+        _numbers(frame, feh, table) if feh else None,
     )
-
-
-def iron_column(actual: str, columns: Sequence[str]) -> str | None:
-    """Which column tells iron-rich from iron-poor stars when the user names none.
-
-    The ``actual`` column where its name says [Fe/H]; else ``FE_H_actual`` where the table has
-    it; else ``actual`` again, unless its name says that it is another label: a temperature
-    compared with -1 would put every star among the iron-rich.
-    """
-    if _IRON_COLUMN.search(actual):
-        return actual
-    if "FE_H_actual" in columns:
-        return "FE_H_actual"
-    return None if _OTHER_LABEL.search(actual) else actual
+    if not found["all"]["n"]:
+        raise SpectraFMError(
+            f"{table}: none of its {len(frame)} rows has a number in both {actual!r} and "
+            f"{predicted!r}"
+        )
+    return found
 
 
 def format_scores(found: dict[str, dict[str, Any]]) -> str:
@@ -128,17 +139,34 @@ def format_scores(found: dict[str, dict[str, Any]]) -> str:
 
 
 def _read_any(path: Path) -> pandas.DataFrame:
-    """Read a table, Parquet where its first bytes say so, else CSV."""
+    """Read a table whose first bytes say what it is; CSV where they say nothing."""
+    kind = "CSV"
     try:
         with open(path, "rb") as handle:
-            is_parquet = handle.read(4) == b"PAR1"
-        return read_parquet(path) if is_parquet else pandas.read_csv(path)
+            start = handle.read(9)
+        kind = next((name for mark, name in _FORMATS.items() if start.startswith(mark)), "CSV")
+        if kind == "parquet":
+            return read_parquet(path)
+        return pandas.read_csv(path) if kind == "CSV" else _read_astropy(path, kind)
     except FileNotFoundError:
         raise SpectraFMError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, pandas.errors.ParserError, EOFError) as error:
-        raise SpectraFMError(f"{path}: not a readable CSV or Parquet table ({error})") from None
     except pandas.errors.EmptyDataError:
         raise SpectraFMError(f"{path}: an empty table") from None
+    except SpectraFMError:
+        raise
+    except Exception as error:
+        # Damage raises errors of many types in the readers.
+        known = "CSV, Parquet, ECSV, FITS or VOTable table"
+        raise SpectraFMError(f"{path}: not a readable {known} (read as {kind}: {error})") from None
+
+
+def _read_astropy(path: Path, kind: str) -> pandas.DataFrame:
+    """A table that astropy reads, without its columns of arrays; masked values are NaN."""
+    from astropy.table import Table
+
+    table = Table.read(path, format=kind)
+    plain = [name for name in table.colnames if len(table[name].shape) == 1]
+    return table[plain].to_pandas()
 
 
 def _numbers(frame: pandas.DataFrame, column: str, table: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """How well predicted labels agree with the catalogue's: scatter, bias, honesty of uncertainties.
 
 Every score is given for all stars and apart for iron-rich ([Fe/H] >= -1) and iron-poor
-([Fe/H] < -1) stars, since the question of the paper is what happens where nothing was learned.
+([Fe/H] < -1) stars: the paper's question is how a network does on stars unlike its training stars.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from astropy.stats import mad_std
 
 from spectrafm.labels import IRON_POOR
-
-#: Makes the median absolute deviation of a Gaussian its standard deviation.
-MAD_TO_SIGMA = 1.482602218505602
 
 #: The scores of `scores`, in the order in which they are shown, with their headings.
 HEADINGS = {
@@ -41,9 +39,9 @@ def scores(
 
     Parameters
     ----------
-    actual, predicted : (star,) array
+    actual, predicted : ndarray, shape (n,)
         In the label's unit.
-    uncertainty : (star,) array, optional
+    uncertainty : ndarray, shape (n,), optional
         Predicted one-sigma uncertainty, same unit. Stars without a finite one count in every
         score but the coverages.
 
@@ -56,7 +54,7 @@ def scores(
         the published Figure 4; ``median_bias``, the median of r, which ``mad_std`` leaves out;
         ``coverage_1sigma`` and ``coverage_2sigma``, the share of stars with abs(r) below one and
         two uncertainties (0.68 and 0.95 where uncertainties are honest and Gaussian). A score
-        that cannot be had (no star, no uncertainty) is None.
+        that is undefined (no star, no uncertainty) is None.
     """
     actual = np.asarray(actual, dtype=np.float64)
     predicted = np.asarray(predicted, dtype=np.float64)
@@ -69,14 +67,14 @@ def scores(
     median = np.median(residual)
     found["rmse"] = float(np.sqrt(np.mean(residual**2)))
     found["median_abs"] = float(np.median(np.abs(residual)))
-    found["mad_std"] = float(MAD_TO_SIGMA * np.median(np.abs(residual - median)))
+    found["mad_std"] = float(mad_std(residual))
     found["bias"] = float(np.mean(residual))
     found["median_bias"] = float(median)
     if uncertainty is not None:
         sigma = np.asarray(uncertainty, dtype=np.float64)[paired]
-        judged = np.isfinite(sigma)
-        if judged.any():
-            within = np.abs(residual[judged]) / np.array([[1.0], [2.0]]) < sigma[judged]
+        known = np.isfinite(sigma)
+        if known.any():
+            within = np.abs(residual[known]) / np.array([[1.0], [2.0]]) < sigma[known]
             found["coverage_1sigma"], found["coverage_2sigma"] = map(float, within.mean(axis=1))
     return found
 
@@ -91,9 +89,9 @@ def grouped_scores(
 
     Parameters
     ----------
-    actual, predicted : (star,) array
-    uncertainty : (star,) array or None
-    iron : (star,) array or None
+    actual, predicted : ndarray, shape (n,)
+    uncertainty : ndarray, shape (n,), or None
+    iron : ndarray, shape (n,), or None
         Catalogue [Fe/H], dex. A star without one is in neither group; None: no star is.
     """
     iron = np.full(len(actual), np.nan) if iron is None else np.asarray(iron, dtype=np.float64)

@@ -1,28 +1,29 @@
-"""Table 1: the scatter of each label before and after fine-tuning, beside AstroNN.
-
-predictions/*.parquet, catalogue/astronn.parquet  ->  table1  ->  tables/table1.{csv,md,tex}
-"""
+"""The verb ``table1``: the scatter of each label before and after fine-tuning, beside AstroNN."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.published import TABLE1
 from spectrafm.evaluation.scores import scores
-from spectrafm.files import code_version, read_parquet, write_text
-from spectrafm.inference.predictions import (
-    architecture_name,
-    read_predictions,
+from spectrafm.evaluation.wording import (
+    model_name,
     selection_note,
     told_apart,
-    training_name,
+    unit_text,
     windows_text,
 )
-from spectrafm.labels import LABELS, SYMBOLS, UNITS
+from spectrafm.files import code_version, read_parquet, require_suffix, write_text
+from spectrafm.inference.predictions import read_predictions
+from spectrafm.labels import PAPER_LABELS, Label
+
+logger = logging.getLogger(__name__)
 
 #: The scores shown, with their headings.
 MEASURES = {
@@ -34,35 +35,19 @@ MEASURES = {
     "n": "n",
 }
 
-#: Table 1 of Koblischke & Bovy (2024), APOGEE DR17, 16,489 test stars with 1 < log g < 3.5. The
-#: numbers are mad_std (recomputed by its authors' notebook), not the median abs(r) of its caption.
-PUBLISHED = {
-    "AstroNN": {"TEFF": 10, "LOGG": 0.037, "O_FE": 0.020, "MG_FE": 0.015, "FE_H": 0.011},
-    "synthetic only": {"TEFF": 183, "LOGG": 0.326, "O_FE": 0.038, "MG_FE": 0.034, "FE_H": 0.048},
-    "fine-tuned": {"TEFF": 19, "LOGG": 0.056, "O_FE": 0.021, "MG_FE": 0.019, "FE_H": 0.019},
-}
-
 MEANING = (
     "r = predicted - catalogue. mad_std = 1.4826 median|r - median(r)|: this is what the published "
     "Table 1 holds, although its caption says median|r|; it leaves out the bias, which is "
     "therefore given apart."
 )
 
-#: Digits shown after the decimal point.
-_DECIMALS = {"TEFF": 1, "LOGG": 3, "O_FE": 3, "MG_FE": 3, "FE_H": 3}
-PLAIN_SYMBOLS = {**SYMBOLS, "TEFF": "Teff", "LOGG": "log g"}
+#: Symbols where no mathtext is read.
+PLAIN_SYMBOLS = {"TEFF": "Teff", "LOGG": "log g"}
 
 #: What LaTeX would otherwise read as commands, or print as something else.
 _LATEX = str.maketrans(
-    {
-        "_": r"\_",
-        "&": r"\&",
-        "%": r"\%",
-        "<": "$<$",
-        "|": "$|$",
-        "µ": r"$\mu$",
-        "–": "--",
-    }
+    {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "<": "$<$", "|": "$|$", "µ": r"$\mu$"}
+    | {"–": "--"}
 )
 
 
@@ -77,6 +62,7 @@ class Column(NamedTuple):
 class Table(NamedTuple):
     """Table 1 before it is written in one format or another."""
 
+    labels: list[Label]
     columns: list[Column]
     title: str
     notes: list[str]
@@ -91,29 +77,41 @@ def table1(
     logg: tuple[float, float] = (1.0, 3.5),
     output: Path,
 ) -> None:
-    """Write Table 1 as ``<output>.csv``, ``.md`` and ``.tex``.
+    """Write Table 1: the scatter of each label, one column a prediction, beside AstroNN's.
 
     Parameters
     ----------
-    predictions : sequence of path
-        Prediction files, one column each, in this order.
-    astronn : path
-        ``catalogue/astronn.parquet``: the labels of the AstroNN catalogue. With no rows its
-        column is left out, with the note of its metadata. Its ``release`` decides whether the
-        published numbers are given.
-    logg : tuple of float
-        Open interval of catalogue log g that a star must lie in.
-    output : path
-        Stem of the three files, such as ``tables/table1``.
+    predictions : sequence of Path
+        Parquet files of predict, one column each, in this order.
+    astronn : Path
+        Parquet file of fetch-astronn, catalogue/astronn.parquet: the labels of the AstroNN
+        catalogue. Without rows its column is left out. Where it is of release dr17, the published
+        numbers are given too.
+    logg : (float, float)
+        Lowest and highest catalogue log g (dex) of the stars, both excluded.
+    output : Path
+        CSV file to write, tables/table1.csv; .md and .tex are written beside it.
 
     Raises
     ------
     SpectraFMError
-        For a missing or damaged file, a prediction without log g, or mock beside real stars.
+        For a missing or damaged file, a prediction without log g or without a star in the range,
+        or mock beside real stars.
+
+    Examples
+    --------
+    $ spectrafm table1 results/demo/predictions/finetune_observed--first_half.parquet \
+--astronn results/demo/catalogue/astronn.parquet --output results/demo/tables/table1.csv
     """
-    table = _gather(predictions, astronn, logg)
+    require_suffix(output, ".csv", ".md", ".tex")
+    table = _gather([Path(path) for path in predictions], astronn, logg)
     for suffix, write in ((".csv", _csv), (".md", _markdown), (".tex", _latex)):
-        write_text(output.with_suffix(suffix), write(table))
+        write_text(Path(output).with_suffix(suffix), write(table))
+    stars = max(found["n"] for column in table.columns for found in column.scores.values())
+    logger.info(
+        "%s: %d columns, %d labels, %d stars",
+        output, len(table.columns), len(table.labels), stars,
+    )  # fmt: skip
 
 
 def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float]) -> Table:
@@ -149,24 +147,44 @@ def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float
             "APOGEE DR17 with 1 < log g < 3.5, 1.515–1.603 µm."
         )
     title = "Table 1. Scatter of predicted stellar labels"
-    return Table(columns, title, notes, mock, PUBLISHED if is_dr17 else {})
+    return Table(_labels_of(facts), columns, title, notes, mock, TABLE1 if is_dr17 else {})
+
+
+def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
+    """Every label that any of the predictions has, in the paper's order where it has them all."""
+    found = {
+        name: Label(name, fact["label_units"][name], fact["symbols"][name])
+        for fact in facts
+        for name in fact["labels"]
+    }
+    order = [label.name for label in PAPER_LABELS]
+    if set(found) <= set(order):
+        return [found[name] for name in order if name in found]
+    return list(found.values())
 
 
 def _with_giants(path: Path, logg: tuple[float, float]) -> pandas.DataFrame:
     """Read a prediction and keep the stars within the open interval of catalogue log g."""
     table = read_predictions(path)
-    if "LOGG_actual" not in table:
-        raise SpectraFMError(f"{path}: no column 'LOGG_actual', which chooses the stars of Table 1")
-    lowest, highest = logg
-    return table[(table["LOGG_actual"] > lowest) & (table["LOGG_actual"] < highest)]
+    name = next((name for name in ("LOGG_actual", "logg") if name in table), None)
+    if name is None:
+        raise SpectraFMError(
+            f"{path}: no column 'LOGG_actual' or 'logg', which chooses the stars of Table 1"
+        )
+    chosen = table[(table[name] > logg[0]) & (table[name] < logg[1])]
+    if not len(chosen):
+        raise SpectraFMError(f"{path}: none of its {len(table)} stars has {_shown_range(logg)}")
+    return chosen
+
+
+def _shown_range(logg: tuple[float, float]) -> str:
+    return f"{logg[0]:g} < log g < {logg[1]:g}"
 
 
 def _heading_of(table: pandas.DataFrame) -> str:
     facts = table.attrs
-    return (
-        f"{architecture_name(facts['trained'])} {training_name(facts['trained'])}; "
-        f"shown {facts['spectra']} {windows_text(facts['windows'])}"
-    )
+    shown = f"{facts['spectra']} {windows_text(facts['windows'])}"
+    return f"{model_name(facts['trained'])}; shown {shown}"
 
 
 def _column(table: pandas.DataFrame, heading: str) -> Column:
@@ -195,17 +213,18 @@ def _astronn_column(table: pandas.DataFrame, catalogue: pandas.DataFrame, path: 
 def _csv(table: Table) -> str:
     """One row a label, one column per model and score: for programs."""
     rows = []
-    for label in LABELS:
+    for label in table.labels:
         row: dict[str, Any] = {
-            "label": label,
-            "unit": UNITS[label],
+            "label": label.name,
+            "unit": label.unit,
             "survey": "MOCK SURVEY" if table.mock else "APOGEE",
         }
         for column in table.columns:
-            found = column.scores.get(label, {})
+            found = column.scores.get(label.name, {})
             row |= {f"{column.key}:{measure}": found.get(measure) for measure in MEASURES}
         row |= {
-            f"published {model}:mad_std": values[label] for model, values in table.published.items()
+            f"published {model}:mad_std": values.get(label.name)
+            for model, values in table.published.items()
         }
         rows.append(row)
     frame = pandas.DataFrame(rows)
@@ -215,86 +234,69 @@ def _csv(table: Table) -> str:
 
 
 def _markdown(table: Table) -> str:
-    headings = ["label", "unit", "score", *(column.heading for column in table.columns)]
-    headings += [f"published: {model}" for model in table.published]
-    lines = [
-        f"# {_heading(table)}",
-        "",
-        _bars(headings),
-        _bars(["---", "---", "---", *["---:"] * (len(headings) - 3)]),
-        *(_bars(row) for row in _body(table, PLAIN_SYMBOLS)),
-        "",
-        *(f"- {note}" for note in table.notes),
-        f"- Made by SpectraFM {code_version()}.",
-    ]
-    return "\n".join(lines) + "\n"
+    frame = _cells(table, {label.name: _plain(label) for label in table.labels})
+    frame = frame.map(lambda text: text.replace("|", r"\|"))
+    shown = ["left"] * 3 + ["right"] * (len(frame.columns) - 3)
+    pipes = frame.to_markdown(index=False, disable_numparse=True, colalign=shown)
+    notes = [*table.notes, f"Made by SpectraFM {code_version()}."]
+    return "\n".join([f"# {_heading(table)}", "", pipes, "", *(f"- {note}" for note in notes), ""])
 
 
 def _latex(table: Table) -> str:
     """A complete table environment that needs no package."""
-    headings = ["", "unit", "score", *(column.heading for column in table.columns)]
-    headings += [f"published: {model}" for model in table.published]
+    # The braces keep LaTeX from reading a row's [O/Fe] as an option of the line break before.
+    symbols = {label.name: f"{{{label.symbol}}}" for label in table.labels}
+    frame = _cells(table, symbols)
+    frame = pandas.concat([frame.iloc[:, :1], frame.iloc[:, 1:].map(_escaped)], axis=1)
+    frame.columns = [_escaped(name) for name in frame.columns]
     caption = " ".join([f"{_heading(table).removeprefix('Table 1. ')}.", *table.notes])
-    columns = "lll" + "p{2.6cm}" * (len(headings) - 3)
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_escaped(caption)}}}",
-        r"\footnotesize",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\hline",
-        _ampersands(map(_escaped, headings)),
-        r"\hline",
-        # The braces keep LaTeX from reading a row's [O/Fe] as an option of the line break before.
-        *(_ampersands([f"{{{row[0]}}}", *map(_escaped, row[1:])]) for row in _body(table, SYMBOLS)),
-        r"\hline",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    text = frame.to_latex(
+        index=False,
+        escape=False,
+        caption=_escaped(caption),
+        column_format="lll" + "p{2.6cm}" * (len(frame.columns) - 3),
+    )
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):  # of the package booktabs
+        text = text.replace(rule, r"\hline")
+    return text.replace(r"\begin{tabular}", r"\footnotesize" + "\n" + r"\begin{tabular}", 1)
 
 
-def _body(table: Table, symbols: dict[str, str]) -> list[list[str]]:
-    """The cells of the readable tables: for each label one row a score."""
-    rows = []
-    for label in LABELS:
+def _cells(table: Table, symbols: dict[str, str]) -> pandas.DataFrame:
+    """The readable table as text: for each label one row a score."""
+    headings = ["label", "unit", "score", *(column.heading for column in table.columns)]
+    headings += [f"published: {model}" for model in table.published]
+    return pandas.DataFrame(list(_rows(table, symbols)), columns=headings)
+
+
+def _rows(table: Table, symbols: dict[str, str]) -> Iterator[list[str]]:
+    for label in table.labels:
         for place, (measure, name) in enumerate(MEASURES.items()):
-            first = [symbols[label], UNITS[label]] if place == 0 else ["", ""]
-            cells = [_cell(label, measure, column.scores) for column in table.columns]
+            first = [symbols[label.name], label.unit] if place == 0 else ["", ""]
+            found = [column.scores.get(label.name, {}) for column in table.columns]
+            cells = [_number(label, measure, values.get(measure)) for values in found]
             cells += [
-                _number(label, measure, values[label]) if measure == "mad_std" else ""
+                _number(label, measure, values.get(label.name)) if measure == "mad_std" else ""
                 for values in table.published.values()
             ]
-            rows.append([*first, name, *cells])
-    return rows
+            yield [*first, name, *cells]
 
 
-def _cell(label: str, measure: str, found: dict[str, dict[str, Any]]) -> str:
-    value = found.get(label, {}).get(measure)
-    return "–" if value is None else _number(label, measure, value)
-
-
-def _number(label: str, measure: str, value: float) -> str:
+def _number(label: Label, measure: str, value: float | None) -> str:
+    if value is None:
+        return "–"
     if measure == "n":
         return f"{value:,}"
     sign = "+" if "bias" in measure else ""
-    return f"{value:{sign}.{_DECIMALS[label]}f}"
+    return f"{value:{sign}.{3 if unit_text(label.unit) == 'dex' else 1}f}"
 
 
-def _heading(table: Table) -> str:
-    return f"{table.title} (MOCK SURVEY)" if table.mock else table.title
-
-
-def _shown_range(logg: tuple[float, float]) -> str:
-    return f"{logg[0]:g} < log g < {logg[1]:g}"
-
-
-def _bars(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def _ampersands(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+def _plain(label: Label) -> str:
+    return PLAIN_SYMBOLS.get(label.name, label.symbol)
 
 
 def _escaped(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def _heading(table: Table) -> str:
+    return f"{table.title} (MOCK SURVEY)" if table.mock else table.title

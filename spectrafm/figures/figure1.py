@@ -1,7 +1,4 @@
-"""Figure 1, left: a star as observed and as its best-fit model, whole and close up.
-
-store.zarr  ->  figure1  ->  figures/figure1.{png,pdf}
-"""
+"""The verb ``figure1``: store.zarr -> figures/figure1.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -12,31 +9,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 
-from spectrafm.figures.spectra import Star, gaps, read_star, with_gaps, within
-from spectrafm.figures.style import FAINT, OBSERVED, SYNTHETIC, new_figure, outlined, save, styled
+from spectrafm.figures.spectra import gaps, with_gaps
+from spectrafm.figures.style import (
+    FAINT,
+    OBSERVED,
+    SYNTHETIC,
+    check_output,
+    new_figure,
+    outlined,
+    save,
+    styled,
+)
+from spectrafm.spectra import pixels_in
+from spectrafm.store.read import Star, read_star
 
 #: The close-up, Angstrom (as in the paper).
 ZOOM = (16275.0, 16325.0)
 
 
 def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
-    """Draw Figure 1 (left) from a store.
+    """An observed spectrum and the synthetic best fit of the same star, whole and close up.
 
     Parameters
     ----------
-    store : path
-        ``store.zarr``.
-    output : pathlib.Path
-        PNG to write; the PDF is written beside it.
+    store : Path
+        Store with the star, store.zarr.
     star : str, optional
-        APOGEE_ID; default: the first giant of the test split.
+        APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
+    output : Path
+        PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
         When the store or the star is missing.
+
+    Examples
+    --------
+    $ spectrafm figure1 results/demo/store.zarr --output results/demo/figures/figure1.png
     """
-    save(draw(read_star(store, star)), output.with_suffix(""))
+    check_output(output)
+    shown = read_star(store, star)
+    save(draw(shown), output, f"star {shown.apogee_id}, one of {shown.stars}")
 
 
 @styled()
@@ -59,19 +73,22 @@ def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
     for axes in (whole, close):
         _shade_missing(axes, star)
     whole.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=0.8)
-    whole.plot(*with_gaps(star.wavelength, star.synthetic), color=SYNTHETIC, lw=0.8, alpha=0.9)
+    modelled = np.isfinite(star.synthetic).any()
+    if modelled:
+        whole.plot(*with_gaps(star.wavelength, star.synthetic), color=SYNTHETIC, lw=0.8, alpha=0.9)
     close.plot(*with_gaps(star.wavelength, star.observed), color=OBSERVED, lw=1.8, label="Observed")
-    close.plot(
-        *with_gaps(star.wavelength, star.synthetic),
-        color=SYNTHETIC,
-        lw=2.2,
-        ls=(0, (4, 1.6)),
-        label="Synthetic",
-    )
+    if modelled:
+        close.plot(
+            *with_gaps(star.wavelength, star.synthetic),
+            color=SYNTHETIC,
+            lw=2.2,
+            ls=(0, (4, 1.6)),
+            label="Synthetic",
+        )
     whole.set_xlim(star.wavelength[0] - 20, star.wavelength[-1] + 20)
-    whole.set_ylim(*_flux_range(star, np.isfinite(star.wavelength), room=0.25))
+    whole.set_ylim(*_flux_range(star, np.arange(star.wavelength.size), room=0.25))
     close.set_xlim(*zoom)
-    close.set_ylim(*_flux_range(star, within(star.wavelength, [zoom]), room=0.25))
+    close.set_ylim(*_flux_range(star, pixels_in(star.wavelength, [zoom])[0], room=0.25))
 
     _name_gaps(whole, star)
     missing = int(np.isnan(star.observed).sum())

@@ -1,7 +1,4 @@
-"""Figure 2: which spectra and wavelengths each stage of the training sees.
-
-store.zarr, models/<stage>/config.json  ->  figure2  ->  figures/figure2.{png,pdf}
-"""
+"""The verb ``figure2``: store.zarr, models/<stage> -> figures/figure2.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -13,11 +10,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.errors import SpectraFMError
-from spectrafm.figures.spectra import Star, read_star, with_gaps, within
-from spectrafm.figures.style import SPECTRA_COLOURS, SYNTHETIC, new_figure, save, styled
-from spectrafm.files import read_json
-from spectrafm.inference.predictions import windows_text
+from spectrafm.evaluation.wording import windows_text
+from spectrafm.figures.models import facts_of
+from spectrafm.figures.spectra import with_gaps
+from spectrafm.figures.style import (
+    SPECTRA_COLOURS,
+    SYNTHETIC,
+    check_output,
+    new_figure,
+    save,
+    styled,
+)
+from spectrafm.spectra import pixels_in
+from spectrafm.store.read import Star, read_star
 
 #: The two Fe I lines that made the authors choose the iron window, vacuum Angstrom (Smith et al.
 #: 2013 give 16153.247 and 16165.032 in air).
@@ -25,34 +30,33 @@ IRON_LINES = (16157.66, 16169.45)
 
 
 def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, output: Path) -> None:
-    """Draw Figure 2 from a star of the store and the stages' options.
+    """The spectra and wavelengths that each stage of the training sees.
 
     Parameters
     ----------
-    store : path
-        ``store.zarr``.
-    models : sequence of path
-        ``models/<stage>`` folders, one row each, in this order.
-    output : pathlib.Path
-        PNG to write; the PDF is written beside it.
+    store : Path
+        Store with the star, store.zarr.
+    models : sequence of Path
+        Folders of the stages' models, models/<stage>, one row each, in this order.
     star : str, optional
-        APOGEE_ID; default: the first giant of the test split.
+        APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
+    output : Path
+        PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When the store, the star or a model is missing.
+        When the store, the star or a model is missing or damaged.
+
+    Examples
+    --------
+    $ spectrafm figure2 results/demo/store.zarr results/demo/models/pretrain \
+--output results/demo/figures/figure2.png
     """
-    stages = [read_stage(Path(model)) for model in models]
-    save(draw(read_star(store, star), stages), output.with_suffix(""))
-
-
-def read_stage(model: Path) -> dict[str, Any]:
-    """The options with which a model was trained, from its ``config.json``."""
-    config = read_json(model / "config.json")
-    if "stage" not in config:
-        raise SpectraFMError(f"{model / 'config.json'}: no 'stage': not a trained stage")
-    return config["stage"]
+    check_output(output)
+    stages = [facts_of(Path(model))["stage"] for model in models]
+    shown = read_star(store, star)
+    save(draw(shown, stages), output, f"{len(stages)} stages, star {shown.apogee_id}")
 
 
 @styled()
@@ -87,11 +91,13 @@ def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
 
 def _draw_stage(axes: Axes, star: Star, stage: dict[str, Any]) -> None:
     axes.set_title(stage_title(stage), fontsize=16)
-    wavelength, ghost = with_gaps(star.wavelength, star.synthetic)
+    whole = star.synthetic if np.isfinite(star.synthetic).any() else star.observed
+    wavelength, ghost = with_gaps(star.wavelength, whole)
     axes.plot(wavelength / 1e4, ghost, color=SYNTHETIC, lw=0.9, alpha=0.18)
 
-    seen = within(star.wavelength, stage["windows"])
-    flux = np.where(seen, getattr(star, stage["spectra"]), np.nan)
+    flux = np.full(star.wavelength.size, np.nan)
+    seen = np.concatenate(pixels_in(star.wavelength, stage["windows"]))
+    flux[seen] = getattr(star, stage["spectra"])[seen]
     wavelength, flux = with_gaps(star.wavelength, flux)
     axes.plot(wavelength / 1e4, flux, color=SPECTRA_COLOURS[stage["spectra"]], lw=0.9)
 

@@ -1,7 +1,4 @@
-"""Figure 3: predicted against catalogue labels, coloured by the predicted uncertainty.
-
-predictions/<stage>--<evaluation>.parquet  ->  figure3  ->  figures/figure3.{png,pdf}
-"""
+"""The verb ``figure3``: predictions/<stage>--<evaluation>.parquet -> figures/figure3.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -14,16 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
-from spectrafm.figures.style import new_figure, one_to_one, point_area, save, styled
-from spectrafm.inference.predictions import (
-    architecture_name,
-    read_predictions,
+from spectrafm.evaluation.wording import (
+    model_name,
     selection_note,
     stars_text,
-    training_name,
+    unit_text,
     windows_text,
 )
-from spectrafm.labels import SYMBOLS
+from spectrafm.figures.style import (
+    check_output,
+    new_figure,
+    one_to_one,
+    point_area,
+    save,
+    styled,
+)
+from spectrafm.inference.predictions import read_predictions
 
 PANELS_PER_ROW = 3
 
@@ -32,21 +35,28 @@ BRIGHTEST = 5.0
 
 
 def figure3(prediction: Path, *, output: Path) -> None:
-    """Draw Figure 3 from a prediction file.
+    """Labels predicted from spectra against the catalogue's, coloured by the predicted error.
 
     Parameters
     ----------
-    prediction : path
-        ``predictions/<stage>--<evaluation>.parquet``.
-    output : pathlib.Path
+    prediction : Path
+        Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
+    output : Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
         When the file is missing or damaged.
+
+    Examples
+    --------
+    $ spectrafm figure3 results/demo/predictions/finetune_observed--first_half.parquet \
+--output results/demo/figures/figure3.png
     """
-    save(draw(read_predictions(prediction)), output.with_suffix(""))
+    check_output(output)
+    table = read_predictions(prediction)
+    save(draw(table), output, f"{len(table)} stars, {len(table.attrs['labels'])} labels")
 
 
 @styled()
@@ -68,11 +78,14 @@ def draw(table: pandas.DataFrame) -> Figure:
         first = PANELS_PER_ROW - in_row + 2 * place
         axes = figure.add_subplot(grid[row, first : first + 2])
         bar = _draw_label(axes, table, label)
-        axes.set_title(SYMBOLS[label] + (" (K)" if label == "TEFF" else ""), fontsize=17)
+        unit = unit_text(facts["label_units"][label])
+        axes.set_title(
+            facts["symbols"][label] + ("" if unit == "dex" else f" ({unit})"), fontsize=17
+        )
         if place == 0:
             axes.set_ylabel("Predicted")
         if bar is not None:
-            bar.set_label("Predicted Error")
+            bar.set_label(f"Predicted Error ({unit})")
     figure.supxlabel("Actual")
     figure.suptitle(_title(facts))
     return figure
@@ -80,10 +93,9 @@ def draw(table: pandas.DataFrame) -> Figure:
 
 def _title(facts: dict) -> str:
     trained = facts["trained"]
-    model = f"{architecture_name(trained)} {training_name(trained)}"
     lines = [
         f"Predictions on {facts['spectra'].capitalize()} Spectra, {windows_text(facts['windows'])}",
-        f"{model}, {windows_text(trained['windows'])}",
+        f"{model_name(trained)}, {windows_text(trained['windows'])}",
     ]
     if note := selection_note(trained):
         lines[1] += f" ({note})"

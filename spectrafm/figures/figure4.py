@@ -1,11 +1,8 @@
-"""Figure 4: what each model makes of [Fe/H], above all in the iron-poor stars it never saw.
-
-predictions/*.parquet, models/<stage>/config.json, store.zarr
-    ->  figure4  ->  figures/figure4.{png,pdf}
-"""
+"""The verb ``figure4``: predictions, models/<stage> -> figures/figure4.{png,pdf}."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +14,19 @@ from matplotlib.figure import Figure
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import grouped_scores
-from spectrafm.figures.spectra import open_zarr
+from spectrafm.evaluation.wording import (
+    architecture_name,
+    selection_note,
+    stars_text,
+    told_apart,
+    training_details,
+    training_name,
+    windows_text,
+)
+from spectrafm.figures.models import training_iron
 from spectrafm.figures.style import (
     FAINT,
+    check_output,
     new_figure,
     one_to_one,
     outlined,
@@ -27,17 +34,11 @@ from spectrafm.figures.style import (
     save,
     styled,
 )
-from spectrafm.files import read_json
-from spectrafm.inference.predictions import (
-    architecture_name,
-    read_predictions,
-    selection_note,
-    stars_text,
-    told_apart,
-    training_name,
-    windows_text,
-)
+from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import IRON_POOR
+
+#: More panels than these take two rows.
+IN_ONE_ROW = 4
 
 #: Both axes, dex (as in the paper).
 RANGE = (-2.2, 0.6)
@@ -48,29 +49,33 @@ BRIGHTEST = 0.30
 TRAINING = "purple"
 
 
-def figure4(
-    *, predictions: Sequence[Path], models: Sequence[Path], store: Path, output: Path
-) -> None:
-    """Draw Figure 4 from prediction files.
+def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path) -> None:
+    """[Fe/H] predicted by each model against the catalogue's, above all of iron-poor stars.
+
+    Where a model learned from some drawn stars, a histogram shows their [Fe/H].
 
     Parameters
     ----------
-    predictions : sequence of path
-        Prediction files with [Fe/H], one panel each, in this order.
-    models : sequence of path
-        ``models/<stage>`` folders of the stages predicted: they list the training stars where a
-        subset was drawn.
-    store : path
-        ``store.zarr``, for the [Fe/H] of those stars.
-    output : pathlib.Path
+    predictions : sequence of Path
+        Parquet files of predict with [Fe/H], one panel each, in this order.
+    models : sequence of Path
+        Folders of the models that made them, models/<stage>, in any order.
+    output : Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When a file is missing or damaged, a prediction has no [Fe/H] or no model among
-        ``models``, or a training star is not in the store.
+        When a file is missing or damaged, or a prediction has no [Fe/H] or no model among
+        ``models``.
+
+    Examples
+    --------
+    $ spectrafm figure4 --predictions results/demo/predictions/fcnn--iron_window.parquet \
+--models results/demo/models/fcnn \
+--output results/demo/figures/figure4.png
     """
+    check_output(output)
     folders = {Path(model).name: Path(model) for model in models}
     panels, training = [], []
     for path in predictions:
@@ -81,29 +86,8 @@ def figure4(
         if stage not in folders:
             raise SpectraFMError(f"{path}: its stage {stage!r} is not among the models given")
         panels.append(table)
-        training.append(training_iron(folders[stage], store))
-    save(draw(panels, training), output.with_suffix(""))
-
-
-def training_iron(model: Path, store: Path) -> np.ndarray | None:
-    """[Fe/H] of the subset of stars a model learned from; None where it learned from all.
-
-    Raises
-    ------
-    SpectraFMError
-        When the model or a star is missing.
-    """
-    names = read_json(model / "config.json").get("training_stars")
-    if names is None:
-        return None
-    data = open_zarr(store)
-    iron = pandas.Series(
-        data["label"].sel(label_name="FE_H").values, index=data["apogee_id"].values.astype(object)
-    )
-    missing = set(names) - set(iron.index)
-    if missing:
-        raise SpectraFMError(f"{store}: no star {min(missing)!r}, which {model} learned from")
-    return iron[names].dropna().to_numpy()
+        training.append(training_iron(folders[stage]))
+    save(draw(panels, training), output, f"{len(panels)} models, {stars_text(panels[0])}")
 
 
 @styled()
@@ -121,28 +105,38 @@ def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | Non
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
     note = f"{stars_text(panels[0])}, {poor:,} iron-poor"
     mock = any(fact["mock"] for fact in facts)
-    figure = new_figure(1.4 + 3.5 * len(panels), 5.0, note, mock)
-    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, table, title, iron in zip(row, panels, _titles(panels), training, strict=True):
+    rows = 1 if len(panels) <= IN_ONE_ROW else 2
+    columns = math.ceil(len(panels) / rows)
+    figure = new_figure(1.4 + 3.5 * columns, 0.7 + 4.4 * rows, note, mock)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    shown_axes = list(grid.flat)[: len(panels)]
+    for empty in list(grid.flat)[len(panels) :]:
+        empty.remove()
+    for axes, table, title, iron in zip(shown_axes, panels, _titles(panels), training, strict=True):
         axes.set_title(title)
         points = _draw_panel(axes, table)
         if iron is not None and iron.size:
             _draw_training(axes, iron)
-    row[0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0], ylabel="Predicted [Fe/H]")
-    row[0].set_yticks(np.arange(-2, 0.6, 0.5))
+    grid[0, 0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0])
+    grid[0, 0].set_yticks(np.arange(-2, 0.6, 0.5))
+    # Above an empty place of the last row stand the lowest panels of their columns.
+    for axes in shown_axes[-columns:]:
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Predicted [Fe/H]")
     figure.supxlabel("Actual [Fe/H]")
     shown = {
         f"{fact['spectra'].capitalize()} Spectra, {windows_text(fact['windows'])}" for fact in facts
     }
     figure.suptitle(f"[Fe/H] Predictions on {'; '.join(sorted(shown))}")
-    bar = figure.colorbar(points, ax=list(row), extend="max", pad=0.01, aspect=28)
+    bar = figure.colorbar(points, ax=shown_axes, extend="max", pad=0.01, aspect=28 * rows)
     bar.set_ticks([0, 0.1, 0.2, 0.3], labels=["0.00", "0.10", "0.20", "> 0.30"])
     bar.set_label("Predicted Error (dex)")
     return figure
 
 
 def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
-    """Three lines a panel: the network, how it learned, from which wavelengths."""
+    """Lines of each panel: network, how it learned, from what, from which wavelengths."""
     titles = []
     for table in panels:
         trained = table.attrs["trained"]
@@ -150,11 +144,12 @@ def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
         lines = [
             architecture_name(trained),
             how[0].upper() + how[1:],
+            training_details(trained),
             windows_text(trained["windows"]),
         ]
         if note := selection_note(trained):
             lines.append(note)
-        titles.append("\n".join(lines))
+        titles.append("\n".join(filter(None, lines)))
     return told_apart(titles, panels)
 
 
@@ -182,7 +177,7 @@ def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
     if outside:
         axes.text(
             0.04,
-            0.82,
+            0.79,
             f"{outside} outside",
             transform=axes.transAxes,
             va="top",

@@ -1,7 +1,4 @@
-"""Figure 5: where the last decoder block looks for each label, in dwarfs and in giants.
-
-attention/<stage>.zarr  ->  figure5  ->  figures/figure5.{png,pdf}
-"""
+"""The verb ``figure5``: attention/<stage>.zarr -> figures/figure5.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.figures.spectra import gaps, open_zarr, with_gaps
-from spectrafm.figures.style import new_figure, save, styled
-from spectrafm.labels import SYMBOLS
+from spectrafm.figures.spectra import gaps, with_gaps
+from spectrafm.figures.style import check_output, new_figure, save, styled
+from spectrafm.inference.attention_maps import read_maps
 
 #: Wavelength axis, Angstrom: all three detectors.
 RANGE = (15130.0, 16965.0)
@@ -36,21 +33,29 @@ SPECTRUM_COLOUR = "C5"
 
 
 def figure5(attention: Path, *, output: Path) -> None:
-    """Draw Figure 5 from attention maps.
+    """Where the network looks for each label, in dwarfs and in giants, upside down.
 
     Parameters
     ----------
-    attention : path
-        ``attention/<stage>.zarr``.
-    output : pathlib.Path
+    attention : Path
+        Zarr group of map-attention, attention/<stage>.zarr.
+    output : Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When the maps are missing.
+        When there are no attention maps, or a part of them is missing or damaged.
+
+    Examples
+    --------
+    $ spectrafm figure5 results/demo/attention/pretrain.zarr \
+--output results/demo/figures/figure5.png
     """
-    save(draw(open_zarr(attention).load(), read_lines()), output.with_suffix(""))
+    check_output(output)
+    maps = read_maps(attention)
+    counts = zip(maps["n_stars"].values, maps["population"].values, strict=True)
+    save(draw(maps, read_lines()), output, ", ".join(f"{n} {name}" for n, name in counts))
 
 
 def read_lines() -> pandas.DataFrame:
@@ -66,14 +71,16 @@ def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
     ----------
     maps : xarray.Dataset
         ``attention`` (population, request, wavelength) relative to uniform attention, NaN where
-        there is no pixel; ``spectrum`` (population, wavelength); ``n_stars`` (population).
+        there is no pixel; ``spectrum`` (population, wavelength); ``n_stars`` (population);
+        ``symbol`` (request).
     lines : pandas.DataFrame
         As from `read_lines`.
     """
     populations = [str(name) for name in maps["population"].values]
     counts = [int(n) for n in maps["n_stars"].values]
     note = ", ".join(f"{n:,} {name}" for n, name in zip(counts, populations, strict=True))
-    figure = new_figure(13, 1 + 4.7 * len(populations), note, bool(maps.attrs["mock"]))
+    height = 1.5 + 0.64 * maps.sizes["request"]
+    figure = new_figure(13, 1 + height * len(populations), note, bool(maps.attrs["mock"]))
     stretches = stretches_of(maps["wavelength"].values)
     panels = figure.subplots(
         len(populations),
@@ -87,7 +94,7 @@ def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
         for axes, stretch in zip(row, stretches, strict=True):
             _draw_population(axes, maps.sel(population=name), lines)
             axes.set_xlim(*stretch)
-        _name_curves(row[-1], [str(request) for request in maps["request"].values])
+        _name_curves(row[-1], [str(symbol) for symbol in maps["symbol"].values])
         _join(row)
         row[-1].set_title(f"{name.capitalize()} ({count:,} stars)", loc="right", weight="bold")
     for axes, (shortest, longest) in zip(panels[0], stretches, strict=True):
@@ -121,7 +128,7 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) 
         attention = maps["attention"].sel(request=request).values
         if np.isfinite(attention).any():
             curve = number + 0.5 - AMPLITUDE * attention / np.nanmax(attention)
-            axes.plot(*with_gaps(wavelength, curve), color=f"C{number}", lw=1.3)
+            axes.plot(*with_gaps(wavelength, curve), color=_colour(number), lw=1.3)
     continuum = _continuum(len(requests))
     spectrum = continuum + 1.8 * (maps["spectrum"].values - 1)
     axes.plot(*with_gaps(wavelength, spectrum), color=SPECTRUM_COLOUR, lw=0.8)
@@ -133,15 +140,20 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) 
     axes.tick_params(axis="y", which="both", left=False)
 
 
+def _colour(number: int) -> str:
+    """A label's colour: none has that of the spectrum."""
+    return f"C{number if number < 5 else number + 1}"
+
+
 def _continuum(requests: int) -> float:
     """Height of the mean spectrum's continuum, above the curves."""
     return requests + 0.4
 
 
-def _name_curves(axes: Axes, requests: list[str]) -> None:
+def _name_curves(axes: Axes, symbols: list[str]) -> None:
     """What each curve is, at the right of a panel."""
-    names = [(number + 0.5, SYMBOLS[name], f"C{number}") for number, name in enumerate(requests)]
-    names.append((_continuum(len(requests)), "Spectrum", SPECTRUM_COLOUR))
+    names = [(number + 0.5, symbol, _colour(number)) for number, symbol in enumerate(symbols)]
+    names.append((_continuum(len(symbols)), "Spectrum", SPECTRUM_COLOUR))
     for height, name, colour in names:
         axes.annotate(
             name,
@@ -156,7 +168,7 @@ def _name_curves(axes: Axes, requests: list[str]) -> None:
 
 
 def _join(row: Sequence[Axes]) -> None:
-    """Dash the sides where one axis breaks off and the next goes on."""
+    """Dash the sides where the axis is broken."""
     for before, after in itertools.pairwise(row):
         for spine in (before.spines["right"], after.spines["left"]):
             spine.set(linestyle=(0, (1, 4)), color="0.6")

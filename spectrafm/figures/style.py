@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import matplotlib.style
@@ -10,7 +11,9 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.files import atomic_path
+from spectrafm.files import atomic_path, require_suffix
+
+logger = logging.getLogger(__name__)
 
 #: Decorator and context that applies ``spectrafm.mplstyle``: ``@styled()``.
 styled = functools.partial(matplotlib.style.context, Path(__file__).with_name("spectrafm.mplstyle"))
@@ -68,13 +71,33 @@ def one_to_one(axes: Axes, lowest: float, highest: float, width: float = 1.2) ->
 
 
 @styled()
-def save(figure: Figure, stem: str | Path) -> None:
-    """Write ``<stem>.png`` and ``<stem>.pdf``, each whole or not at all.
+def save(figure: Figure, output: str | Path, shown: str) -> None:
+    """Write a figure as PNG and as PDF, each whole or not at all.
 
     Nothing that changes from run to run (dates, versions) goes into the files, so that the same
     data gives the same bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    output : path-like
+        Name of either file; the other is written beside it.
+    shown : str
+        What the figure shows, with its counts, for the log.
     """
-    nothing = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
-    for kind, metadata in nothing.items():
-        with atomic_path(f"{stem}.{kind}") as temporary:
-            figure.savefig(temporary, format=kind, metadata=metadata)
+    check_output(output)
+    nothing = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None}}
+    for suffix, metadata in nothing.items():
+        with atomic_path(Path(output).with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+    logger.info("%s: %s", output, shown)
+
+
+def check_output(output: str | Path) -> None:
+    """Refuse a name that is neither that of a PNG nor of a PDF.
+
+    Raises
+    ------
+    SpectraFMError
+    """
+    require_suffix(output, ".png", ".pdf")

@@ -1,7 +1,8 @@
-"""Where the network looks: mean attention per request over giants and dwarfs (Figure 5)."""
+"""The verb ``map_attention``: where the network looks, per label, in giants and in dwarfs."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,121 +10,124 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.chunks import RIDERS, chunks_of, on_device, showings
+from spectrafm.inference.attention_maps import dataset_of, write_maps
+from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
+from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
-from spectrafm.labels import LABELS
+from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
 from spectrafm.networks.transformer import SpectraFM
-from spectrafm.store.arrays import Variable, write_dataset
-from spectrafm.store.read import StarSet, load_stars
+from spectrafm.store.read import StarSet
 
-#: Bounds in logg of the two populations (paper section 4.2).
-GIANTS_BELOW = 3.0
-DWARFS_ABOVE = 4.0
+logger = logging.getLogger(__name__)
 
 
 def map_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
-    """Average the last decoder block's attention over stars and write it as a Zarr group.
+    """Average a network's attention over giants and over dwarfs.
+
+    The map holds, for each label, how much the last decoder block attends to each wavelength,
+    relative to attending to all of them equally. A population without stars is left out.
 
     Parameters
     ----------
     model : Path
-        ``models/<stage>``.
+        Folder of a trained model with attention, models/<stage>.
     store : Path
-        ``store.zarr``.
+        Stars to average over, store.zarr.
     output : Path
-        ``attention/<stage>.zarr``: attention (population, request, wavelength), relative to
-        looking everywhere alike; count and mean spectrum (population, wavelength).
-    options : spectrafm.inference.options.Attention
+        Zarr group to write, attention/<stage>.zarr.
+    options : Attention
+        Which spectra and wavelengths.
 
     Raises
     ------
     SpectraFMError
-        When the model has no attention, or a population has no star.
+        When the model has no attention, or there is neither a giant nor a dwarf.
+
+    Examples
+    --------
+    $ spectrafm map-attention results/demo/models/pretrain results/demo/store.zarr \
+--output results/demo/attention/pretrain.zarr
     """
-    network, facts = saved.from_pretrained(model)
+    files.require_suffix(output, ".zarr")
+    trained = TrainedModel.load(model)
+    network, facts = trained.network, trained.facts
     if not isinstance(network, SpectraFM):
         raise SpectraFMError(f"{model}: a {facts['architecture']} network has no attention")
-    stars = load_stars(store, options.spectra, options.split, options.windows)
+    windows = options.windows or trained.windows
+    stars = trained.load_stars(
+        store, options.spectra, options.split, windows, options.flux_range, ("logg",)
+    )
+    doubts = trained.doubts(stars.wavelength, windows, [])
     populations = populations_of(stars, options.stars)
-    chunks = chunks_of(network, stars.wavelength, options.windows, facts["tokens"])
-    # A pixel that two windows share is looked at in two chunks, but is one pixel of the map.
+    left_out = [name for name, rows in populations.items() if not len(rows)]
+    populations = {name: rows for name, rows in populations.items() if len(rows)}
+    if not populations:
+        raise SpectraFMError(
+            f"{store}: neither a giant nor a dwarf among the first {options.stars} stars of "
+            f"{options.split}"
+        )
+    for name in left_out:
+        logger.warning("%s: no %s among the stars: left out of the map", store, name)
+    chunks = trained.contexts(stars.wavelength, windows)
+    # A pixel that two windows share is in two chunks, but is one pixel of the map.
     covered = np.unique(np.concatenate(chunks))
     maps = [mean_attention(network, stars, rows, chunks) for rows in populations.values()]
     counts = [np.isfinite(stars.flux[rows]).sum(axis=0) for rows in populations.values()]
     spectra = [_mean_spectrum(stars.flux[rows]) for rows in populations.values()]
-    by_pixel = ("population", "wavelength")
-    variables = {
-        "attention": Variable(
-            ("population", "request", "wavelength"),
-            np.stack(maps)[..., covered].astype(np.float32),
-            {"units": "1", "long_name": "attention relative to uniform attention"},
-        ),
-        "count": Variable(
-            by_pixel,
-            np.stack(counts)[:, covered].astype(np.int32),
-            {"units": "1", "long_name": "stars with a good pixel"},
-        ),
-        "spectrum": Variable(
-            by_pixel,
-            np.stack(spectra)[:, covered].astype(np.float32),
-            {"units": "1", "long_name": "mean normalised flux"},
-        ),
-        "n_stars": Variable(
-            ("population",),
-            np.array([len(rows) for rows in populations.values()], dtype=np.int32),
-            {"units": "1", "long_name": "number of stars"},
-        ),
-        "population": Variable(
-            ("population",),
-            np.array(list(populations), dtype=object),
-            {"long_name": f"giants: logg < {GIANTS_BELOW}; dwarfs: logg > {DWARFS_ABOVE}"},
-        ),
-        "request": Variable(
-            ("request",),
-            np.array(network.labels, dtype=object),
-            {"long_name": "label that is asked for"},
-        ),
-        "wavelength": Variable(
-            ("wavelength",),
-            stars.wavelength[covered],
-            {"units": "Angstrom", "medium": "vacuum", "frame": "rest"},
-        ),
-    }
     attributes = {
         "title": "Attention of the last decoder block, mean over heads and stars",
         "stage": facts["stage_name"],
         "spectra": options.spectra,
-        "mock": stars.mock,
-        **files.provenance(model=files.sha256_of_file(model / saved.WEIGHTS)),
+        "windows": [list(window) for window in windows],
+        "left_out": left_out,
+        "flags": "; ".join(doubts),
+        "mock": stars.mock or trained.mock,
+        **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
     }
-    write_dataset(output, variables, attributes)
+    dataset = dataset_of(
+        np.stack(maps)[..., covered],
+        np.stack(counts)[:, covered],
+        np.stack(spectra)[:, covered],
+        {name: len(rows) for name, rows in populations.items()},
+        network.label_table,
+        stars.wavelength[covered],
+        attributes,
+    )
+    write_maps(output, dataset)
+    logger.info(
+        "%s: %d labels, %d pixels, %s",
+        output, len(network.labels), len(covered),
+        ", ".join(f"{len(rows)} {name}" for name, rows in populations.items()),
+    )  # fmt: skip
 
 
 def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
-    """Rows of dwarfs and of giants among the first stars.
+    """Rows of dwarfs and of giants among the first stars; empty where there are none.
 
     Raises
     ------
     SpectraFMError
-        When one of them is empty.
+        When the store has no log g.
     """
-    logg = stars.label[:at_most, LABELS.index("LOGG")]
-    rows = {
-        "dwarfs": np.flatnonzero(logg > DWARFS_ABOVE),
-        "giants": np.flatnonzero(logg < GIANTS_BELOW),
+    names = [label.name for label in stars.labels]
+    if "LOGG" in names:
+        logg = stars.label[:at_most, names.index("LOGG")]
+    elif "logg" in stars.columns:
+        logg = stars.columns["logg"][:at_most]
+    else:
+        raise SpectraFMError("the store has no log g, which tells giants from dwarfs")
+    return {
+        "dwarfs": np.flatnonzero(logg > DWARF_ABOVE),
+        "giants": np.flatnonzero(logg < GIANT_BELOW),
     }
-    for name, found in rows.items():
-        if not len(found):
-            raise SpectraFMError(f"attention.stars: no {name} among the first {len(logg)} stars")
-    return rows
 
 
 @torch.no_grad()
 def mean_attention(
     network: SpectraFM, stars: StarSet, rows: np.ndarray, chunks: list[np.ndarray]
 ) -> np.ndarray:
-    """Mean attention over some stars, added up on the fly.
+    """Mean attention over some stars, added up batch by batch.
 
     Within a star and chunk the weights are scaled to a mean of 1 over its good pixels, so that 1
     means no preference and chunks of different size compare.
@@ -135,16 +139,16 @@ def mean_attention(
     """
     network = on_device(network)
     shape = len(network.labels), len(stars.wavelength)
-    total = torch.zeros(shape, dtype=torch.float64, device=network.label_scale.device)
+    total = torch.zeros(shape, dtype=torch.float64, device=device_of(network))
     count = torch.zeros_like(total[0])
-    for shown in showings(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
-        _, attention = network(shown.flux, shown.position, shown.missing, return_attention=True)
-        attention, missing = attention[:-RIDERS], shown.missing[:-RIDERS]
+    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
+        _, attention = network(batch.flux, batch.position, batch.missing, return_attention=True)
+        attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far beyond all stars' gives no finite attention: such a star is not counted.
         good = ~missing & attention.isfinite().all(dim=1)
         share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
-        total[:, shown.pixels] += share.nan_to_num().sum(dim=0).double()
-        count[shown.pixels] += good.sum(dim=0).double()
+        total[:, batch.pixels] += share.nan_to_num().sum(dim=0).double()
+        count[batch.pixels] += good.sum(dim=0).double()
     return (total / count).cpu().numpy()
 
 

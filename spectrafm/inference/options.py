@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spectrafm.labels import LABELS, LabelName
+from spectrafm.labels import LabelName
 from spectrafm.options import Section
-from spectrafm.spectra import Kind, Split, Window
+from spectrafm.spectra import FluxRange, Kind, Split, Window
+
+Windows = Annotated[
+    list[Window] | None,
+    Field(
+        min_length=1,
+        description="wavelength ranges shown to the network, [[shortest, longest], ...] in vacuum "
+        "Angstrom; null: those that the model was trained on",
+    ),
+]
+GoodFlux = Annotated[
+    FluxRange | None,
+    Field(
+        description="[lowest, highest] normalised flux that counts as a good pixel; null: the "
+        "range that the model was trained with"
+    ),
+]
 
 
 class Predict(Section):
     """Which spectra are predicted, and how."""
 
-    spectra: Kind = "observed"
-    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
-    labels: list[LabelName] = Field(list(LABELS), min_length=1)
-    split: Split | Literal["all"] = "test"
+    spectra: Kind = Field(
+        "observed",
+        description="observed: the stars' spectra; synthetic: the models that fit them best",
+    )
+    windows: Windows = None
+    labels: Annotated[list[LabelName], Field(min_length=1)] | None = Field(
+        None, description="labels to predict; null: those that the model was trained for"
+    )
+    flux_range: GoodFlux = None
+    split: Split | Literal["all"] = Field(
+        "test", description="side of the split: train, validation, test, or all stars"
+    )
     combine: Literal["inverse_variance", "mean"] = Field(
-        "inverse_variance", description="how the chunks of a long spectrum are combined"
+        "inverse_variance",
+        description="how the parts of a spectrum longer than the network's context are combined: "
+        "inverse_variance weights each part by its predicted variance; mean is the plain mean "
+        "that the authors took",
     )
 
 
 class Attention(Section):
-    """The attention maps of Figure 5."""
+    """Which spectra an attention map averages over."""
 
-    spectra: Kind = "synthetic"
-    windows: list[Window] = Field([(15152.2, 16943.6)], min_length=1)
-    split: Split = "test"
-    stars: int = Field(5000, ge=1, description="at most this many stars of the split")
+    spectra: Kind = Field(
+        "synthetic",
+        description="observed: the stars' spectra; synthetic: the models that fit them best",
+    )
+    windows: Windows = None
+    flux_range: GoodFlux = None
+    split: Split = Field("test", description="side of the split: train, validation or test")
+    stars: int = Field(5000, ge=1, description="average over at most this many stars of the split")

@@ -1,32 +1,117 @@
-"""What a prediction file holds, and how tables and figures name the model behind it."""
+"""The prediction file: how it is written and how it is read.
+
+One row a star. ``apogee_id`` and ``split``; for each label ``<label>_actual`` and ``<label>_error``
+(the catalogue's), ``<label>_predicted`` and ``<label>_uncertainty`` (one sigma); ``snr``, ``logg``
+(the catalogue's) where the store has them; ``good_pixels``, the number of pixels that the network
+was shown; ``flags``, what is wrong with the row, several joined by ``"; "``. The metadata say which
+model predicted what from which spectra.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
+import numpy as np
+import pandas as pd
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import read_parquet
-from spectrafm.labels import LABELS
+from spectrafm.files import read_parquet, write_parquet
+from spectrafm.labels import SYMBOLS, Label
+
+if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
+    from spectrafm.inference.predictor import Prediction
+    from spectrafm.store.read import StarSet
 
 #: What each label has in a prediction file.
 PARTS = ("actual", "error", "predicted", "uncertainty")
 
-ARCHITECTURES = {"spectrafm": "SpectraFM", "fcnn": "Neural network"}
+#: Columns of the store that a prediction repeats where the store has them, with their units.
+COLUMNS = {"snr": "1", "logg": "dex(cm s-2)"}
+
+NO_GOOD_PIXEL = "no good pixel"
+NO_FINITE_ANSWER = "no finite answer"
+
+#: Options of the training that a prediction repeats.
+TRAINED = (
+    "architecture",
+    "start_from",
+    "spectra",
+    "windows",
+    "flux_range",
+    "stars",
+    "labels",
+    "freeze",
+    "selection",
+)
 
 
-def read_predictions(path: Path) -> pandas.DataFrame:
+def prediction_table(
+    stars: StarSet, labels: Sequence[str], prediction: Prediction, warnings: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of a prediction file.
+
+    Parameters
+    ----------
+    stars : StarSet
+    labels : sequence of str
+        Labels predicted.
+    prediction : Prediction
+    warnings : sequence of str
+        Flags of every row.
+    """
+    columns: dict[str, np.ndarray] = {"apogee_id": stars.apogee_id, "split": stars.split}
+    known = [label.name for label in stars.labels]
+    absent = np.full(len(stars), np.nan, np.float32)
+    for number, label in enumerate(labels):
+        in_store = known.index(label) if label in known else None
+        columns[f"{label}_actual"] = absent if in_store is None else stars.label[:, in_store]
+        columns[f"{label}_error"] = absent if in_store is None else stars.label_error[:, in_store]
+        columns[f"{label}_predicted"] = prediction.value[:, number].astype(np.float32)
+        columns[f"{label}_uncertainty"] = prediction.uncertainty[:, number].astype(np.float32)
+    columns |= {name: stars.columns[name] for name in COLUMNS if name in stars.columns}
+    if "logg" not in columns and "LOGG" in known:
+        columns["logg"] = stars.label[:, known.index("LOGG")]
+    good = np.isfinite(stars.flux).sum(axis=1)
+    columns["good_pixels"] = good.astype(np.int32)
+    unanswered = ~(np.isfinite(prediction.value) & np.isfinite(prediction.uncertainty)).all(axis=1)
+    own = np.select([good == 0, unanswered], [NO_GOOD_PIXEL, NO_FINITE_ANSWER], "")
+    columns["flags"] = ["; ".join(filter(None, (text, *warnings))) for text in own]
+    return pd.DataFrame(columns)
+
+
+def write_predictions(
+    path: Path, table: pd.DataFrame, labels: Sequence[Label], facts: dict[str, Any]
+) -> None:
+    """Write a prediction file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        ``predictions/<stage>--<evaluation>.parquet``.
+    table : pandas.DataFrame
+        As from `prediction_table`.
+    labels : sequence of Label
+        Labels predicted.
+    facts : dict
+        ``stage``, ``evaluation``, ``mock``, ``spectra``, ``windows``, ``trained`` and whatever
+        else describes how the prediction was made.
+    """
+    units = {f"{label.name}_{part}": label.unit for label in labels for part in PARTS}
+    units |= {name: unit for name, unit in COLUMNS.items() if name in table}
+    described = {label.name: {"unit": label.unit, "symbol": label.symbol} for label in labels}
+    write_parquet(path, table, {**facts, "units": units, "labels": described})
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
     """Read ``predictions/<stage>--<evaluation>.parquet``.
 
     Returns
     -------
     pandas.DataFrame
-        One row a star; ``attrs`` holds the file's metadata and ``labels``, those it predicts, in
-        the order used everywhere.
+        One row a star; ``attrs`` holds the file's metadata, with ``labels``, the names of the
+        labels that it predicts, ``label_units`` and ``symbols``, their units and symbols by name.
 
     Raises
     ------
@@ -34,79 +119,36 @@ def read_predictions(path: Path) -> pandas.DataFrame:
         When the file is missing or damaged, was not written by ``predict``, or lacks a column.
     """
     table = read_parquet(path)
+    facts = table.attrs
     for key in ("stage", "evaluation", "mock", "windows", "trained"):
-        if key not in table.attrs:
+        if key not in facts:
             raise SpectraFMError(f"{path}: not a prediction file: its metadata has no {key!r}")
-    labels = [label for label in LABELS if f"{label}_predicted" in table]
-    wanted = ["apogee_id", *(f"{label}_{part}" for label in labels for part in PARTS)]
+    described = facts.get("labels") or _labels_of_old(table)
+    wanted = ["apogee_id", *(f"{label}_{part}" for label in described for part in PARTS)]
     for column in wanted:
         if column not in table:
             raise SpectraFMError(f"{path}: no column {column!r}")
-    table.attrs["labels"] = labels
+    facts["labels"] = list(described)
+    facts["label_units"] = {name: label["unit"] for name, label in described.items()}
+    facts["symbols"] = {name: label["symbol"] for name, label in described.items()}
     return table
 
 
-def facts_of(table: pandas.DataFrame) -> dict[str, Any]:
+def _labels_of_old(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Labels of a file without ``labels`` in its metadata, in the order of its columns."""
+    units = table.attrs.get("units", {})
+    ending = "_predicted"
+    names = [name.removesuffix(ending) for name in table if name.endswith(ending)]
+    # Versions that wrote no labels wrote this unit so; astropy does not parse it.
+    old = {"log10(cm s-2)": "dex(cm s-2)"}
+    found = {name: units.get(f"{name}{ending}", "") for name in names}
+    return {
+        name: {"unit": old.get(unit, unit), "symbol": SYMBOLS.get(name, name)}
+        for name, unit in found.items()
+    }
+
+
+def facts_of(table: pd.DataFrame) -> dict[str, Any]:
     """What a reader must know of a prediction beside its numbers."""
     keys = ("mock", "spectra", "windows", "trained", "training_stars")
     return {key: table.attrs[key] for key in keys if key in table.attrs}
-
-
-def windows_text(windows: Sequence[Sequence[float]]) -> str:
-    """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``; many as their number."""
-    if len(windows) > 2:
-        shortest, longest = (pick(end for pair in windows for end in pair) for pick in (min, max))
-        return f"{len(windows)} windows in {shortest / 1e4:.3f}–{longest / 1e4:.3f} µm"
-    ranges = [f"{shortest / 1e4:.3f}–{longest / 1e4:.3f}" for shortest, longest in windows]
-    return " and ".join(ranges) + " µm"
-
-
-def architecture_name(trained: dict[str, Any]) -> str:
-    """The network's name as in the paper's figures."""
-    return ARCHITECTURES[trained["architecture"]]
-
-
-def training_name(trained: dict[str, Any]) -> str:
-    """How the network learned, as in ``fine-tuned on observed``.
-
-    Parameters
-    ----------
-    trained : dict
-        ``trained`` of a prediction's metadata.
-    """
-    synthetic = trained["spectra"] == "synthetic"
-    if "start_from" in trained:
-        from_scratch = trained["start_from"] is None
-    else:
-        from_scratch = synthetic or trained["architecture"] == "fcnn"
-    if not from_scratch:
-        how = "fine-tuned"
-    else:
-        how = "pre-trained" if synthetic else "trained from scratch"
-    return f"{how} on {trained['spectra']}"
-
-
-def stars_text(table: pandas.DataFrame) -> str:
-    """How many stars of which split a prediction holds, as ``412 test stars``."""
-    splits = " and ".join(table["split"].unique())
-    return f"{len(table):,} {splits} stars"
-
-
-def told_apart(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> list[str]:
-    """Add the stage to names that occur twice.
-
-    Stages may differ in ways that their names do not tell, such as what was frozen.
-    """
-    alike = Counter(names)
-    return [
-        f"{name}\n({table.attrs['stage']})" if alike[name] > 1 else name
-        for name, table in zip(names, tables, strict=True)
-    ]
-
-
-def selection_note(trained: dict[str, Any]) -> str:
-    """A warning where the checkpoint was chosen as the authors did, else nothing.
-
-    Their choice looked at 2,000 iron-poor stars (design: labelled wherever it appears).
-    """
-    return "checkpoint chosen on iron-poor stars" if trained.get("selection") == "paper" else ""

@@ -1,22 +1,26 @@
-"""Checking everything that a run holds, from the survey's hashes to the predictions.
+"""The verb ``verify``: every file that a run holds, from the survey's hashes to the report.
 
-Nothing is trained, fetched or mended here: `verify` reads every byte once and names what is not
-as it was written.
+Nothing is trained, fetched or mended here: every byte is read once, and what is not as it was
+written is named.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
-from spectrafm.manifest import faults_beside, faults_in, read_manifest
+from spectrafm.integrity import CHECKSUMS, MANIFEST, faults_beside, faults_in, read_checksums
+from spectrafm.report.sums import faults_of_run
+
+logger = logging.getLogger(__name__)
 
 
 class Check(NamedTuple):
@@ -27,27 +31,34 @@ class Check(NamedTuple):
     faults: list[str]
 
 
-def verify(run: Path) -> None:
-    """Check a run's folder and print what was checked.
+def verify(run_folder: Path) -> None:
+    """Check every file of a run and name what is not as it was written.
 
     Parameters
     ----------
-    run : Path
-        ``results/<run>``; parts that are not made yet are not asked for.
+    run_folder : Path
+        Folder of the run, results/<run>; parts that are not made yet are skipped.
 
     Raises
     ------
     SpectraFMError
-        When anything is wrong; each thing has been printed by its name.
+        When anything is wrong; each fault has been printed by its file.
+
+    Examples
+    --------
+    $ spectrafm verify results/demo
     """
+    run = Path(run_folder)
     if not run.is_dir():
         raise SpectraFMError(f"{run}: no such run")
-    faults = 0
+    parts = faults = 0
     for check in checks_of(run):
         print(f"{'WRONG' if check.faults else 'ok':5}  {check.what}: {check.found}")
         for fault in check.faults:
             print(f"       {fault}")
+        parts += 1
         faults += len(check.faults)
+    logger.info("%s: %d parts checked, %d faults", run, parts, faults)
     if faults:
         raise SpectraFMError(f"{run}: {faults} {'thing is' if faults == 1 else 'things are'} wrong")
 
@@ -73,6 +84,7 @@ def checks_of(run: Path) -> Iterator[Check]:
         (_zarr, sorted((run / "attention").glob("*.zarr"))),
         (_figure, sorted((run / "figures").glob("*.png"))),
         (_report, [run / "report.html"]),
+        (_sums, [run / CHECKSUMS]),
     ]
     present = [(look, path) for look, paths in looks for path in paths if path.exists()]
     if not present:
@@ -109,21 +121,29 @@ def _table(path: Path) -> tuple[str, list[str]]:
 
 
 def _zarr(path: Path) -> tuple[str, list[str]]:
-    """Every file of a Zarr folder is as its manifest says."""
-    manifest = read_manifest(path)
-    return f"{len(manifest['files']):,} files", list(faults_in(path, manifest))
+    """Every file of a Zarr folder has its SHA-256."""
+    return f"{len(read_checksums(path)):,} files", list(faults_in(path))
 
 
 def _store(path: Path) -> tuple[str, list[str]]:
     """A store, and the files that it was made with."""
-    manifest = read_manifest(path)
-    faults = [*faults_in(path, manifest), *faults_beside(path, manifest["made_with"])]
-    stars, verified = manifest["stars"], manifest["verified"]
+    faults = list(faults_in(path))
+    if faults:
+        return f"{len(read_checksums(path)):,} files", faults
+    facts = _facts_of(path)
+    stars, verified = facts["stars"], facts["verified"]
     found = (
-        f"{len(manifest['files']):,} files, {stars:,} stars; the survey's SHA-1 verified for "
+        f"{len(read_checksums(path)):,} files, {stars:,} stars; the survey's SHA-1 verified for "
         f"{verified:,}, not published for {stars - verified:,}"
     )
-    return found, faults
+    return found, list(faults_beside(path, facts["made_with"]))
+
+
+def _facts_of(store: Path) -> dict[str, Any]:
+    """Counts and hashes of a store: its attributes, or the manifest of an older version."""
+    if (store / MANIFEST).is_file() and not (store / CHECKSUMS).is_file():
+        return files.read_json(store / MANIFEST)
+    return files.read_json(store / "zarr.json")["attributes"]
 
 
 def _accounts(store: Path) -> tuple[str, list[str]]:
@@ -141,10 +161,12 @@ def _accounts(store: Path) -> tuple[str, list[str]]:
     faults = []
     if sorted(asked) != sorted([*stored, *lost]):
         faults.append(f"{store}: stars stored and missing are not those selected ({found})")
-    manifest = read_manifest(store)
+    facts = _facts_of(store)
     counts = (len(stored), int(np.count_nonzero(read(group, "verified"))))
-    if counts != (manifest["stars"], manifest["verified"]):
-        faults.append(f"{store}: holds {counts[0]} stars, {counts[1]} verified: not its manifest's")
+    if counts != (facts["stars"], facts["verified"]):
+        faults.append(
+            f"{store}: holds {counts[0]} stars, {counts[1]} verified: not what it says of itself"
+        )
     faults += [f"{store}: star {star} has no SHA-1" for star in stored[np.char.str_len(sha1) != 40]]
     return found, faults
 
@@ -176,11 +198,18 @@ def _figure(path: Path) -> tuple[str, list[str]]:
 
 
 def _report(path: Path) -> tuple[str, list[str]]:
-    """The page is whole, and tables and figures are those that it shows.
+    """The page belongs to a list of checksums, which holds the page and what it shows."""
+    if path.with_name(CHECKSUMS).is_file():
+        return f"{path.stat().st_size:,} bytes", []
+    if b"<!-- SHA-256 of all above" in path.read_bytes()[-200:]:
+        return "of an older version: make it again to have tables and figures checked", []
+    return "unchecked", [f"{path}: no {CHECKSUMS} beside it: make the report again"]
 
-    A figure that was drawn anew and looks otherwise is named until the report is made again.
+
+def _sums(path: Path) -> tuple[str, list[str]]:
+    """The page, tables and figures are those of which the report has written the SHA-256.
+
+    A figure that was drawn again and looks otherwise is named until the report is made again.
     """
-    from spectrafm.report.report import faults_in_report
-
-    count, faults = faults_in_report(path)
-    return f"made with {count} files", faults
+    count, faults = faults_of_run(path)
+    return f"{count} files", faults

@@ -6,14 +6,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import xarray
 import zarr
 import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import PAPER_LABELS, Label
+from spectrafm.labels import GIANT_BELOW, PAPER_LABELS, Label
 from spectrafm.manifest import check_presence, read_manifest
 from spectrafm.spectra import Kind
 from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, STAR_ARRAYS
@@ -212,3 +214,68 @@ def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
     places = np.flatnonzero(mask)
     first, last = places[0], places[-1]
     return slice(first, last + 1) if last - first + 1 == len(places) else places
+
+
+def read_store(path: Path) -> xarray.Dataset:
+    """Open a store with xarray, without loading it, after checking that nothing of it is missing.
+
+    Raises
+    ------
+    SpectraFMError
+        When there is none, or a part of it is missing or damaged.
+    """
+    check_presence(path, read_manifest(path))
+    try:
+        return xarray.open_zarr(path, chunks=None, consolidated=True)
+    except (OSError, KeyError, ValueError) as error:
+        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
+
+
+class Star(NamedTuple):
+    """Both spectra of one star."""
+
+    apogee_id: str
+    wavelength: np.ndarray  # (pixel,) Angstrom
+    observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
+    synthetic: np.ndarray  # (pixel,)
+    mock: bool
+    stars: int  # in the whole store
+
+
+def read_star(path: Path, apogee_id: str | None = None) -> Star:
+    """Read a star's spectra from the store.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``store.zarr``.
+    apogee_id : str, optional
+        Which star; none: the first giant of the test split.
+
+    Raises
+    ------
+    SpectraFMError
+        When the star is not in the store, or the store has no such giant.
+    """
+    data = read_store(path)
+    names = data["apogee_id"].values.astype(object)
+    if apogee_id is None:
+        logg = data["label"].sel(label_name="LOGG").values
+        found = np.flatnonzero(
+            (data["split"].values.astype(object) == "test") & (logg < GIANT_BELOW)
+        )
+        missing = f"no test star with log g < {GIANT_BELOW:g}: name one as figures.star"
+    else:
+        found = np.flatnonzero(names == apogee_id)
+        missing = f"no star {apogee_id!r} (figures.star)"
+    if found.size == 0:
+        raise SpectraFMError(f"{path}: {missing}")
+    star = data.isel(star=found[0])
+    return Star(
+        apogee_id=str(names[found[0]]),
+        wavelength=data["wavelength"].values,
+        observed=star["observed"].values,
+        synthetic=star["synthetic"].values,
+        mock=bool(data.attrs["mock"]),
+        stars=names.size,
+    )

@@ -80,13 +80,13 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "figure4": (
         ["--predictions", "predictions/pretrain--all.parquet", "--models", "models/pretrain",
-         "--store=toy.zarr", "--output=figures/figure4.png"],
+         "--output=figures/figure4.png"],
         ["figures/figure4.pdf"],
     ),
     "figure5": (
         ["attention/pretrain.zarr", "--output=figures/figure5.png"], ["figures/figure5.png"],
     ),
-    "report": (["report.html"], ["report.html"]),
+    "report": (["report.html"], ["report.html", "SHA256SUMS"]),
 }  # fmt: skip
 
 

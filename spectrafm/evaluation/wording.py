@@ -1,0 +1,116 @@
+"""How tables, figures and the report name models, wavelengths and stars."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas
+
+from spectrafm.networks import NETWORKS
+
+#: Parts of networks that read the spectrum; within them, layer 0 is the first.
+FIRST_PARTS = ("embedding", "encoder", "convolution", "dense")
+
+
+def windows_text(windows: Sequence[Sequence[float]]) -> str:
+    """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``; many as their number."""
+    if len(windows) > 2:
+        shortest, longest = (pick(end for pair in windows for end in pair) for pick in (min, max))
+        return f"{len(windows)} windows in {shortest / 1e4:.3f}–{longest / 1e4:.3f} µm"
+    ranges = [f"{shortest / 1e4:.3f}–{longest / 1e4:.3f}" for shortest, longest in windows]
+    return " and ".join(ranges) + " µm"
+
+
+def unit_text(unit: str) -> str:
+    """A unit as an axis shows it: ``dex`` for ``dex(cm s-2)``."""
+    return "dex" if unit.startswith("dex") else unit
+
+
+def architecture_name(trained: dict[str, Any]) -> str:
+    """The network's name as in the paper's figures."""
+    name = trained["architecture"]
+    return NETWORKS[name].title if name in NETWORKS else name
+
+
+def training_name(trained: dict[str, Any]) -> str:
+    """How the network learned, as in ``fine-tuned on observed``.
+
+    Parameters
+    ----------
+    trained : dict
+        ``trained`` of a prediction's metadata.
+    """
+    synthetic = trained["spectra"] == "synthetic"
+    if "start_from" in trained:
+        from_scratch = trained["start_from"] is None
+    else:
+        # Version 0.1 did not record it; only a Transformer could start from another stage.
+        from_scratch = synthetic or trained["architecture"] != "spectrafm"
+    if not from_scratch:
+        how = "fine-tuned"
+    else:
+        how = "pre-trained" if synthetic else "trained from scratch"
+    return f"{how} on {trained['spectra']}"
+
+
+def training_details(trained: dict[str, Any]) -> str:
+    """What tells fine-tunings apart, as ``100 stars, later layers frozen``; often nothing.
+
+    Parameters
+    ----------
+    trained : dict
+        ``trained`` of a prediction's metadata.
+    """
+    count = (trained.get("stars") or {}).get("count")
+    parts = [f"{count:,} stars"] if count else []
+    frozen = trained.get("freeze")
+    if frozen:
+        parts.append(f"{_layers(frozen)} frozen")
+    return ", ".join(parts)
+
+
+def _layers(frozen: Sequence[str]) -> str:
+    """Which part of a network some of its layers are: near its input, near its output."""
+    sides = {_side(part) for part in frozen}
+    return f"{sides.pop()} layers" if len(sides) == 1 else "some layers"
+
+
+def _side(part: str) -> str:
+    name, _, number = part.partition(".")
+    first = name in FIRST_PARTS and number in ("", "0")
+    return "earlier" if first else "later"
+
+
+def model_name(trained: dict[str, Any]) -> str:
+    """Network, training and its details on one line."""
+    details = training_details(trained)
+    name = f"{architecture_name(trained)} {training_name(trained)}"
+    return f"{name} ({details})" if details else name
+
+
+def stars_text(table: pandas.DataFrame) -> str:
+    """How many stars of which split a prediction holds, as ``412 test stars``."""
+    splits = " and ".join(table["split"].unique())
+    return f"{len(table):,} {splits} stars"
+
+
+def told_apart(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> list[str]:
+    """Add the stage to names that occur twice.
+
+    Stages may differ in ways that their names do not tell, such as the seed.
+    """
+    alike = Counter(names)
+    return [
+        f"{name}\n({table.attrs['stage']})" if alike[name] > 1 else name
+        for name, table in zip(names, tables, strict=True)
+    ]
+
+
+def selection_note(trained: dict[str, Any]) -> str:
+    """A warning where the checkpoint was chosen as the authors did, else nothing.
+
+    Their choice looked at 2,000 iron-poor stars, which no honest result may do.
+    """
+    return "checkpoint chosen on iron-poor stars" if trained.get("selection") == "paper" else ""

@@ -1,0 +1,139 @@
+"""Attention maps: how ``attention/<stage>.zarr`` is written and how it is read.
+
+An `xarray.Dataset` with ``attention`` (population, request, wavelength) relative to uniform
+attention, NaN where no star has a good pixel; ``count`` and ``spectrum`` (population, wavelength),
+the number of stars with a good pixel and the mean normalised flux; ``n_stars`` (population);
+``symbol`` (request), the label in matplotlib's mathtext.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from spectrafm import integrity
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import atomic_path
+from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, SYMBOLS, Label
+
+#: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
+CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
+
+
+def dataset_of(
+    attention: np.ndarray,
+    count: np.ndarray,
+    spectrum: np.ndarray,
+    n_stars: Mapping[str, int],
+    labels: Sequence[Label],
+    wavelength: np.ndarray,
+    attributes: dict[str, Any],
+) -> xarray.Dataset:
+    """Attention maps as a dataset.
+
+    Parameters
+    ----------
+    attention : ndarray, shape (populations, labels, P)
+    count, spectrum : ndarray, shape (populations, P)
+    n_stars : dict
+        Number of stars by name of the population.
+    labels : sequence of Label
+    wavelength : ndarray, shape (P,), Angstrom
+    attributes : dict
+        Of the whole dataset.
+    """
+    by_pixel = ("population", "wavelength")
+    return xarray.Dataset(
+        {
+            "attention": (
+                ("population", "request", "wavelength"),
+                attention.astype(np.float32),
+                {"units": "1", "long_name": "attention relative to uniform attention"},
+            ),
+            "count": (
+                by_pixel,
+                count.astype(np.int32),
+                {"units": "1", "long_name": "stars with a good pixel"},
+            ),
+            "spectrum": (
+                by_pixel,
+                spectrum.astype(np.float32),
+                {"units": "1", "long_name": "mean normalised flux"},
+            ),
+            "n_stars": (
+                ("population",),
+                np.array(list(n_stars.values()), dtype=np.int32),
+                {"units": "1", "long_name": "number of stars"},
+            ),
+        },
+        {
+            "population": (
+                ("population",),
+                _text(n_stars),
+                {"long_name": f"giants: log g < {GIANT_BELOW}; dwarfs: log g > {DWARF_ABOVE}"},
+            ),
+            "request": (
+                ("request",),
+                _text(label.name for label in labels),
+                {"long_name": "label that is requested"},
+            ),
+            "symbol": (("request",), _text(label.symbol for label in labels)),
+            "wavelength": (
+                ("wavelength",),
+                wavelength,
+                {"units": "Angstrom", "medium": "vacuum", "frame": "rest"},
+            ),
+        },
+        attributes,
+    )
+
+
+def _text(values) -> np.ndarray:
+    return np.array(list(values), dtype=object)
+
+
+def write_maps(path: Path, maps: xarray.Dataset) -> None:
+    """Write attention maps as a Zarr v3 group with its ``SHA256SUMS``, whole or not at all."""
+    encoding = {
+        str(name): {"chunks": variable.shape, "compressors": CODECS}
+        for name, variable in maps.variables.items()
+    }
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        maps.to_zarr(temporary, encoding=encoding, zarr_format=3, consolidated=True)
+        integrity.write_checksums(temporary)
+
+
+def read_maps(path: Path) -> xarray.Dataset:
+    """Read attention maps into memory.
+
+    Raises
+    ------
+    SpectraFMError
+        When there are none, a part of them is missing or damaged, or the folder holds something
+        else, such as a store.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SpectraFMError(f"{path}: no such attention maps")
+    integrity.check_presence(path)
+    try:
+        with xarray.open_zarr(path, chunks=None, consolidated=True) as opened:
+            absent = {"attention", "n_stars", "population", "request"} - set(opened.variables)
+            if absent:
+                raise SpectraFMError(
+                    f"{path}: no attention maps of map-attention: it has no {min(absent)!r}"
+                )
+            maps = opened.load()
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise SpectraFMError(f"{path}: not readable attention maps ({error})") from None
+    if "symbol" not in maps:
+        symbols = [SYMBOLS.get(str(name), str(name)) for name in maps["request"].values]
+        maps = maps.assign_coords(symbol=("request", _text(symbols)))
+    return maps

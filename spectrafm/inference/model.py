@@ -1,0 +1,139 @@
+"""A trained model as predictions and attention maps use it: what it was trained on by default."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.networks import saved
+from spectrafm.networks.base import Network
+from spectrafm.spectra import pixels_in
+from spectrafm.store.read import StarSet, load_stars
+
+logger = logging.getLogger(__name__)
+
+#: Range of good flux in the stores of models that do not record one.
+FLUX_RANGE = (0.05, 1.2)
+
+Windows = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network and what its ``config.json`` says of its training.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+    network : spectrafm.networks.base.Network
+    facts : dict
+        The content of ``config.json``.
+    """
+
+    folder: Path
+    network: Network
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedModel:
+        """Load ``models/<stage>``.
+
+        Raises
+        ------
+        SpectraFMError
+            When a file is missing, damaged or of another architecture.
+        """
+        network, facts = saved.from_pretrained(folder)
+        return cls(Path(folder), network, facts)
+
+    @property
+    def windows(self) -> list[tuple[float, float]]:
+        """Wavelength ranges that the stage trained on, Angstrom."""
+        return [tuple(window) for window in self.facts["stage"]["windows"]]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels that the stage trained."""
+        return [name for name in self.facts["stage"]["labels"] if name in self.network.labels]
+
+    @property
+    def mock(self) -> bool:
+        """Whether the model, or one that it started from, learned from simulated stars."""
+        return bool(self.facts.get("mock", False))
+
+    def load_stars(
+        self,
+        store: Path,
+        spectra: str,
+        split: str | None,
+        windows: Windows,
+        flux_range: tuple[float, float] | None,
+        columns: Sequence[str] = (),
+    ) -> StarSet:
+        """Load stars as this model reads them, with errors where it uses them.
+
+        A warning says so where a model of simulated stars is shown real ones.
+        """
+        flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
+        errors = self.network.wants_errors and spectra == "observed"
+        stars = load_stars(store, spectra, split, windows, flux_range, errors, columns)
+        if self.mock and not stars.mock:
+            logger.warning(
+                "%s: trained on the MOCK SURVEY: its results for real stars (%s) mean nothing",
+                self.folder,
+                store,
+            )
+        return stars
+
+    def choose_labels(self, wanted: Sequence[str] | None) -> list[str]:
+        """Labels to predict: those wanted that the network knows, or those it was trained for.
+
+        Raises
+        ------
+        SpectraFMError
+            When the network knows none of them.
+        """
+        if wanted is None:
+            return self.labels
+        unknown = [label for label in wanted if label not in self.network.labels]
+        if len(unknown) == len(wanted):
+            known = ", ".join(self.network.labels)
+            raise SpectraFMError(f"{self.folder}: knows {known}, not {', '.join(wanted)}")
+        if unknown:
+            logger.warning("%s: does not know %s", self.folder, ", ".join(unknown))
+        return [label for label in wanted if label in self.network.labels]
+
+    def doubts(self, wavelength: np.ndarray, windows: Windows, labels: Sequence[str]) -> list[str]:
+        """What is asked of the model that it was not trained for, a phrase each.
+
+        Parameters
+        ----------
+        wavelength : ndarray, shape (P,), Angstrom
+        windows : sequence of (float, float)
+            Shown to the network.
+        labels : sequence of str
+            To predict.
+        """
+        shown, trained = (
+            np.unique(np.concatenate(pixels_in(wavelength, some)))
+            for some in (windows, self.windows)
+        )
+        found = []
+        if not np.isin(shown, trained).all():
+            found.append("outside the model's windows")
+        untrained = [label for label in labels if label not in self.labels]
+        if untrained:
+            found.append(f"not trained for {', '.join(untrained)}")
+        for doubt in found:
+            logger.warning("%s: %s: its results are flagged", self.folder, doubt)
+        return found
+
+    def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
+        """Pixels of the windows in sets that the network reads one by one."""
+        return self.network.contexts(wavelength, windows, self.facts["tokens"])

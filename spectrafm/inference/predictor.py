@@ -1,0 +1,121 @@
+"""From spectra of any length to labels and uncertainties."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
+
+logger = logging.getLogger(__name__)
+
+
+class Prediction(NamedTuple):
+    """Labels of stars: values and one-sigma uncertainties, shape (n, R), in the labels' units."""
+
+    value: np.ndarray
+    uncertainty: np.ndarray
+
+
+@torch.no_grad()
+def infer(
+    network: nn.Module,
+    flux: np.ndarray,
+    wavelength: np.ndarray,
+    labels: Sequence[str],
+    chunks: Sequence[np.ndarray],
+    combine: str = "inverse_variance",
+    error: np.ndarray | None = None,
+) -> Prediction:
+    """Predict labels of many stars.
+
+    Parameters
+    ----------
+    network : spectrafm.networks.base.Network
+    flux : ndarray, shape (n, P)
+        Continuum-normalised; NaN where missing.
+    wavelength : ndarray, shape (P,)
+        Vacuum, rest frame, Angstrom.
+    labels : sequence of str
+        R labels that the network knows.
+    chunks : sequence of ndarray of int
+        Disjoint pixel sets, from the network's ``contexts``.
+    combine : {"inverse_variance", "mean"}
+        How the answers of the chunks are combined.
+    error : ndarray, shape (n, P), optional
+        One-sigma errors of the flux, for a network that uses them.
+
+    Returns
+    -------
+    Prediction
+        NaN for a star without a good pixel, and for one whose flux is so far off that the network
+        gives no finite answer.
+    """
+    began = time.monotonic()
+    network = on_device(network)
+    device = device_of(network)
+    request = torch.tensor([network.labels.index(label) for label in labels], device=device)
+    # Answers stay on the device until all are there: the host never waits for a batch.
+    means = torch.empty(len(chunks), len(flux), len(labels), device=device)
+    variances = torch.empty_like(means)
+    shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
+    for batch in iterate_chunks(network, flux, wavelength, chunks, "predicting", error):
+        errors = {} if batch.error is None else {"error": batch.error}
+        answer = network(batch.flux, batch.position, batch.missing, request, **errors)
+        means[batch.chunk, batch.rows] = answer.mean[:-GUARD_STARS]
+        variances[batch.chunk, batch.rows] = answer.log_variance[:-GUARD_STARS].exp()
+        shows_star[batch.chunk, batch.rows] = ~batch.missing[:-GUARD_STARS].all(dim=1)
+    mean, sigma = _combined(
+        means.cpu().double(), variances.cpu().double(), shows_star.cpu()[..., None], combine
+    )
+    mean, sigma = network.in_units(mean, sigma, request)
+    seconds = time.monotonic() - began
+    logger.info(
+        "predicted %d stars x %d chunks x %d labels in %.1f s, %.1f stars/s",
+        len(flux), len(chunks), len(labels), seconds, len(flux) / seconds,
+    )  # fmt: skip
+    return Prediction(mean.numpy(), sigma.numpy())
+
+
+def _combined(
+    means: Tensor, variances: Tensor, shows_star: Tensor, combine: str
+) -> tuple[Tensor, Tensor]:
+    """Combine the chunks that show something of a star; NaN where one of them has no answer."""
+    answered = means.isfinite() & variances.isfinite() & (variances > 0)
+    lost = (shows_star & ~answered).any(dim=0)
+    means, variances = (part.where(shows_star, torch.nan) for part in (means, variances))
+    return tuple(
+        part.masked_fill(lost, torch.nan) for part in COMBINATIONS[combine](means, variances)
+    )
+
+
+def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight each chunk by its inverse variance; the chunks count as independent.
+
+    Parameters
+    ----------
+    means, variances : Tensor, shape (chunks, n, R)
+        NaN where a chunk shows no good pixel of a star.
+
+    Returns
+    -------
+    mean, sigma : Tensor, shape (n, R)
+    """
+    weight = variances.reciprocal().nan_to_num(0.0)
+    total = weight.sum(dim=0)
+    mean = (weight * means.nan_to_num(0.0)).sum(dim=0) / total
+    return mean, total.rsqrt().masked_fill(total == 0, torch.nan)
+
+
+def plain_mean(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain means of the chunks' answers and of their sigmas, as in the authors' code."""
+    return means.nanmean(dim=0), variances.sqrt().nanmean(dim=0)
+
+
+COMBINATIONS = {"inverse_variance": inverse_variance, "mean": plain_mean}
