@@ -19,7 +19,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import Labels
+from spectrafm.labels import LabelName, Labels
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
@@ -27,7 +27,7 @@ from spectrafm.spectra import check_windows
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.mock.options import Mock
-from spectrafm.training.options import Stage
+from spectrafm.training.options import Stage, Stars
 
 
 def _memory(value: str) -> str:
@@ -56,6 +56,21 @@ class MappedStage(Attention):
     """The attention maps of Figure 5."""
 
     stage: Name = Field("pretrain", description="stage whose model is looked into")
+
+
+#: What stands between a stage's name and the seed of a draw of its stars.
+DRAW = "_draw"
+
+
+class Draws(Section):
+    """Repeated trainings on other draws of a stage's few stars; the target `draws` makes them."""
+
+    stages: list[Name] = Field([], description="stages to repeat; each has a stars.count")
+    seeds: list[int] = Field([77, 78, 79], min_length=1, description="seeds of the draws")
+    evaluation: Name | None = Field(
+        None, description="evaluation whose options their predictions have"
+    )
+    label: LabelName = Field("FE_H", description="label that the table of draws scores")
 
 
 class Resources(Section):
@@ -107,6 +122,7 @@ class Config(Labels):
     model: Model = Model()
     stages: dict[Name, Stage] = Field({}, description="trainings, by name")
     evaluations: dict[Name, Evaluation] = Field({}, description="predictions, by name")
+    draws: Draws = Draws()
     attention: MappedStage = MappedStage()
     figures: Figures = Figures()
     resources: dict[Name, Resources] = Field(
@@ -116,7 +132,7 @@ class Config(Labels):
 
     @model_validator(mode="after")
     def _agrees(self):
-        for check in (_starts, _labels, _windows, _mock, _shown, _resources):
+        for check in (_starts, _draws, _labels, _windows, _mock, _shown, _resources):
             check(self)
         return self
 
@@ -131,7 +147,7 @@ class Config(Labels):
             What the job's rule says of itself.
         """
         given: dict[str, Any] = {}
-        for entry in ("default", job):
+        for entry in ("default", job.partition(DRAW)[0]):
             if entry in self.resources:
                 given |= self.resources[entry].model_dump(exclude_unset=True)
             if entry == "default":
@@ -149,6 +165,15 @@ class Config(Labels):
             f"{stage}--{name}"
             for name, evaluation in self.evaluations.items()
             for stage in evaluation.stages
+        ]
+
+    @property
+    def drawn_predictions(self) -> list[str]:
+        """``<stage>--<evaluation>`` of every draw of the stages in ``draws``."""
+        return [
+            f"{_draw_of(stage, self.stages[stage].stars.seed, seed)}--{self.draws.evaluation}"
+            for stage in self.draws.stages
+            for seed in self.draws.seeds
         ]
 
     def shown_in(self, figure: str) -> list[str]:
@@ -192,6 +217,17 @@ def _starts(config: Config) -> None:
         _known(f"evaluations.{name}.stages", "stage", evaluation.stages, config.stages)
     if config.stages:
         _known("attention.stage", "stage", [config.attention.stage], config.stages)
+
+
+def _draws(config: Config) -> None:
+    """Each stage that is repeated draws a number of stars, and its predictions have options."""
+    draws = config.draws
+    _known("draws.stages", "stage", draws.stages, config.stages)
+    for name in draws.stages:
+        if config.stages[name].stars.count is None:
+            raise ValueError(f"draws.stages: {name} draws no stars: it has no stars.count")
+    if draws.stages:
+        _known("draws.evaluation", "evaluation", [draws.evaluation], config.evaluations)
 
 
 def _labels(config: Config) -> None:
@@ -279,6 +315,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
     if isinstance(content.get("stages"), Mapping):
         content["stages"] = _with_likes(content["stages"])
         _require_keys(content["stages"])
+        content["stages"] = _with_draws(content["stages"], content.get("draws"))
     return validated(_config_of(content.get("survey")), content, "config")
 
 
@@ -312,6 +349,28 @@ def _with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
         return _merged(resolved(other, (*below, name)), own)
 
     return {name: resolved(name, ()) for name in stages}
+
+
+def _with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
+    """The stages, and each that ``draws`` names once more for every other seed of its stars.
+
+    What is wrong with ``draws`` is left to its own section.
+    """
+    more = {}
+    if isinstance(draws, Mapping) and isinstance(draws.get("stages"), list):
+        for stage in draws["stages"]:
+            options = stages.get(stage) if isinstance(stage, str) else None
+            if isinstance(options, Mapping):
+                own = (options.get("stars") or {}).get("seed", Stars().seed)
+                for seed in draws.get("seeds", Draws().seeds):
+                    changed = _merged(options, {"stars": {"seed": seed}})
+                    more[_draw_of(stage, own, seed)] = changed
+    return {**stages, **more}
+
+
+def _draw_of(stage: str, own: int, seed: int) -> str:
+    """Name of a stage's draw; that with its own seed is the stage itself."""
+    return stage if seed == own else f"{stage}{DRAW}{seed}"
 
 
 def _merged(below: Any, above: Any) -> Any:

@@ -1,9 +1,10 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
-# Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*,
+# Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
 #           attention/<stage>.zarr
 #
 #   models -> predict (one job a stage and evaluation) -> collect_metrics, table1
 #   models -> map_attention
+#   draws of the few-shot stages -> predict -> table_draws
 
 
 rule predict:
@@ -73,6 +74,33 @@ rule table1:
     shell:
         "spectrafm table1 {input.predictions} --astronn {input.astronn} --logg {params.logg}"
         " --output {output.csv} > {log} 2>&1"
+
+
+if RUN.draws.stages:
+
+    rule table_draws:
+        """Write the spread of the few-shot stages over draws of their stars."""
+        input:
+            prediction_files(RUN.drawn_predictions),
+        output:
+            csv=f"{RESULTS}/tables/draws.csv",
+            md=f"{RESULTS}/tables/draws.md",
+        log:
+            f"{LOGS}/table_draws.log",
+        localrule: True
+        conda:
+            "../../envs/spectrafm.yaml"
+        params:
+            label=RUN.draws.label,
+        shell:
+            "spectrafm table-draws {input} --label {params.label:q} --output {output.csv}"
+            " > {log} 2>&1"
+
+    rule draws:
+        """The table of draws, under a short name; `all` leaves it out."""
+        input:
+            rules.table_draws.output,
+        localrule: True
 
 
 rule map_attention:
