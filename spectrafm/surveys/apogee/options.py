@@ -63,10 +63,10 @@ def joined(*sections: Section) -> Survey:
 class SplitShares(Section):
     """How stars are divided; by a hash of seed and APOGEE_ID, hence the same in every run."""
 
-    train: Share = 0.7
-    validation: Share = 0.1
-    test: Share = 0.2
-    seed: int = Field(42, ge=0)
+    train: Share = Field(0.7, description="share of the stars that networks learn from")
+    validation: Share = Field(0.1, description="share of the stars that choose a checkpoint")
+    test: Share = Field(0.2, description="share of the stars that results are made from")
+    seed: int = Field(42, ge=0, description="of the hash that divides the stars")
 
     @model_validator(mode="after")
     def _sum(self):
