@@ -12,7 +12,7 @@ demo: $(READY)
 
 # The paper's pre-training at its full size, on mock stars: wants a GPU.
 paper-size: $(READY)
-	$(BIN)/snakemake --cores all --configfile demo/paper_size.yaml -- pretrain
+	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
 test: $(READY)
 	$(BIN)/ruff check .

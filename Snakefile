@@ -1,9 +1,11 @@
 # SpectraFM: from public APOGEE spectra to a stellar foundation model.
 #
 #   survey.smk      SAS -> allStar -> selected stars -> shards of spectra -> store
+#                   (of the survey that the configuration names, in spectrafm/surveys/)
 #   training.smk    store -> pretrain -> finetune_observed -> finetune_iron ...
 #   evaluation.smk  models -> predictions -> metrics, Table 1, attention maps
-#   figures.smk     predictions, attention -> Figures 1-5, report
+#   figures.smk     store, models, predictions, attention -> figures
+#   report.smk      all of it -> report; verify
 #
 # `snakemake --profile demo all` runs it on the mock survey, `snakemake all` on APOGEE DR17.
 
@@ -12,25 +14,32 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+report: "workflow/report/workflow.rst"
+
+
+# Later ones stand over earlier ones, and what --configfile and --config give over all.
 configfile: "config.yaml"
 
 
+if config.get("base"):
+
+    configfile: config["base"]
+
+
 include: "workflow/rules/common.smk"
-include: "workflow/rules/survey.smk"
+include: f"spectrafm/surveys/{SURVEYS[RUN.survey.name].rules}"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
+    """Everything that a run makes."""
     default_target: True
     input:
         rules.report.output,
         rules.collect_metrics.output,
         rules.table1.output,
-        rules.figure1.output,
-        rules.figure2.output,
-        rules.figure3.output,
-        rules.figure4.output,
-        rules.figure5.output,
+        FIGURE_FILES,
     localrule: True

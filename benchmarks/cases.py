@@ -55,9 +55,9 @@ def paper_case() -> Case:
 
 
 def demo_case() -> Case:
-    """The demo's, as demo/run.yaml pre-trains it."""
+    """The demo's, as configs/demo.yaml pre-trains it."""
     paper = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    demo = yaml.safe_load((REPOSITORY / "demo/run.yaml").read_text())
+    demo = yaml.safe_load((REPOSITORY / "configs/demo.yaml").read_text())
     changed = paper["stages"]["pretrain"] | demo["stages"]["pretrain"]
     return _case("demo", paper["model"] | demo["model"], changed)
 

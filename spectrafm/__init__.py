@@ -1,3 +1,33 @@
-"""SpectraFM: a stellar foundation model from public APOGEE spectra."""
+"""SpectraFM: a stellar foundation model from public APOGEE spectra.
+
+What most people need is at hand here, and imported when it is first used::
+
+    import spectrafm
+
+    network, about = spectrafm.from_pretrained("results/demo/models/pretrain")
+    stars = spectrafm.read_store("results/demo/store.zarr")
+"""
 
 __version__ = "0.1.0"
+
+#: Name -> module that defines it.
+_DOOR = {
+    "from_pretrained": "spectrafm.networks.saved",
+    "read_store": "spectrafm.store.read",
+}
+
+__all__ = ["__version__", *_DOOR]
+
+
+def __getattr__(name: str):
+    if name not in _DOOR:
+        raise AttributeError(f"module 'spectrafm' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_DOOR[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_DOOR})

@@ -8,16 +8,32 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator
 
+from spectrafm.errors import SpectraFMError
+
 #: Observed spectra of stars, or the models that fit them best.
 Kind = Literal["observed", "synthetic"]
 
 #: Side of the split.
 Split = Literal["train", "validation", "test"]
 
+#: Angstrom: a window that begins below this is one in another unit.
+SHORTEST = 2000.0
+
+#: Angstrom in each unit that wavelengths of the infrared are often given in.
+_UNITS = {"micron": 1e4, "nm": 10.0}
+
 
 def _window(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] < value[1]:
         raise ValueError("a window is [shortest, longest] in Angstrom")
+    if value[0] < SHORTEST:
+        if value[1] < 30:
+            what = _hint(value, "micron")
+        elif value[0] > 200 and value[1] < 6000:
+            what = _hint(value, "nm")
+        else:
+            what = f" begins below {SHORTEST:g}"
+        raise ValueError(f"{_text(value)}{what} (windows are in Angstrom, vacuum)")
     return value
 
 
@@ -33,6 +49,31 @@ def _flux_range(value: tuple[float, float]) -> tuple[float, float]:
 
 #: Lowest and highest normalised flux that is kept; a pixel outside is missing.
 FluxRange = Annotated[tuple[float, float], AfterValidator(_flux_range)]
+
+
+def check_windows(
+    windows: Sequence[tuple[float, float]], wavelength_range: tuple[float, float], of: str = ""
+) -> None:
+    """Refuse a window that lies outside of a range of wavelengths.
+
+    Parameters
+    ----------
+    windows : sequence of (float, float)
+        Shortest and longest wavelength of each, Angstrom.
+    wavelength_range : (float, float)
+        First and last wavelength of a grid, Angstrom.
+    of : str
+        What has that range, such as the path of a store; begins the message.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the window, the range and, where the numbers fit another unit, that unit.
+    """
+    shortest, longest = wavelength_range
+    for window in windows:
+        if window[1] < shortest or window[0] > longest:
+            raise SpectraFMError(_no_pixel(window, wavelength_range, of))
 
 
 def pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]]) -> list[np.ndarray]:
@@ -54,3 +95,59 @@ def pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]]) ->
         np.flatnonzero((wavelength >= shortest) & (wavelength <= longest))
         for shortest, longest in windows
     ]
+
+
+def pixel_mask(
+    wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | None, of: str = ""
+) -> np.ndarray:
+    """Which pixels lie in any of the windows; all of them where ``windows`` is None.
+
+    Parameters
+    ----------
+    wavelength : ndarray, shape (P,)
+        Vacuum Angstrom, increasing.
+    windows : sequence of (float, float), optional
+    of : str
+        What has these pixels, such as the path of a store; begins the message.
+
+    Returns
+    -------
+    ndarray of bool, shape (P,)
+
+    Raises
+    ------
+    SpectraFMError
+        When a window has no pixel; see `check_windows`.
+    """
+    if windows is None:
+        return np.ones(len(wavelength), bool)
+    mask = np.zeros(len(wavelength), bool)
+    for window, pixels in zip(windows, pixels_in(wavelength, windows), strict=True):
+        if not pixels.size:
+            raise SpectraFMError(_no_pixel(window, (wavelength[0], wavelength[-1]), of))
+        mask[pixels] = True
+    return mask
+
+
+def _no_pixel(window: tuple[float, float], covered: tuple[float, float], of: str) -> str:
+    shortest, longest = covered
+    hint = ""
+    for unit, angstrom in _UNITS.items():
+        if window[0] * angstrom <= longest and window[1] * angstrom >= shortest:
+            hint = f"; {_text(window)}{_hint(window, unit)}"
+            break
+    owner = f"{of}: " if of else ""
+    return (
+        f"{owner}no pixel lies in the window {_text(window)}: "
+        f"wavelengths are {shortest:.1f} to {longest:.1f} Angstrom{hint}"
+    )
+
+
+def _hint(window: tuple[float, float], unit: str) -> str:
+    """The likely unit of a window, and how it is written in Angstrom."""
+    angstrom = [round(end * _UNITS[unit], 6) for end in window]
+    return f" looks like {unit}: write {_text(angstrom)}"
+
+
+def _text(window: Sequence[float]) -> str:
+    return f"[{', '.join(f'{end:.10g}' for end in window)}]"

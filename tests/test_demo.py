@@ -33,7 +33,7 @@ def results(request, tmp_path_factory):
     """The finished demo with the repository's seeds, and with two others."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "seed.yaml").write_text(yaml.safe_dump(overlay(request.param)))
-    configurations = [REPOSITORY / "config.yaml", REPOSITORY / "demo/run.yaml"]
+    configurations = [REPOSITORY / "config.yaml", REPOSITORY / "configs/demo.yaml"]
     if request.param is not None:
         configurations.append(folder / "seed.yaml")
     # As a user runs it: the number of threads is the workflow's own.

@@ -50,9 +50,13 @@ def cluster():
 def checkout(folder: Path) -> Path:
     """The workflow's files in a new folder, where `--profile slurm` means what it says."""
     folder.mkdir()
-    for name in ("Snakefile", "config.yaml", "workflow", "envs", "slurm", "demo"):
+    for name in ("Snakefile", "config.yaml", "workflow", "configs", "envs", "slurm", "demo"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
         copy(REPOSITORY / name, folder / name)
+    for rules in REPOSITORY.glob("spectrafm/surveys/*/*.smk"):
+        copied = folder / rules.relative_to(REPOSITORY)
+        copied.parent.mkdir(parents=True)
+        shutil.copy2(rules, copied)
     return folder
 
 
@@ -205,8 +209,8 @@ def demo(tmp_path):
     """
     made = REPOSITORY / "results/demo"
     if (made / "report.html").exists():
-        return ("demo/run.yaml",), contents(made)
-    configurations = ("demo/run.yaml", SLURM / "demo.yaml")
+        return ("configs/demo.yaml",), contents(made)
+    configurations = ("configs/demo.yaml", SLURM / "demo.yaml")
     folder = checkout(tmp_path / "local")
     locally(folder, "all", configurations)
     return configurations, contents(folder / "results/demo")

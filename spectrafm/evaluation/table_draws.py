@@ -16,9 +16,6 @@ from spectrafm.inference.predictions import read_predictions
 
 logger = logging.getLogger(__name__)
 
-#: What the configuration appends to a stage's name for each draw; see `spectrafm.config.Draws`.
-DRAW = "_draw"
-
 
 def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Path) -> None:
     """Write the median and range over draws of each stage's RMSE.
@@ -58,13 +55,17 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
 
 def _row(table: pandas.DataFrame, label: str) -> dict:
     """Scores of one prediction: RMSE and the share within one sigma, of each group of stars."""
-    stage, _, draw = table.attrs["stage"].partition(DRAW)
+    stage = table.attrs["stage"].partition("_draw")[0]
     actual, predicted, sigma = (
         table[f"{label}_{part}"].to_numpy(np.float64)
         for part in ("actual", "predicted", "uncertainty")
     )
     found = grouped_scores(actual, predicted, sigma, table.get("FE_H_actual"))
-    row = {"stage": stage, "draw": draw, "mock": table.attrs["mock"]}
+    row = {
+        "stage": stage,
+        "draw": table.attrs["trained"]["stars"].get("seed"),
+        "mock": table.attrs["mock"],
+    }
     for group in GROUPS:
         row |= {f"{measure}_{group}": found[group][measure] for measure in ("rmse", "n")}
     return row | {"coverage_1sigma": found["all"]["coverage_1sigma"]}

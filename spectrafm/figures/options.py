@@ -1,59 +1,55 @@
-"""Options of tables and figures: which models and predictions each of them shows."""
+"""Options of the figures: what each of them shows, made from the list of figures."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from spectrafm.figures import FIGURES
+from spectrafm.figures import FIGURES, Plot
 from spectrafm.options import Name, Section
+
+#: ``<stage>--<evaluation>``: a prediction.
+PredictionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+--[A-Za-z0-9_]+$")]
 
 
 class Tables(Section):
-    """What Table 1 shows, and which star the spectra are drawn of."""
+    """What the tables show, and which star the figures of one star."""
 
     star: str | None = Field(
-        None,
-        description="APOGEE_ID of the star in Figures 1 and 2; null: the first giant (log g < 3) "
-        "of the test split",
+        None, description="APOGEE_ID of the star in Figures 1 and 2; null: the first test giant"
     )
-    table1: list[str] = Field(
+    table1: list[PredictionName] = Field(
         ["pretrain--first_half", "finetune_observed--first_half"],
         min_length=1,
-        description="predictions in Table 1, <stage>--<evaluation>, one column each",
+        description="predictions in Table 1, <stage>--<evaluation>, a column each",
     )
     table1_logg: tuple[float, float] = Field(
-        (1.0, 3.5), description="lowest and highest log g (dex) of the stars in Table 1"
+        (1.0, 3.5), description="range of log g of the stars in Table 1, dex(cm s-2)"
     )
 
 
-def _fields() -> dict[str, Any]:
-    """A key for each figure of which the configuration names the models or predictions."""
-    fields: dict[str, Any] = {}
-    for name, plot in FIGURES.items():
-        what = f"in {name.replace('figure', 'Figure ')}"
-        if plot.shows == "models":
-            fields[name] = (
-                list[Name],
-                Field(list(plot.default), min_length=1, description=f"stages {what}, in order"),
-            )
-        elif plot.shows == "predictions":
-            fields[name] = (
-                list[str],
-                Field(
-                    list(plot.default),
-                    min_length=1,
-                    description=f"predictions {what}, <stage>--<evaluation>, in order",
-                ),
-            )
-        elif plot.shows == "prediction":
-            fields[name] = (
-                str,
-                Field(plot.default, description=f"prediction {what}, <stage>--<evaluation>"),
-            )
-    return fields
+def _key(name: str, plot: Plot) -> Any:
+    """Type and default of a figure's key; None where there is nothing to choose."""
+    several = {"models": Name, "predictions": PredictionName}
+    if plot.shows in several:
+        kind = list[several[plot.shows]]
+        default = None if plot.default is None else list(plot.default)
+        what = f"{plot.shows} in {name}"
+        constraint = {"min_length": 1}
+    elif plot.shows == "prediction":
+        kind, default, what, constraint = PredictionName, plot.default, f"prediction in {name}", {}
+    else:
+        return None
+    form = "stages" if plot.shows == "models" else "<stage>--<evaluation>"
+    field = Field(default, description=f"{what}: {form}; null: not drawn", **constraint)
+    return kind | None, field
 
 
-Figures = create_model("Figures", __base__=Tables, **_fields())
-Figures.__doc__ = "Which models and predictions each table and figure shows."
+#: A key for each figure that shows models or predictions.
+Figures = create_model(
+    "Figures",
+    __base__=Tables,
+    __doc__="Which models and predictions the tables and figures show.",
+    **{name: _key(name, plot) for name, plot in FIGURES.items() if _key(name, plot)},
+)

@@ -309,6 +309,32 @@ class GridNetwork(Network):
         return self.label_scale.new_zeros(len(wavelength), 0)
 
 
+class Standardise(nn.Module):
+    """``(flux - mean of the pixel) / spread of all pixels``, 0 where a pixel is missing.
+
+    One spread for all, so that neighbouring pixels stay comparable and a pixel that hardly varies
+    in the training does not magnify the noise of spectra seen later.
+
+    Parameters
+    ----------
+    pixels : int
+    """
+
+    def __init__(self, pixels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(pixels))
+        self.register_buffer("spread", torch.ones(()))
+
+    def learn(self, flux: Tensor) -> None:
+        """Set mean and spread from training spectra, shape (n, T), NaN = missing."""
+        self.mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
+        spread = (flux - self.mean).square().nanmean().sqrt()
+        self.spread.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def forward(self, flux: Tensor) -> Tensor:
+        return ((flux - self.mean) / self.spread).nan_to_num(0.0)
+
+
 def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:
     """Flux with NaN where a pixel is missing, shape (B, T)."""
     return flux if missing is None else flux.masked_fill(missing, torch.nan)

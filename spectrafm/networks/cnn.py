@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested, with_gaps
 
 FILTERS = (2, 4)
 FILTER_LENGTH = 8
@@ -48,8 +47,7 @@ class CNN(GridNetwork):
 
     def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
         super().__init__(wavelength, labels)
-        self.register_buffer("flux_mean", torch.ones(len(wavelength)))
-        self.register_buffer("flux_spread", torch.ones(()))
+        self.pixels = Standardise(len(wavelength))
         first, second = FILTERS
         self.convolution = nn.Sequential(
             nn.ZeroPad1d(PADDING),
@@ -74,11 +72,9 @@ class CNN(GridNetwork):
                 nn.init.zeros_(module.bias)
 
     def standardise(self, flux: Tensor) -> None:
-        self.flux_mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
-        spread = (flux - self.flux_mean).square().nanmean().sqrt()
-        self.flux_spread.copy_(torch.where(spread > 0, spread, 1.0))
+        self.pixels.learn(flux)
 
     def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        x = (with_gaps(flux, missing) - self.flux_mean) / self.flux_spread
-        x = self.dense(self.convolution(x.nan_to_num(0.0)[:, None]))
+        x = self.pixels(with_gaps(flux, missing))
+        x = self.dense(self.convolution(x[:, None]))
         return requested(Answer(self.mean(x), self.log_variance(x)), request)

@@ -1,53 +1,22 @@
-"""A small multilayer perceptron: the plain network that the transformer is to be measured by."""
+"""A small multilayer perceptron: the plain network that the Transformer is measured by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested, with_gaps
 
 WIDTHS = (512, 512)
-#: No pixel's spread counts as less than this share of the median pixel's: a pixel that never
-#: varies in the first training must not magnify the noise of spectra seen later.
-SMALLEST_SPREAD = 0.1
-
-
-class Standardise(nn.Module):
-    """``(flux - mean) / spread`` of each pixel, 0 where it is missing.
-
-    Both are learned once, from the spectra of the first training; a fine-tuning keeps them, since
-    the weights that it starts from were learned with them.
-
-    Parameters
-    ----------
-    pixels : int
-    """
-
-    def __init__(self, pixels: int):
-        super().__init__()
-        self.register_buffer("mean", torch.ones(pixels))
-        self.register_buffer("spread", torch.ones(pixels))
-
-    def learn(self, flux: Tensor) -> None:
-        """Set mean and spread from training spectra, shape (n, T), NaN = missing."""
-        good = flux.isfinite()
-        count = good.sum(dim=0).clamp(min=1)
-        mean = flux.nan_to_num(0.0).sum(dim=0) / count
-        spread = ((flux - mean).nan_to_num(0.0).square().sum(dim=0) / count).sqrt()
-        least = SMALLEST_SPREAD * spread.median()
-        self.mean.copy_(torch.where(good.any(dim=0), mean, 1.0))
-        self.spread.copy_(spread.clamp(min=least) if least > 0 else torch.ones_like(spread))
-
-    def forward(self, flux: Tensor) -> Tensor:
-        return ((flux - self.mean) / self.spread).nan_to_num(0.0)
 
 
 class MLP(GridNetwork):
     """Pixels -> 512 -> 512 -> (mean, ln variance) of each label, with GELU.
+
+    Flux minus each pixel's mean is divided by one spread of all pixels, both learned from the
+    spectra of the first training; a missing pixel is 0 then.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ class Block(Section):
 
 class Model(Section):
     """The network's sizes (paper section 2)."""
+
+    prefix: ClassVar[str] = "model."
 
     dimension: Width = Field(256, multiple_of=2)
     encoder: list[Block] = Field(

@@ -18,6 +18,7 @@ from spectrafm.surveys.apogee.fetch_spectra import account
 
 
 def build_store(
+    *,
     selected: Path,
     cuts: Path,
     shards: Sequence[Path],

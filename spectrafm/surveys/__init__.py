@@ -11,6 +11,7 @@ class Source(NamedTuple):
     options: str  # module:Section, the keys of ``survey`` in the configuration
     rules: str  # Snakemake file beside the survey's code, below spectrafm/surveys/
     commands: dict[str, str]  # command -> module:function
+    wavelength_range: str  # module:name of (first, last) wavelength of its spectra, Angstrom
 
 
 _APOGEE = "spectrafm.surveys.apogee"
@@ -28,5 +29,6 @@ SURVEYS = {
             "fetch-astronn": f"{_APOGEE}.fetch_astronn:fetch_astronn",
             "check-selection": f"{_APOGEE}.check_selection:check_selection",
         },
+        f"{_APOGEE}.grid:RANGE",
     ),
 }

@@ -41,7 +41,7 @@ def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str
     return [
         "train", str(store), "--name=x", f"--output={folder / 'model'}",
         f"--checkpoints={folder / 'checkpoints'}",
-        *flags_of(options), *flags_of(model, prefix="model."),
+        *flags_of(options), *flags_of(model),
     ]  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from making.toy_store import WINDOWS, write_toy_store
 from spectrafm import cli
 
 TINY = [
-    "--epochs=1", "--batch=64", "--sampling.tokens=32", f"--windows={WINDOWS}",
+    "--spectra=synthetic", f"--windows={WINDOWS}", "--epochs=1", "--batch=64",
+    "--sampling.tokens=32",
     "--model.dimension=8", "--model.encoder=[{heads: 2, feedforward: 8}]",
     "--model.decoder=[{heads: 2, feedforward: 8}]", "--model.head=[8]",
 ]  # fmt: skip
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "select-stars": (
         ["catalogue/allStar.fits", "--selected=catalogue/selected.parquet",
          "--alternates=catalogue/alternates.parquet", "--cuts=catalogue/cuts.csv",
-         "--flags=catalogue/flags.csv", "--survey.shards=1"],
+         "--flags=catalogue/flags.csv", "--shards=1"],
         ["catalogue/selected.parquet", "catalogue/alternates.parquet", "catalogue/cuts.csv",
          "catalogue/flags.csv"],
     ),

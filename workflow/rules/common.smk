@@ -26,25 +26,34 @@ except ModuleNotFoundError as error:
 if not OWN_ENVIRONMENT and shutil.which("spectrafm", path=BIN) is None:
     raise WorkflowError(NOT_INSTALLED.format(f"no command spectrafm in {BIN}"))
 
-from spectrafm.config import read_config
+from spectrafm.cli import COMMANDS
+from spectrafm.config import Labels, read_config
 from spectrafm.errors import SpectraFMError
+from spectrafm.figures import FIGURES
+from spectrafm.inference.options import Attention, Predict
+from spectrafm.networks import NETWORKS
 from spectrafm.options import options
+from spectrafm.plugs import caption_of, load
+from spectrafm.surveys import SURVEYS
 
 # Rules call the `spectrafm` of the environment that runs Snakemake, also where that environment is
 # not activated; with `--software-deployment-method conda`, that of envs/spectrafm.yaml.
 PATH = "" if OWN_ENVIRONMENT else f"export PATH={shlex.quote(BIN)}:$PATH; "
 shell.prefix(f"set -euo pipefail; {PATH}")
 
+if config.get("base") and not os.path.exists(config["base"]):
+    # Snakemake skips a missing file in silence where --configfile names another.
+    raise WorkflowError(f"config: base: {config['base']}: no such file")
 try:
     RUN = read_config(config)
 except SpectraFMError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{RUN.run}"
-STAR = [f"--star={RUN.figures.star}"] if RUN.figures.star else []
-SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
 
-# The scheduler's names for what only some clusters want to know.
+# Snakemake's resource -> key of the config, set only where the config names one.
 SITE = {"slurm_partition": "partition", "slurm_account": "account"}
 
 
@@ -54,39 +63,46 @@ wildcard_constraints:
     evaluation="|".join(RUN.evaluations),
 
 
-def model_of_start(wildcards):
-    """The model that a stage starts from: one folder, or none."""
-    start = RUN.stages[wildcards.stage].start_from
-    return [] if start is None else f"{RESULTS}/models/{start}"
+def resource(key, job=None, own=None):
+    """`resources.<job>.<key>` of the config; memory and runtime times the attempt.
+
+    Without `job`, that of the stage in the wildcards. `own`: what the rule says of itself.
+    """
+
+    def for_job(wildcards, attempt):
+        found = RUN.resources_of(job or wildcards.stage, **(own or {}))
+        growth = attempt if key in ("memory_mb", "minutes") else 1
+        value = getattr(found, key)
+        return value if value is None else growth * value
+
+    return for_job
 
 
-def start_flag(wildcards, input):
-    """How `spectrafm train` is told about it."""
-    return f"--start={input.start}" if input.start else ""
+def threads_of(job=None, **own):
+    """CPU cores of a job, or of each stage."""
+    return resource("threads", job, own)
 
 
-def stage_options(wildcards):
-    """A stage's flags; the network's sizes matter only where one is made from scratch."""
-    stage = RUN.stages[wildcards.stage]
-    fresh = stage.start_from is None and stage.architecture == "spectrafm"
-    learned = tuple(key for key in type(stage).model_fields if key != "resume")
-    return options(stage, only=learned) + (
-        options(RUN.model, prefix="model.") if fresh else []
-    )
+def resources_of(job=None, **own):
+    """What a job, or each stage, asks for: GPUs, memory, time; partition and account if named."""
+    site = RUN.resources_of(job or "default", **own)
+    return {
+        "nodes": 1,
+        "gpu": resource("gpus", job, own),
+        "gpu_model": resource("gpu_model", job, own),
+        "mem_mb": resource("memory_mb", job, own),
+        "runtime": resource("minutes", job, own),
+    } | {
+        name: resource(key, job, own)
+        for name, key in SITE.items()
+        if getattr(site, key)
+    }
 
 
-def resume_option(wildcards, resources):
-    """What to do with a checkpoint; like `launcher`, it is no reason to train again."""
-    return options(RUN.stages[wildcards.stage], only=("resume",))
-
-
-def evaluation_options(wildcards):
-    """An evaluation's flags, without the list of stages it is made for."""
-    evaluation = RUN.evaluations[wildcards.evaluation]
-    return options(
-        evaluation,
-        only=("spectra", "windows", "labels", "flux_range", "split", "combine"),
-    )
+def small(memory, runtime):
+    """What a job says of itself that needs one core and no GPU, wherever the others run."""
+    alone = {"gpus": 0, "threads": 1, "partition": None, "account": None}
+    return {"memory": memory, "runtime": runtime, **alone}
 
 
 def models_of(predictions):
@@ -99,34 +115,27 @@ def prediction_files(predictions):
     return [f"{RESULTS}/predictions/{name}.parquet" for name in predictions]
 
 
-def growing(amount):
-    """A resource that asks for as much again at each further try."""
-
-    def for_try(wildcards, attempt):
-        return attempt * amount
-
-    return for_try
+def model_of_start(wildcards):
+    """The model that a stage starts from: one folder, or none."""
+    start = RUN.stages[wildcards.stage].start_from
+    return [] if start is None else f"{RESULTS}/models/{start}"
 
 
-def asked(key, job=None):
-    """A resource as the config has it for a job, or for each stage; memory and runtime grow."""
-
-    def for_job(wildcards, attempt):
-        resources = RUN.resources_of(job or wildcards.stage)
-        growth = attempt if key in ("memory_mb", "minutes") else 1
-        value = getattr(resources, key)
-        return value if value is None else growth * value
-
-    return for_job
+def start_option(wildcards, input):
+    """`--start=<model>` of `spectrafm train`; empty for a stage from scratch."""
+    return f"--start={input.start}" if input.start else ""
 
 
-def asked_of_site(job=None):
-    """Partition and account, where the config names any; otherwise the profile's remain."""
-    return {
-        resource: asked(key, job)
-        for resource, key in SITE.items()
-        if getattr(RUN.resources_of("default"), key)
-    }
+def stage_options(wildcards):
+    """A stage's options; the network's sizes only where one is made from scratch."""
+    stage = RUN.stages[wildcards.stage]
+    new = stage.start_from is None and NETWORKS[stage.architecture].reads == "tokens"
+    return options(stage, without=["resume"]) + (options(RUN.model) if new else [])
+
+
+def resume_option(wildcards, resources):
+    """What to do with a checkpoint; like `launcher`, it is no reason to train again."""
+    return options(RUN.stages[wildcards.stage], only=["resume"])
 
 
 def launcher(wildcards, resources):
@@ -138,3 +147,23 @@ def launcher(wildcards, resources):
     if gpus > 1:
         return f"torchrun --standalone --nproc-per-node={gpus} -m spectrafm"
     return "spectrafm"
+
+
+def evaluation_options(wildcards):
+    """An evaluation's options, without the list of stages it is made for."""
+    return options(RUN.evaluations[wildcards.evaluation], only=[Predict])
+
+
+def shown_in(figure):
+    """What a figure reads."""
+    names = RUN.shown_in(figure)
+    store = {"store": rules.build_store.output.store}
+    models = {"models": [f"{RESULTS}/models/{name}" for name in names]}
+    predictions = {"predictions": prediction_files(names)}
+    return {
+        "star": store,
+        "models": store | models,
+        "prediction": {"prediction": predictions["predictions"]},
+        "predictions": predictions | {"models": models_of(names)},
+        "attention": {"attention": rules.map_attention.output},
+    }[FIGURES[figure].shows]

@@ -1,25 +1,28 @@
-# models -> predict (one job a stage and evaluation) -> collect_metrics, table1
-# models -> map_attention
+# Requires: store, models/<stage>, catalogue/astronn.parquet
+# Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
+#           attention/<stage>.zarr
+#
+#   models -> predict (one job a stage and evaluation) -> collect_metrics, table1
+#   models -> map_attention
+#   draws of the few-shot stages -> predict -> table_draws
 
 
 rule predict:
+    """Predict the labels of an evaluation's stars with a stage's model."""
     input:
         store=rules.build_store.output.store,
         model=f"{RESULTS}/models/{{stage}}",
     output:
         f"{RESULTS}/predictions/{{stage}}--{{evaluation}}.parquet",
     log:
-        f"{RESULTS}/logs/predict/{{stage}}--{{evaluation}}.log",
+        f"{LOGS}/predict/{{stage}}--{{evaluation}}.log",
+    benchmark:
+        f"{BENCHMARKS}/predict/{{stage}}--{{evaluation}}.tsv"
     conda:
         "../../envs/spectrafm.yaml"
-    threads: asked("threads", "predict")
+    threads: threads_of("predict")
     resources:
-        **asked_of_site("predict"),
-        nodes=1,
-        gpu=asked("gpus", "predict"),
-        gpu_model=asked("gpu_model", "predict"),
-        mem_mb=asked("memory_mb", "predict"),
-        runtime=asked("minutes", "predict"),
+        **resources_of("predict"),
     params:
         options=evaluation_options,
     shell:
@@ -28,12 +31,15 @@ rule predict:
 
 
 rule collect_metrics:
+    """Score all predictions of the run."""
     input:
         prediction_files(RUN.predictions),
     output:
         f"{RESULTS}/metrics.json",
     log:
-        f"{RESULTS}/logs/collect_metrics.log",
+        f"{LOGS}/collect_metrics.log",
+    benchmark:
+        f"{BENCHMARKS}/collect_metrics.tsv"
     localrule: True
     conda:
         "../../envs/spectrafm.yaml"
@@ -42,54 +48,86 @@ rule collect_metrics:
 
 
 rule table1:
+    """Write Table 1: scatter and bias of each label, beside astroNN's."""
     input:
         predictions=prediction_files(RUN.figures.table1),
         astronn=rules.fetch_astronn.output,
     output:
-        csv=f"{RESULTS}/tables/table1.csv",
+        csv=report(
+            f"{RESULTS}/tables/table1.csv",
+            caption="../report/output.rst",
+            category="Tables",
+            labels={"table": "table1"},
+        ),
         md=f"{RESULTS}/tables/table1.md",
         tex=f"{RESULTS}/tables/table1.tex",
     log:
-        f"{RESULTS}/logs/table1.log",
+        f"{LOGS}/table1.log",
+    benchmark:
+        f"{BENCHMARKS}/table1.tsv"
     localrule: True
     conda:
         "../../envs/spectrafm.yaml"
     params:
+        caption=caption_of(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
     shell:
         "spectrafm table1 {input.predictions} --astronn {input.astronn} --logg {params.logg}"
         " --output {output.csv} > {log} 2>&1"
 
 
+if RUN.draws.stages:
+
+    rule table_draws:
+        """Write the spread of the few-shot stages over draws of their stars."""
+        input:
+            prediction_files(RUN.drawn_predictions),
+        output:
+            csv=f"{RESULTS}/tables/draws.csv",
+            md=f"{RESULTS}/tables/draws.md",
+        log:
+            f"{LOGS}/table_draws.log",
+        localrule: True
+        conda:
+            "../../envs/spectrafm.yaml"
+        params:
+            label=RUN.draws.label,
+        shell:
+            "spectrafm table-draws {input} --label {params.label:q} --output {output.csv}"
+            " > {log} 2>&1"
+
+    rule draws:
+        """The table of draws, under a short name; `all` leaves it out."""
+        input:
+            rules.table_draws.output,
+        localrule: True
+
+
 rule map_attention:
+    """Average a model's attention over giants and dwarfs."""
     input:
         store=rules.build_store.output.store,
         model=f"{RESULTS}/models/{RUN.attention.stage}",
     output:
         directory(f"{RESULTS}/attention/{RUN.attention.stage}.zarr"),
     log:
-        f"{RESULTS}/logs/map_attention.log",
+        f"{LOGS}/map_attention.log",
+    benchmark:
+        f"{BENCHMARKS}/map_attention.tsv"
     conda:
         "../../envs/spectrafm.yaml"
-    threads: asked("threads", "map_attention")
+    threads: threads_of("map_attention")
     resources:
-        **asked_of_site("map_attention"),
-        nodes=1,
-        gpu=asked("gpus", "map_attention"),
-        gpu_model=asked("gpu_model", "map_attention"),
-        mem_mb=asked("memory_mb", "map_attention"),
-        runtime=asked("minutes", "map_attention"),
+        **resources_of("map_attention"),
     params:
-        options=options(
-            RUN.attention,
-            only=("spectra", "windows", "flux_range", "split", "stars"),
-        ),
+        options=options(RUN.attention, only=[Attention]),
     shell:
         "spectrafm map-attention {input.model} {input.store} --output {output}"
         " {params.options:q} > {log} 2>&1"
 
 
 rule attention:
+    """The attention maps, under a short name."""
     input:
         rules.map_attention.output,
     localrule: True

@@ -1,118 +1,50 @@
-# store, models, predictions, attention -> figure1 ... figure5 -> report
-# verify checks every file that the run holds, made whenever it is asked for
+# Requires: store, models/<stage>, predictions/*.parquet, attention/<stage>.zarr
+# Makes:    figures/<figure>.png, .pdf
+#
+# One rule for each figure in spectrafm.figures.FIGURES, by what it shows.
 
 
-rule figure1:
-    input:
-        rules.build_store.output.store,
-    output:
-        png=f"{RESULTS}/figures/figure1.png",
-        pdf=f"{RESULTS}/figures/figure1.pdf",
-    log:
-        f"{RESULTS}/logs/figure1.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    params:
-        star=STAR,
-    shell:
-        "spectrafm figure1 {input} --output {output.png} {params.star:q} > {log} 2>&1"
+# How its command is told.
+ARGUMENTS = {
+    "star": "{input.store} {params.star:q}",
+    "models": "{input.store} {input.models} {params.star:q}",
+    "prediction": "{input.prediction}",
+    "predictions": "--predictions {input.predictions} --models {input.models}",
+    "attention": "{input.attention}",
+}
+STAR = [f"--star={RUN.figures.star}"] if RUN.figures.star else []
+
+for name in RUN.drawn:
+
+    rule:
+        """Draw one figure."""
+        name:
+            name
+        input:
+            **shown_in(name),
+        output:
+            png=report(
+                f"{RESULTS}/figures/{name}.png",
+                caption="../report/output.rst",
+                category="Figures",
+                labels={"figure": name},
+            ),
+            pdf=f"{RESULTS}/figures/{name}.pdf",
+        log:
+            f"{LOGS}/{name}.log",
+        benchmark:
+            f"{BENCHMARKS}/{name}.tsv"
+        localrule: True
+        conda:
+            "../../envs/spectrafm.yaml"
+        params:
+            caption=caption_of(FIGURES[name].where),
+            star=STAR if FIGURES[name].shows in ("star", "models") else [],
+        shell:
+            f"spectrafm {name} {ARGUMENTS[FIGURES[name].shows]}"
+            " --output {output.png} > {log} 2>&1"
 
 
-rule figure2:
-    input:
-        store=rules.build_store.output.store,
-        models=expand(f"{RESULTS}/models/{{stage}}", stage=RUN.figures.figure2),
-    output:
-        png=f"{RESULTS}/figures/figure2.png",
-        pdf=f"{RESULTS}/figures/figure2.pdf",
-    log:
-        f"{RESULTS}/logs/figure2.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    params:
-        star=STAR,
-    shell:
-        "spectrafm figure2 {input.store} {input.models} --output {output.png} {params.star:q}"
-        " > {log} 2>&1"
-
-
-rule figure3:
-    input:
-        prediction_files([RUN.figures.figure3]),
-    output:
-        png=f"{RESULTS}/figures/figure3.png",
-        pdf=f"{RESULTS}/figures/figure3.pdf",
-    log:
-        f"{RESULTS}/logs/figure3.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    shell:
-        "spectrafm figure3 {input} --output {output.png} > {log} 2>&1"
-
-
-rule figure4:
-    input:
-        predictions=prediction_files(RUN.figures.figure4),
-        models=models_of(RUN.figures.figure4),
-    output:
-        png=f"{RESULTS}/figures/figure4.png",
-        pdf=f"{RESULTS}/figures/figure4.pdf",
-    log:
-        f"{RESULTS}/logs/figure4.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    shell:
-        "spectrafm figure4 --predictions {input.predictions} --models {input.models}"
-        " --output {output.png} > {log} 2>&1"
-
-
-rule figure5:
-    input:
-        rules.map_attention.output,
-    output:
-        png=f"{RESULTS}/figures/figure5.png",
-        pdf=f"{RESULTS}/figures/figure5.pdf",
-    log:
-        f"{RESULTS}/logs/figure5.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    shell:
-        "spectrafm figure5 {input} --output {output.png} > {log} 2>&1"
-
-
-rule report:
-    input:
-        rules.build_store.output,
-        rules.collect_metrics.output,
-        rules.table1.output,
-        rules.figure1.output,
-        rules.figure2.output,
-        rules.figure3.output,
-        rules.figure4.output,
-        rules.figure5.output,
-    output:
-        f"{RESULTS}/report.html",
-    log:
-        f"{RESULTS}/logs/report.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    shell:
-        "spectrafm report {output} > {log} 2>&1"
-
-
-rule verify:
-    log:
-        f"{RESULTS}/logs/verify.log",
-    localrule: True
-    conda:
-        "../../envs/spectrafm.yaml"
-    params:
-        run=RESULTS,
-    shell:
-        "spectrafm verify {params.run} 2>&1 | tee {log}"
+FIGURE_FILES = [
+    f"{RESULTS}/figures/{name}.{kind}" for name in RUN.drawn for kind in ("png", "pdf")
+]

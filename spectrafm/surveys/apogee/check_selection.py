@@ -45,7 +45,7 @@ class Comparison:
         return "\n".join(f"{text:20}{count}" for text, count in lines)
 
 
-def check_selection(stars: Path, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
+def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
     """Compare the selected stars with the authors', whose files hold labels but no identifiers.
 
     ASPCAP's labels and errors are ten float32 numbers a star, and no two of the published stars
@@ -68,13 +68,20 @@ def check_selection(stars: Path, labels: Sequence[Path], errors: Sequence[Path])
     names, keys = names[known], _keys(ours[known])
     published = _keys(np.hstack([_arrays(labels), _arrays(errors)]))
     shared = np.isin(keys, published)
-    return Comparison(
+    found = Comparison(
         ours=len(keys),
         published=len(published),
         both=int(np.isin(published, keys).sum()),
         only_ours=names[~shared].tolist(),
         repeated=len(keys) - len(np.unique(keys)),
     )
+    if found.both < found.published:
+        print(found)
+        raise SpectraFMError(
+            f"{stars}: {found.published - found.both} of {found.published} published stars "
+            "are not in it"
+        )
+    return found
 
 
 def _from_table(path: Path) -> tuple[np.ndarray, np.ndarray]:

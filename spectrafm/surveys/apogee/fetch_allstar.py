@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectrafm.archive.fits import opened_catalogue
+from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.source import download, local_root
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, naming_a_full_disk
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Catalogue, Release, joined
 
 
-def fetch_allstar(output: Path, survey: Survey) -> None:
+def fetch_allstar(
+    *,
+    output: Path,
+    archive: Archive,
+    limits: CatalogueLimits,
+    release: Release,
+    catalogue: Catalogue,
+) -> None:
     """Bring the allStar catalogue to ``output``.
 
     Where its SHA-1 is given, a download that was killed continues where it was.
@@ -20,15 +28,14 @@ def fetch_allstar(output: Path, survey: Survey) -> None:
     Parameters
     ----------
     output : pathlib.Path
-        ``catalogue/allStar.fits``.
-    survey : Survey
-        Its ``allstar_sha1`` is checked where given.
+        FITS file to write, ``catalogue/allStar.fits``.
 
     Raises
     ------
     SpectraFMError
         When the source has no such file, its SHA-1 is another, or it is not a whole FITS table.
     """
+    survey = joined(archive, limits, release, catalogue)
     path = paths.allstar_path(survey.release, survey.aspcap, survey.catalogue)
     name = f"{survey.source}/{path}"
     part = output.with_name(f".{output.name}.part")

@@ -11,17 +11,20 @@ from pathlib import Path
 import pandas as pd
 
 from spectrafm.archive.fits import opened_catalogue, read_columns
+from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import provenance, read_parquet, remove, write_parquet
 from spectrafm.labels import LABELS, UNITS
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Release, joined
 
 _MEASURED = ("TEFF", "TEFF_ERR", "LOGG", "O_H", "MG_H", "FE_H")
 
 
-def fetch_astronn(selected: Path, output: Path, survey: Survey) -> None:
+def fetch_astronn(
+    *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits, release: Release
+) -> None:
     """Bring astroNN's labels of the selected stars to ``output``.
 
     Of several rows of a star the one with the smallest error of TEFF is taken.
@@ -33,13 +36,13 @@ def fetch_astronn(selected: Path, output: Path, survey: Survey) -> None:
     output : pathlib.Path
         Parquet table to write: apogee_id and the five labels. It has no rows, and a ``note`` in
         its metadata, where the source does not have the catalogue.
-    survey : Survey
 
     Raises
     ------
     SpectraFMError
         When the source does not answer, or the catalogue is damaged or lacks a column.
     """
+    survey = joined(archive, limits, release)
     stars = read_parquet(selected)["apogee_id"]
     path = paths.astronn_path(survey.release)
     name = f"{survey.source}/{path}"

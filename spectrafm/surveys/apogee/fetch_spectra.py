@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spectrafm.archive.http import Failure
+from spectrafm.archive.options import Archive, FileLimits
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import provenance, read_parquet, write_parquet
@@ -20,13 +21,25 @@ from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar, masked_spectra
 from spectrafm.surveys.apogee.grid import N_PIXELS
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Release, Survey, joined
 
 _CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
 
 
+#: Normalised flux outside is masked.
+FLUX_RANGE = (0.05, 1.2)
+
+
 def fetch_spectra(
-    selected: Path, alternates: Path, shard: int, output: Path, missing: Path, survey: Survey
+    *,
+    selected: Path,
+    alternates: Path,
+    shard: int,
+    output: Path,
+    missing: Path,
+    archive: Archive,
+    limits: FileLimits,
+    release: Release,
 ) -> None:
     """Fetch, check and mask the spectra of one shard of the selected stars.
 
@@ -44,13 +57,13 @@ def fetch_spectra(
         Parquet table of the stars whose best file was not stored: apogee_id, path, reason,
         replaced (whether another row took its place; otherwise the star is lost). Its metadata
         holds the counts of `account`.
-    survey : Survey
 
     Raises
     ------
     SpectraFMError
         When a table cannot be read, or the source does not answer for a list of checksums.
     """
+    survey = joined(archive, limits, release)
     asked, metadata = _rows_of(selected, shard)
     others, _ = _rows_of(alternates, shard)
     if metadata.get("release", survey.release) != survey.release:
@@ -105,7 +118,7 @@ def _attributes(survey: Survey, metadata: dict) -> dict:
         "release": survey.release,
         "source": survey.source,
         "mock": mock,
-        "provenance": provenance(aspcap=survey.aspcap, flux_range=list(survey.flux_range), **facts),
+        "provenance": provenance(aspcap=survey.aspcap, flux_range=list(FLUX_RANGE), **facts),
     }
 
 
@@ -174,7 +187,7 @@ def _read_files(rows: pd.DataFrame, survey: Survey) -> Iterator[tuple[dict, Aspc
             yield row, content
             continue
         try:
-            star = masked_spectra(content, path, row["apogee_id"], survey.flux_range)
+            star = masked_spectra(content, path, row["apogee_id"], FLUX_RANGE)
         except SpectraFMError as error:
             yield row, Failure(str(error).removeprefix(f"{path}: "))
             continue

@@ -24,3 +24,6 @@ N_PIXELS = CHIP_PIXELS.size
 
 #: Vacuum rest-frame wavelength of the 7514 chip pixels, Angstrom.
 WAVELENGTH = GRID_WAVELENGTH[CHIP_PIXELS]
+
+#: First and last wavelength that a spectrum has, Angstrom.
+RANGE = (float(WAVELENGTH[0]), float(WAVELENGTH[-1]))

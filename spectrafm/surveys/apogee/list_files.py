@@ -13,10 +13,12 @@ import pandas as pd
 
 from spectrafm import files
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Catalogue, Release, joined
 
 
-def list_files(selected: Path, alternates: Path, output: Path, survey: Survey) -> None:
+def list_files(
+    *, selected: Path, alternates: Path, output: Path, release: Release, catalogue: Catalogue
+) -> None:
     """Write the paths of all files that a run may read, relative to the release's folder.
 
     Parameters
@@ -27,7 +29,6 @@ def list_files(selected: Path, alternates: Path, output: Path, survey: Survey) -
     output : pathlib.Path
         Text, one path a line: the two catalogues, then field by field the checksum list and the
         spectra. The first lines, which rsync ignores, say how to use it.
-    survey : Survey
 
     Raises
     ------
@@ -35,6 +36,7 @@ def list_files(selected: Path, alternates: Path, output: Path, survey: Survey) -
         When a table cannot be read.
     """
     rows = pd.concat([files.read_parquet(selected), files.read_parquet(alternates)])
+    survey = joined(release, catalogue)
     release = survey.release
     listed = [
         paths.allstar_path(release, survey.aspcap, survey.catalogue),

@@ -6,59 +6,32 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
 from spectrafm.errors import SpectraFMError
 from spectrafm.options import Name, Section, Share
 from spectrafm.surveys.apogee import bitmasks
-
-
-def _source(value: str) -> str:
-    if "://" in value and not value.startswith(("https://", "http://", "file:///")):
-        raise ValueError(f"{value!r} is none of https://..., http://..., file:///... or a folder")
-    return value
-
-
-Source = Annotated[str, Field(min_length=1), AfterValidator(_source)]
 
 #: As astroNN's downloader has it. allStarLite's is not known.
 ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
 
 
-class Survey(Section):
-    """Where the survey lies and how it is fetched."""
+class Release(Section):
+    """Which version of the survey, as its paths name it."""
 
-    source: Source = Field(
-        "https://data.sdss.org/sas",
-        description="SAS root: https://..., http://..., file:///... or a folder",
-    )
     release: Name = Field("dr17", description="data release, as in the SAS paths")
     aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the SAS paths")
+
+
+class Catalogue(Section):
+    """Which catalogue of the release."""
+
     catalogue: Literal["allStar", "allStarLite"] = Field(
         "allStar", description="allStarLite: the same rows in half the bytes, without arrays"
     )
     allstar_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         None, description="published SHA-1 of the catalogue; null: not checked"
-    )
-    shards: int = Field(16, ge=1, le=999, description="fetching jobs, each one shard of stars")
-    connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
-    tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
-    first_wait: float = Field(
-        0.5, ge=0, description="seconds before the second try; each further wait is twice as long"
-    )
-    stall_seconds: float = Field(
-        30.0, gt=0, description="a try is given up when this long brings less than minimum_rate"
-    )
-    minimum_rate: float = Field(1000.0, gt=0, description="bytes a second, over stall_seconds")
-    file_seconds: float = Field(600.0, gt=0, description="deadline of one file, all tries together")
-    file_megabytes: float = Field(64.0, gt=0, description="a file that grows larger is refused")
-    catalogue_seconds: float = Field(13000.0, gt=0, description="deadline of a catalogue")
-    catalogue_megabytes: float = Field(8000.0, gt=0, description="largest catalogue")
-    keep: str | None = Field(
-        None, min_length=1, description="folder: keep fetched files there as a SAS mirror; null: no"
-    )
-    flux_range: tuple[float, float] = Field(
-        (0.05, 1.2), description="normalised flux outside this range is masked"
     )
 
     @model_validator(mode="after")
@@ -68,6 +41,23 @@ class Survey(Section):
                 "allstar_sha1 is that of allStar; of allStarLite none is published: write null"
             )
         return self
+
+
+class Shards(Section):
+    """Into how many fetching jobs the stars are cut."""
+
+    shards: int = Field(16, ge=1, le=999, description="fetching jobs, each one shard of stars")
+
+
+class Survey(Archive, FileLimits, CatalogueLimits, Release, Catalogue, Shards):
+    """Where the survey lies and how it is fetched: the configuration's ``survey``."""
+
+    name: Literal["apogee"] = Field("apogee", description="which survey, a folder in surveys/")
+
+
+def joined(*sections: Section) -> Survey:
+    """The keys of several sections in one."""
+    return Survey(**{key: value for section in sections for key, value in section})
 
 
 class SplitShares(Section):

@@ -14,7 +14,7 @@ from spectrafm.labels import LABELS, UNITS, error_column
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import read_allstar
 from spectrafm.surveys.apogee.cuts import apply_cuts, cuts_of
-from spectrafm.surveys.apogee.options import Selection, SplitShares, Survey
+from spectrafm.surveys.apogee.options import Release, Selection, Shards, SplitShares, Survey, joined
 
 #: Units of the columns of ``selected.parquet``.
 COLUMN_UNITS = {
@@ -29,12 +29,14 @@ COLUMN_UNITS = {
 
 def select_stars(
     allstar: Path,
+    *,
     selected: Path,
     alternates: Path,
     cuts: Path,
-    selection: Selection,
-    survey: Survey,
     flags: Path | None = None,
+    selection: Selection,
+    release: Release,
+    shards: Shards,
 ) -> None:
     """Cut the catalogue, keep each star's row of highest S/N, divide the stars.
 
@@ -52,9 +54,6 @@ def select_stars(
         and APOGEE_ID; and the selected stars' other rows, S/N descending.
     cuts : pathlib.Path
         CSV to write: ``cut,rows,stars``, what is left after each cut.
-    selection : Selection
-    survey : Survey
-        Its release and reduction make the paths, its ``shards`` the blocks of stars.
     flags : pathlib.Path, optional
         CSV to write: ``cut,flag,rows_with_flag,rows_removed_only_by_it``, of the rows that came
         to the cut. A row may have several flags, so neither column adds up to what the cut took.
@@ -64,6 +63,7 @@ def select_stars(
     SpectraFMError
         When the catalogue cannot be read or no star is left.
     """
+    survey = joined(release, shards)
     funnel = apply_cuts(cuts_of(selection), read_allstar(allstar))
     by_snr = ["APOGEE_ID", "SNR", "row"]
     best_first = funnel.rows.sort_values(by_snr, ascending=[True, False, True])

@@ -29,7 +29,7 @@ from spectrafm.surveys.apogee.grid import (
     N_GRID,
     WAVELENGTH,
 )
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Release, Survey, joined
 from spectrafm.surveys.mock import atmosphere, instrument, synthesis
 from spectrafm.surveys.mock.allstar import (
     COLUMNS,
@@ -79,21 +79,21 @@ class Catalogue:
         return Catalogue(first, *columns, self.allstar[part])
 
 
-def mock_survey(root: Path, options: Mock, survey: Survey, processes: int = 2) -> None:
-    """Write a mock survey under ``root``, whole or not at all.
+def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Release) -> None:
+    """Write the mock survey as a SAS tree, whole or not at all.
 
     Parameters
     ----------
-    root : path-like
-        SAS root: where ``survey.source`` will point. Replaced when it exists.
-    options : spectrafm.surveys.mock.options.Mock
-        Rows, seed, strength of the synthetic gap, share of halo stars. The same options give the
-        same bytes, whatever ``processes`` is.
-    survey : spectrafm.surveys.apogee.options.Survey
-        Names of the release and of the ASPCAP reduction.
+    output : pathlib.Path
+        Root of the SAS tree: where ``survey.source`` will point. Replaced when it exists.
     processes : int
-        Number of processes that compute and write spectra.
+        Processes that compute and write spectra; their number changes no byte.
+
+    Examples
+    --------
+    $ spectrafm mock-survey --output=mock --rows=500
     """
+    root, options, survey = output, mock, joined(release)
     catalogue = make_catalogue(options, survey)
     batches = catalogue.batches()
     with atomic_path(root) as tree:

@@ -1,66 +1,61 @@
-# SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
-#     -> fetch_astronn (labels to compare with)
-# With a `mock` section in the config, mock_survey first writes the SAS tree.
+# Requires: a SAS (https://data.sdss.org/sas, a mirror, a folder; with `mock` in the config it is made)
+# Makes:    catalogue/*, spectra/NNN.zarr, store.zarr
+#
+#   SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
+#       -> fetch_astronn (labels to compare with)
 
-SOURCE = []
+from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
+from spectrafm.surveys.apogee.options import Catalogue, Release, Selection, Shards
 
-# How files are asked for; and what bounds a spectrum, and a catalogue.
-FETCHING = ("source", "keep", "tries", "first_wait", "stall_seconds", "minimum_rate")
-FILE = ("file_seconds", "file_megabytes")
-CATALOGUE = ("catalogue_seconds", "catalogue_megabytes")
+SOURCE = RUN.survey.source if RUN.mock is not None else []
+SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
 if RUN.mock is not None:
-    SOURCE = RUN.survey.source
 
     rule mock_survey:
+        """Write the mock survey as a SAS tree."""
         output:
             directory(RUN.survey.source),
         log:
-            f"{RESULTS}/logs/mock_survey.log",
+            f"{LOGS}/mock_survey.log",
+        benchmark:
+            f"{BENCHMARKS}/mock_survey.tsv"
         conda:
-            "../../envs/spectrafm.yaml"
-        threads: asked("threads", "mock_survey")
+            "../../../envs/spectrafm.yaml"
+        threads: threads_of("mock_survey", gpus=0)
         resources:
-            mem_mb=asked("memory_mb", "mock_survey"),
-            runtime=asked("minutes", "mock_survey"),
+            **resources_of("mock_survey", gpus=0, partition=None, account=None),
         params:
-            options=options(RUN.mock)
-            + options(RUN.survey, prefix="survey.", only=("release", "aspcap")),
+            options=options(RUN.mock) + options(RUN.survey, only=[Release]),
         shell:
             "spectrafm mock-survey --output {output} --processes {threads} {params.options:q}"
             " > {log} 2>&1"
 
 
 rule fetch_allstar:
+    """Fetch the allStar catalogue."""
     input:
         SOURCE,
     output:
         f"{RESULTS}/catalogue/allStar.fits",
     log:
-        f"{RESULTS}/logs/fetch_allstar.log",
+        f"{LOGS}/fetch_allstar.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_allstar.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_allstar", **small("2GB", "4h"))
     resources:
+        **resources_of("fetch_allstar", **small("2GB", "4h")),
         downloads=1,
-        mem_mb=growing(2000),
-        runtime=growing(240),
     params:
-        options=options(
-            RUN.survey,
-            only=(
-                *FETCHING,
-                *CATALOGUE,
-                "release",
-                "aspcap",
-                "catalogue",
-                "allstar_sha1",
-            ),
-        ),
+        options=options(RUN.survey, only=[Archive, CatalogueLimits, Release, Catalogue]),
     shell:
         "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
 
 
 rule select_stars:
+    """Cut the catalogue and divide the stars."""
     input:
         rules.fetch_allstar.output,
     output:
@@ -69,13 +64,14 @@ rule select_stars:
         cuts=f"{RESULTS}/catalogue/cuts.csv",
         flags=f"{RESULTS}/catalogue/flags.csv",
     log:
-        f"{RESULTS}/logs/select_stars.log",
+        f"{LOGS}/select_stars.log",
+    benchmark:
+        f"{BENCHMARKS}/select_stars.tsv"
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
     params:
-        options=options(RUN.selection)
-        + options(RUN.survey, prefix="survey.", only=("release", "aspcap", "shards")),
+        options=options(RUN.selection) + options(RUN.survey, only=[Release, Shards]),
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
@@ -84,6 +80,7 @@ rule select_stars:
 
 
 rule fetch_spectra:
+    """Fetch the spectra of one shard of the stars."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -92,18 +89,17 @@ rule fetch_spectra:
         spectra=directory(f"{RESULTS}/spectra/{{shard}}.zarr"),
         missing=f"{RESULTS}/spectra/{{shard}}.missing.parquet",
     log:
-        f"{RESULTS}/logs/fetch_spectra/{{shard}}.log",
+        f"{LOGS}/fetch_spectra/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_spectra/{{shard}}.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_spectra", **small("4GB", "12h"))
     resources:
+        **resources_of("fetch_spectra", **small("4GB", "12h")),
         downloads=1,
-        mem_mb=growing(4000),
-        runtime=growing(720),
     params:
-        options=options(
-            RUN.survey,
-            only=(*FETCHING, *FILE, "release", "aspcap", "connections", "flux_range"),
-        ),
+        options=options(RUN.survey, only=[Archive, FileLimits, Release]),
     shell:
         "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
         " --shard {wildcards.shard} --output {output.spectra} --missing {output.missing}"
@@ -111,6 +107,7 @@ rule fetch_spectra:
 
 
 rule build_store:
+    """Join the shards to one store."""
     input:
         selected=rules.select_stars.output.selected,
         cuts=rules.select_stars.output.cuts,
@@ -121,12 +118,14 @@ rule build_store:
         missing=f"{RESULTS}/catalogue/missing.parquet",
         funnel=f"{RESULTS}/catalogue/funnel.csv",
     log:
-        f"{RESULTS}/logs/build_store.log",
+        f"{LOGS}/build_store.log",
+    benchmark:
+        f"{BENCHMARKS}/build_store.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
+    threads: threads_of("build_store", **small("8GB", "2h"))
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(120),
+        **resources_of("build_store", **small("8GB", "2h")),
     shell:
         "spectrafm build-store --selected {input.selected} --cuts {input.cuts}"
         " --shards {input.shards} --shard-missing {input.missing} --store {output.store}"
@@ -134,28 +133,31 @@ rule build_store:
 
 
 rule fetch_astronn:
+    """Fetch astroNN's labels, to compare with."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
     output:
         f"{RESULTS}/catalogue/astronn.parquet",
     log:
-        f"{RESULTS}/logs/fetch_astronn.log",
+        f"{LOGS}/fetch_astronn.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_astronn.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        "../../../envs/spectrafm.yaml"
+    threads: threads_of("fetch_astronn", **small("4GB", "4h"))
     resources:
+        **resources_of("fetch_astronn", **small("4GB", "4h")),
         downloads=1,
-        mem_mb=growing(4000),
-        runtime=growing(240),
     params:
-        options=options(RUN.survey, only=(*FETCHING, *CATALOGUE, "release")),
+        options=options(RUN.survey, only=[Archive, CatalogueLimits, Release]),
     shell:
         "spectrafm fetch-astronn --selected {input.selected} --output {output}"
         " {params.options:q} > {log} 2>&1"
 
 
-# All that the network is needed for.
 rule store:
+    """All that the network is needed for: afterwards nothing is fetched."""
     input:
         rules.build_store.output,
         rules.fetch_astronn.output,

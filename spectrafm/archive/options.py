@@ -1,0 +1,57 @@
+"""How files are fetched from an archive, whatever is in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from spectrafm.options import Section
+
+
+def _source(value: str) -> str:
+    if "://" in value and not value.startswith(("https://", "http://", "file:///")):
+        raise ValueError(f"{value!r} is none of https://..., http://..., file:///... or a folder")
+    return value
+
+
+Source = Annotated[str, Field(min_length=1), AfterValidator(_source)]
+
+
+class Archive(Section):
+    """Where files come from, and how they are fetched."""
+
+    source: Source = Field(
+        "https://data.sdss.org/sas",
+        description="SAS root: https://..., http://..., file:///... or a folder",
+    )
+    keep: str | None = Field(
+        None, min_length=1, description="folder: keep fetched files there as a SAS mirror; null: no"
+    )
+    connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
+    tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
+    first_wait: float = Field(
+        0.5, ge=0, description="seconds before the second try; each further wait is twice as long"
+    )
+    stall_seconds: float = Field(
+        30.0, gt=0, description="a try is given up when this long brings less than minimum_rate"
+    )
+    minimum_rate: float = Field(1000.0, gt=0, description="bytes a second, over stall_seconds")
+
+
+class FileLimits(Section):
+    """What bounds one spectrum or checksum list."""
+
+    file_seconds: float = Field(600.0, gt=0, description="deadline of one file, all tries together")
+    file_megabytes: float = Field(64.0, gt=0, description="a file that grows larger is refused")
+
+
+class CatalogueLimits(Section):
+    """What bounds one catalogue."""
+
+    catalogue_seconds: float = Field(
+        13000.0, gt=0, description="deadline of a catalogue, all tries together"
+    )
+    catalogue_megabytes: float = Field(
+        8000.0, gt=0, description="a catalogue that grows larger is refused"
+    )
