@@ -47,6 +47,7 @@ def test_lint_finds_nothing(tmp_path):
 def test_rules_are_formatted():
     rules = [REPOSITORY / "Snakefile", REPOSITORY / "workflow/Snakefile"]
     rules += sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
+    rules += sorted((REPOSITORY / "spectrafm/surveys").glob("*/*.smk"))
     found = subprocess.run(
         [BIN / "snakefmt", "--check", *rules], capture_output=True, text=True, check=False
     )
