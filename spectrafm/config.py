@@ -27,6 +27,7 @@ from spectrafm.layers import (
     require_keys,
     with_draws,
     with_likes,
+    without_nulls,
 )
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
