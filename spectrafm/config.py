@@ -311,7 +311,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
     SpectraFMError
         One line that names the first wrong key, what it holds and what is allowed.
     """
-    content = {key: _without_nulls(key, value) for key, value in content.items()}
+    content = _without_nulls(content)
     if isinstance(content.get("stages"), Mapping):
         content["stages"] = _with_likes(content["stages"])
         _require_keys(content["stages"])
@@ -319,9 +319,17 @@ def read_config(content: Mapping[str, Any]) -> Config:
     return validated(_config_of(content.get("survey")), content, "config")
 
 
-def _without_nulls(key: str, value: Any) -> Any:
-    named = key in ("labels", "stages", "evaluations", "resources") and isinstance(value, Mapping)
-    return {name: v for name, v in value.items() if v is not None} if named else value
+def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content without entries that are null, and without resources of stages that are."""
+    kept = dict(content)
+    for key in ("labels", "stages", "evaluations", "resources"):
+        if isinstance(content.get(key), Mapping):
+            kept[key] = {name: value for name, value in content[key].items() if value is not None}
+    stages = content.get("stages")
+    if isinstance(stages, Mapping) and isinstance(kept.get("resources"), Mapping):
+        gone = {name for name, stage in stages.items() if stage is None}
+        kept["resources"] = {job: v for job, v in kept["resources"].items() if job not in gone}
+    return kept
 
 
 def _with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,128 +1,146 @@
-"""Progress of long work: a bar on a terminal, plain log lines in batch."""
+"""Progress of long work: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 
-#: Seconds between two log lines when there is no terminal.
-LOG_INTERVAL = 15.0
+#: Seconds between two log lines when there is no terminal. A line is written when an item is
+#: done, so this is less than the 15 seconds after which a log shall show that work goes on.
+LOG_INTERVAL = 10.0
 
 logger = logging.getLogger(__name__)
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield ``items`` while telling how far along the work is.
+class Meter:
+    """How far some work has come, told while it runs; a context manager.
+
+    Parameters
+    ----------
+    what : str
+        What is being done, such as ``"fetching spectra"``.
+    total : int, optional
+        Number of units of the whole work, where it is known.
+    unit : str
+        What is counted, in the singular: ``"file"``, ``"step"``.
+    """
+
+    def __init__(self, what: str, total: int | None = None, unit: str = "item"):
+        self.what, self.total, self.unit = what, total, unit
+        self.done = self.size = self.failed = 0
+
+    def __enter__(self) -> Meter:
+        self._start = self._last = time.monotonic()
+        self._first_size: int | None = None
+        self._bar = None
+        self._terminal = sys.stderr.isatty()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, size: int = 0, failed: bool = False) -> None:
+        """Count one more unit.
+
+        Parameters
+        ----------
+        size : int
+            Bytes that came with it; where there are any, megabytes and rate are told too.
+        failed : bool
+            Whether the unit counts as failed.
+        """
+        self.done += 1
+        self.size += size
+        self.failed += failed
+        if self._terminal:
+            bar = self._opened_bar(self.total, self.unit)
+            bar.set_postfix_str(self._extras().removeprefix(", "), refresh=False)
+            bar.update()
+        elif self._is_time(self.done == self.total):
+            of = f" of {self.total}" if self.total else ""
+            elapsed = time.monotonic() - self._start
+            left = f", {(self.total - self.done) * elapsed / self.done:.0f} s left"
+            plural = "" if (self.total or self.done) == 1 else "s"
+            logger.info(
+                "%s: %d%s %s%s%s, %.0f s%s",
+                self.what,
+                self.done,
+                of,
+                self.unit,
+                plural,
+                self._extras(),
+                elapsed,
+                left if self.total else "",
+            )
+
+    def bytes(self, size: int, whole: int | None) -> None:
+        """Tell how much of one large file has arrived.
+
+        Parameters
+        ----------
+        size : int
+            Bytes that are here.
+        whole : int or None
+            Bytes of the whole file, where they are known.
+        """
+        if self._first_size is None or size < self._first_size:
+            # A resumed transfer begins with bytes that cost no time; a restarted one has none.
+            self._first_size = size
+        if self._terminal:
+            bar = self._opened_bar(whole, "B", unit_scale=True)
+            bar.total = whole
+            bar.update(size - bar.n)
+        elif self._is_time(size == whole):
+            rate = (size - self._first_size) / max(time.monotonic() - self._start, 1e-3)
+            of = f" of {whole / 1e6:.0f}" if whole else ""
+            left = f", {(whole - size) / rate:.0f} s left" if whole and rate else ""
+            logger.info("%s: %.0f%s MB, %.2f MB/s%s", self.what, size / 1e6, of, rate / 1e6, left)
+
+    def _is_time(self, last: bool) -> bool:
+        now = time.monotonic()
+        if not last and now - self._last < LOG_INTERVAL:
+            return False
+        self._last = now
+        return True
+
+    def _extras(self) -> str:
+        """Bytes, rate and failures, where there are any."""
+        rate = self.size / max(time.monotonic() - self._start, 1e-3)
+        traffic = f", {self.size / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s" if self.size else ""
+        return f"{traffic}, {self.failed} failed" if self.size or self.failed else traffic
+
+    def _opened_bar(self, total: int | None, unit: str, **options):
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc=self.what, total=total, unit=unit, **options)
+        return self._bar
+
+
+def track(
+    items: Iterable[Item], what: str, total: int | None = None, unit: str = "item"
+) -> Iterator[Item]:
+    """Yield ``items`` and tell how far the work has come, with the time left.
 
     Parameters
     ----------
     items : iterable
     what : str
-        What is being done, such as ``"fetching spectra"``.
+        What is being done, such as ``"training pretrain"``.
     total : int, optional
         Number of items, where ``items`` has no length.
+    unit : str
+        What an item is, in the singular: ``"step"``.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=what, total=total)
-        return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= LOG_INTERVAL or done == total:
-            last = now
-            of_total = f" of {total}" if total else ""
-            logger.info("%s: %d%s, %.0f s", what, done, of_total, now - start)
-
-
-def track_files(
-    arriving: Iterable[tuple[str, Item]], what: str, total: int
-) -> Iterator[tuple[str, Item]]:
-    """Yield files as they arrive, while telling files, bytes, rate, failures and time left.
-
-    Parameters
-    ----------
-    arriving : iterable of (str, object)
-        A path with its bytes, or with something else that says why there are none.
-    what : str
-        What is being done, such as ``"fetching spectra"``.
-    total : int
-        Number of files.
-    """
-    size = failed = 0
-    start = last = time.monotonic()
-    with _bar(what, total, "file") as bar:
-        for done, (path, content) in enumerate(arriving, start=1):
-            if isinstance(content, bytes):
-                size += len(content)
-            else:
-                failed += 1
-            yield path, content
-            now = time.monotonic()
-            traffic = f"{_traffic(size, now - start)}, {failed} failed"
-            if bar is not None:
-                bar.set_postfix_str(traffic, refresh=False)
-                bar.update()
-            elif now - last >= LOG_INTERVAL or done == total:
-                last = now
-                left = (total - done) * (now - start) / done
-                logger.info("%s: %d of %d files, %s, %.0f s left", what, done, total, traffic, left)
-
-
-class Growing(Protocol):
-    """A file on its way: the bytes that are here, and, where it is known, how many it has."""
-
-    size: int
-    whole: int | None
-
-
-@contextlib.contextmanager
-def reported_bytes(file: Growing, what: str) -> Iterator[None]:
-    """Tell how far along one large file is while the block, a coroutine's, runs."""
-    telling = asyncio.create_task(_tell_bytes(file, what, file.size))
-    try:
-        yield
-    finally:
-        telling.cancel()
-
-
-async def _tell_bytes(file: Growing, what: str, before: int) -> None:
-    start = time.monotonic()
-    with _bar(what, file.whole, "B", unit_scale=True) as bar:
-        while True:
-            await asyncio.sleep(LOG_INTERVAL if bar is None else 0.5)
-            if bar is not None:
-                bar.total = file.whole
-                bar.update(file.size - bar.n)
-                continue
-            # Where a server made us begin anew, there is less than before.
-            rate = max(file.size - before, 0) / (time.monotonic() - start)
-            whole = f" of {file.whole / 1e6:.0f}" if file.whole else ""
-            left = f", {(file.whole - file.size) / rate:.0f} s left" if file.whole and rate else ""
-            logger.info(
-                "%s: %.0f%s MB, %.2f MB/s%s", what, file.size / 1e6, whole, rate / 1e6, left
-            )
-
-
-def _traffic(size: int, seconds: float) -> str:
-    return f"{size / 1e6:.1f} MB, {size / 1e6 / max(seconds, 1e-3):.2f} MB/s"
-
-
-def _bar(what: str, total: int | None, unit: str, **options):
-    """A bar on a terminal; None elsewhere."""
-    if not sys.stderr.isatty():
-        return contextlib.nullcontext()
-    from tqdm import tqdm
-
-    return tqdm(desc=what, total=total, unit=unit, **options)
+    with Meter(what, total, unit) as meter:
+        for item in items:
+            yield item
+            meter.add()

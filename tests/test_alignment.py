@@ -7,11 +7,12 @@ import numpy as np
 from making.sas_tree import make_tree, row, write_allstar
 from making.survey_run import Run
 from spectrafm.archive.http import Failure
+from spectrafm.archive.source import Fetched
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar
 from spectrafm.surveys.apogee.grid import N_PIXELS
+from spectrafm.surveys.apogee.selected import read_selected
 
 PATTERNS, STARS = 1000, 30
 MODULE = "spectrafm.surveys.apogee.fetch_spectra"
@@ -44,13 +45,13 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
     rng = np.random.default_rng(0)
     state: dict[str, str] = {}
 
-    def fetch(paths, sha1s, survey):
+    def fetch(paths, sha1s, archive, limits):
         for index in rng.permutation(len(paths)):
             path = paths[index]
             absent = state[path] == "missing"
-            yield path, Failure("absent (404)", absent=True) if absent else path.encode()
+            yield Fetched(path, Failure("absent (404)", absent=True) if absent else path.encode())
 
-    def masked_spectra(content, path, apogee_id, flux_range):
+    def usable_spectra(content, path, apogee_id):
         line = visits[content.decode()]
         assert line["APOGEE_ID"] == apogee_id
         if state[path] == "broken":
@@ -59,10 +60,10 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         return AspcapStar(flux, flux, flux, apogee_id)
 
     written = []
-    monkeypatch.setattr(f"{MODULE}._is_mock", lambda survey: False)
-    monkeypatch.setattr(f"{MODULE}._published_sha1s", lambda rows, survey: {})
+    monkeypatch.setattr(f"{MODULE}._is_mock", lambda archive, limits: False)
+    monkeypatch.setattr(f"{MODULE}._Files.published_sha1s", lambda files, rows: {})
     monkeypatch.setattr(f"{MODULE}.fetch", fetch)
-    monkeypatch.setattr(f"{MODULE}.masked_spectra", masked_spectra)
+    monkeypatch.setattr(f"{MODULE}.usable_spectra", usable_spectra)
     monkeypatch.setattr(
         f"{MODULE}.write_store",
         lambda _, stars, *__, **___: written.extend(stars),
@@ -71,8 +72,8 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         f"{MODULE}.write_parquet",
         lambda _, table, __: written.append(table),
     )
-    tables = {path: read_parquet(path) for path in (run.selected, run.alternates)}
-    monkeypatch.setattr(f"{MODULE}.read_parquet", tables.get)
+    tables = {path: read_selected(path) for path in (run.selected, run.alternates)}
+    monkeypatch.setattr(f"{MODULE}.read_selected", tables.get)
     monkeypatch.setattr(f"{MODULE}.open_store", lambda path: written[0].table)
     monkeypatch.setattr(
         f"{MODULE}.read",
@@ -91,8 +92,8 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         assert len(stars) + (~missing["replaced"]).sum() == STARS
         codes = stars.table["TEFF"].to_numpy(np.float32)
         assert (stars.table[list(LABELS)].to_numpy(np.float32) == codes[:, None]).all()
-        for flux in stars.spectra.values():
-            assert (flux == codes[:, None]).all()
+        for name in ("observed", "observed_error", "synthetic"):
+            assert (stars.spectra[name] == codes[:, None]).all()
         for star, path, code in zip(
             stars.table["apogee_id"], stars.table["path"], stars.table["TEFF"], strict=True
         ):

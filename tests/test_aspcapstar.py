@@ -13,13 +13,11 @@ from making.sas_tree import aspcapstar_bytes, row, spectra_of
 from spectrafm.errors import SpectraFMError
 from spectrafm.surveys.apogee.aspcapstar import (
     AspcapStar,
-    mask_bad_pixels,
-    masked_spectra,
     read_aspcapstar,
+    usable_spectra,
 )
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, N_PIXELS
 
-FLUX_RANGE = (0.05, 1.2)
 LINE = row("2M00000001+0000001")
 
 
@@ -146,25 +144,13 @@ def star_of(**changes) -> AspcapStar:
     return AspcapStar(**arrays, apogee_id="2M")
 
 
-def test_flux_outside_the_range_is_masked_in_each_spectrum_by_itself():
-    observed = [0.049, 0.05, 1.2, 1.21, 0, -1, np.nan, np.inf, 1]
-    synthetic = [1, 1, 1, 1, 0.04, 1.3, np.nan, -np.inf, 0.05]
-    masked = mask_bad_pixels(star_of(observed=observed, synthetic=synthetic), FLUX_RANGE)
-    missing = np.isnan(masked.observed[:9])
-    assert missing.tolist() == [True, False, False, True, True, True, True, True, False]
-    assert np.isnan(masked.synthetic[:9]).tolist() == [False] * 4 + [True] * 4 + [False]
-    np.testing.assert_array_equal(np.isnan(masked.observed_error), np.isnan(masked.observed))
-    assert masked.observed[8] == 1
-    assert not np.isnan(masked.observed[9:]).any()
-
-
-def test_pixels_whose_error_is_not_known_are_masked():
+def test_pixels_of_which_nothing_is_known_are_masked():
     error = [0, -0.01, np.nan, np.inf, 1e10, 1e9, 1e8, 0.005]
-    masked = mask_bad_pixels(star_of(observed_error=error), FLUX_RANGE)
-    assert np.isnan(masked.observed_error[:8]).tolist() == [True] * 6 + [False] * 2
-    np.testing.assert_array_equal(np.isnan(masked.observed_error), np.isnan(masked.observed))
-    assert not np.isnan(masked.synthetic).any()
-    assert masked.observed.dtype == masked.observed_error.dtype == np.float32
+    star = star_of(observed_error=error)
+    assert star.mask[:8].tolist() == [True] * 6 + [False] * 2
+    assert not star.mask[8:].any()
+    flux = star_of(observed=[np.nan, np.inf, -np.inf, 0, -1, 7.0])
+    assert flux.mask[:6].tolist() == [True] * 3 + [False] * 3, "the range is applied on loading"
 
 
 ZEROS, ONES = np.zeros(N_GRID), np.ones(N_GRID)
@@ -175,20 +161,22 @@ ZEROS, ONES = np.zeros(N_GRID), np.ones(N_GRID)
     [
         ({"observed": ZEROS, "synthetic": ONES}, "all-zero spectrum"),
         ({"synthetic": ONES}, "synthetic spectrum of ones"),
-        ({"observed": np.full(N_GRID, 0.01)}, r"no good pixel \(observed\)"),
+        ({"observed": np.full(N_GRID, np.nan)}, r"no good pixel \(observed\)"),
         ({"observed_error": np.full(N_GRID, 1e10)}, r"no good pixel \(observed\)"),
-        ({"synthetic": np.full(N_GRID, 1.5)}, r"no good pixel \(synthetic\)"),
+        ({"synthetic": np.full(N_GRID, np.inf)}, r"no good pixel \(synthetic\)"),
     ],
 )
 def test_a_star_with_nothing_to_show_is_refused(arrays, reason):
     content = aspcapstar_bytes(LINE, **arrays)
     with pytest.raises(SpectraFMError, match=f"^a/file: {reason}$"):
-        masked_spectra(content, "a/file", LINE["APOGEE_ID"], FLUX_RANGE)
+        usable_spectra(content, "a/file", LINE["APOGEE_ID"])
 
 
-def test_good_spectra_come_masked():
+def test_good_spectra_come_as_they_are():
     observed = spectra_of(LINE["APOGEE_ID"])["observed"]
     observed[CHIP_PIXELS[7]] = 0
+    observed[CHIP_PIXELS[9]] = 1.7
     content = aspcapstar_bytes(LINE, observed=observed)
-    star = masked_spectra(content, "a/file", LINE["APOGEE_ID"], FLUX_RANGE)
-    assert np.flatnonzero(np.isnan(star.observed)).tolist() == [7]
+    star = usable_spectra(content, "a/file", LINE["APOGEE_ID"])
+    np.testing.assert_array_equal(star.observed, observed[CHIP_PIXELS].astype(np.float32))
+    assert not star.mask.any()

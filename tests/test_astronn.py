@@ -32,8 +32,15 @@ ROWS = {
 @pytest.fixture
 def survey(tmp_path) -> Survey:
     stars = pd.DataFrame({"apogee_id": ["2M1", "2M2", "2M3"]})
-    write_parquet(tmp_path / "selected.parquet", stars)
+    release = {"release": "dr17", "aspcap": "synspec_rev1"}
+    write_parquet(tmp_path / "selected.parquet", stars, release)
     return Survey(source=str(tmp_path / "sas"))
+
+
+def fetch(folder: Path, output: Path, survey: Survey) -> None:
+    fetch_astronn(
+        selected=folder / "selected.parquet", output=output, archive=survey, limits=survey
+    )
 
 
 def catalogue_of(survey: Survey, leave_out: tuple[str, ...] = ()) -> Path:
@@ -51,7 +58,7 @@ def catalogue_of(survey: Survey, leave_out: tuple[str, ...] = ()) -> Path:
 def test_the_row_with_the_smallest_error_of_each_selected_star(survey, tmp_path):
     catalogue_of(survey)
     output = tmp_path / "catalogue/astronn.parquet"
-    fetch_astronn(tmp_path / "selected.parquet", output, survey)
+    fetch(tmp_path, output, survey)
     table = read_parquet(output)
     assert list(table.columns) == ["apogee_id", *LABELS]
     assert table["apogee_id"].tolist() == ["2M1", "2M2"]
@@ -62,7 +69,7 @@ def test_the_row_with_the_smallest_error_of_each_selected_star(survey, tmp_path)
 
 
 def test_without_the_catalogue_an_empty_table_says_so(survey, tmp_path):
-    fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+    fetch(tmp_path, tmp_path / "astronn.parquet", survey)
     table = read_parquet(tmp_path / "astronn.parquet")
     assert table.empty
     assert list(table.columns) == ["apogee_id", *LABELS]
@@ -73,18 +80,30 @@ def test_without_the_catalogue_an_empty_table_says_so(survey, tmp_path):
 def test_a_missing_column_is_named(survey, tmp_path, column):
     catalogue_of(survey, leave_out=(column,))
     with pytest.raises(SpectraFMError, match=rf"astroNN-DR17\.fits: no column {column}$"):
-        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+        fetch(tmp_path, tmp_path / "astronn.parquet", survey)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sas", "selected.parquet"]
+
+
+def test_labels_are_those_of_the_selection(survey, tmp_path):
+    catalogue_of(survey)
+    labels = {name: {"unit": "dex", "symbol": name} for name in ("FE_H", "MG_FE", "CE_FE")}
+    table = read_parquet(tmp_path / "selected.parquet")
+    write_parquet(tmp_path / "selected.parquet", table, table.attrs | {"labels": labels})
+    fetch(tmp_path, tmp_path / "astronn.parquet", survey)
+    table = read_parquet(tmp_path / "astronn.parquet")
+    assert list(table.columns) == ["apogee_id", "FE_H", "MG_FE", "CE_FE"]
+    np.testing.assert_allclose(table["MG_FE"], [0.45, NAN], rtol=1e-5)
+    assert table["CE_FE"].isna().all(), "astroNN has no cerium"
 
 
 def test_a_truncated_catalogue_is_named(survey, tmp_path):
     path = catalogue_of(survey)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(SpectraFMError, match=r"astroNN-DR17\.fits: not a whole FITS file"):
-        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", survey)
+        fetch(tmp_path, tmp_path / "astronn.parquet", survey)
 
 
 def test_a_source_that_does_not_answer_is_an_error(survey, tmp_path):
     silent = survey.model_copy(update={"source": "http://127.0.0.1:9", "tries": 1})
     with pytest.raises(SpectraFMError, match=r"astroNN-DR17\.fits: no answer"):
-        fetch_astronn(tmp_path / "selected.parquet", tmp_path / "astronn.parquet", silent)
+        fetch(tmp_path, tmp_path / "astronn.parquet", silent)

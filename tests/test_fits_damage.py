@@ -23,12 +23,11 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.store.layout import SPECTRA
 from spectrafm.store.read import open_store, read
-from spectrafm.surveys.apogee.aspcapstar import masked_spectra
+from spectrafm.surveys.apogee.aspcapstar import usable_spectra
 from spectrafm.surveys.apogee.options import Survey
 
 FLIPS, TRUNCATIONS, STRUCTURAL = 1000, 1000, 200
 LINE = row("2M00000001+0000001")
-FLUX_RANGE = (0.05, 1.2)
 #: Seconds after which reading one file counts as hanging.
 HANGS = 5.0
 
@@ -119,7 +118,7 @@ def outcome(content: bytes, apogee_id: str = LINE["APOGEE_ID"]) -> str | None:
     """Why a file is refused; None where it is read. Anything else than a refusal is raised."""
     start = time.monotonic()
     try:
-        star = masked_spectra(content, "a/file", apogee_id, FLUX_RANGE)
+        star = usable_spectra(content, "a/file", apogee_id)
     except SpectraFMError as error:
         return str(error)
     finally:
@@ -175,11 +174,11 @@ def test_damage_is_always_refused_where_the_hash_is_published(tmp_path):
     path, published = tmp_path / "file.fits", hashlib.sha1(good).hexdigest()
     survey = Survey(source=str(tmp_path))
     path.write_bytes(good)
-    assert fetch_one(path.name, survey, published) == good
+    assert fetch_one(path.name, survey, survey, published) == good
     injected = Counter()
     for kind, content in damaged_files(good):
         path.write_bytes(content)
-        failure = fetch_one(path.name, survey, published)
+        failure = fetch_one(path.name, survey, survey, published)
         assert isinstance(failure, Failure)
         assert failure.reason.startswith("wrong sha1")
         injected[kind] += 1

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
 import random
 import re
+import shutil
+import signal
+import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,16 +22,14 @@ import pytest
 from making import loopback
 from making.loopback import BEHAVIOURS, Server, running
 from making.sas_tree import ASPCAP, RELEASE, make_tree, row, write_allstar
+from making.survey_run import Run, fetch_catalogue
 from spectrafm.archive.http import Failure
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
-from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
-from spectrafm.surveys.apogee.options import Selection, Survey
-from spectrafm.surveys.apogee.select_stars import select_stars
+from spectrafm.surveys.apogee.options import Survey
 
 TRIES = 5
 #: As short as a busy machine allows: a request that is only slow must not look like a stall.
@@ -52,6 +56,20 @@ REASONS = {
     "gzip_bomb": "compressed",
     "wrong_range": "another part of the file",
 }
+
+
+def contents_of(paths, sha1s, survey: Survey) -> dict:
+    """What `fetch` gives for each path: bytes or a failure."""
+    files = list(fetch(paths, sha1s, survey, survey))
+    for file in files:
+        if isinstance(file.content, bytes):
+            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
+    return {file.path: file.content for file in files}
+
+
+def twice(survey: Survey) -> tuple[Survey, Survey]:
+    """A survey's options as those of an archive and as limits."""
+    return survey, survey
 
 
 @pytest.fixture
@@ -113,7 +131,7 @@ def test_a_server_that_recovers_is_waited_for(server, tmp_path, fault):
     # The first file meets one fault, the last one four.
     server.faults |= {f"{count}.fits": [fault] * count for count in range(1, TRIES)}
     sha1s = {path: sha1(content) for path, content in server.files.items()}
-    found = dict(fetch(list(sha1s), sha1s, survey_at(server, keep=str(tmp_path / "kept"))))
+    found = contents_of(list(sha1s), sha1s, survey_at(server, keep=str(tmp_path / "kept")))
     assert server.injected[fault.__name__] == sum(range(1, TRIES))
     assert found == server.files
     assert {path.name for path in (tmp_path / "kept").iterdir()} == set(server.files)
@@ -128,7 +146,7 @@ def test_a_server_that_never_recovers_is_left_and_named(server, tmp_path, fault)
     sha1s = {path: sha1(content) for path, content in server.files.items()}
     survey = survey_at(server, keep=str(tmp_path / "kept"))
     start = time.monotonic()
-    found = dict(fetch(list(sha1s), sha1s, survey))
+    found = contents_of(list(sha1s), sha1s, survey)
     # Retry-After asks for a second before each of four tries; a drip is judged twice as late.
     assert time.monotonic() - start < (TRIES - 1) * 1.0 + TRIES * 2 * STALL_SECONDS + 5
     # A reset may also meet the next request before the server has read it.
@@ -148,13 +166,13 @@ def test_a_server_that_never_recovers_is_left_and_named(server, tmp_path, fault)
 def test_without_a_published_hash_damage_that_shows_is_still_refused(server, fault):
     content = fits_like(1, blocks=9)
     server.files, server.faults["a.fits"] = {"a.fits": content}, [fault, fault]
-    assert fetch_one("a.fits", survey_at(server)) == content
+    assert fetch_one("a.fits", *twice(survey_at(server))) == content
     assert server.injected[fault.__name__] == 2
 
 
 def test_an_unpublished_absent_file_is_asked_for_once(server):
     server.faults["a.fits"] = Forever(loopback.absent)
-    assert fetch_one("a.fits", survey_at(server)).absent
+    assert fetch_one("a.fits", *twice(survey_at(server))).absent
     assert server.requests["a.fits"] == 1
 
 
@@ -163,21 +181,21 @@ def test_a_list_of_checksums_cut_short_is_not_taken_for_a_shorter_list(server):
     content = "".join(lines).encode()
     server.files = {"a.sha1sum": content}
     server.faults["a.sha1sum"] = [loopback.short_without_length, loopback.html_page, loopback.empty]
-    assert fetch_one("a.sha1sum", survey_at(server)) == content
+    assert fetch_one("a.sha1sum", *twice(survey_at(server))) == content
     assert server.injected.total() == 3
 
 
 def test_retry_after_is_honoured(server):
     server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.too_many]
     start = time.monotonic()
-    assert isinstance(fetch_one("a.fits", survey_at(server)), bytes)
+    assert isinstance(fetch_one("a.fits", *twice(survey_at(server))), bytes)
     assert 1.0 <= time.monotonic() - start < 3.0
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun(server):
     server.faults["a.fits"] = Forever(loopback.too_many)
     start = time.monotonic()
-    failure = fetch_one("a.fits", survey_at(server, file_seconds=0.5))
+    failure = fetch_one("a.fits", *twice(survey_at(server, file_seconds=0.5)))
     assert failure.reason == "refused (429); no time for another try"
     assert time.monotonic() - start < 0.5
 
@@ -185,7 +203,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun(server):
 def test_the_deadline_ends_a_transfer_that_is_only_just_fast_enough(server):
     server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.drip]
     survey = survey_at(server, minimum_rate=1, file_seconds=0.6)
-    failure = fetch_one("a.fits", survey)
+    failure = fetch_one("a.fits", survey, survey)
     assert failure.reason == "not complete after 0.6 s; no time for another try"
 
 
@@ -193,7 +211,7 @@ def test_the_deadline_ends_a_transfer_that_is_only_just_fast_enough(server):
 def test_stall_and_drip_are_left_in_time(server, fault):
     server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [fault]
     start = time.monotonic()
-    assert fetch_one("a.fits", survey_at(server, tries=1)).passing
+    assert fetch_one("a.fits", *twice(survey_at(server, tries=1))).passing
     assert STALL_SECONDS <= time.monotonic() - start < 2 * STALL_SECONDS + 1
     # By default that is within the minute.
     assert 2 * Survey().stall_seconds <= 60
@@ -201,7 +219,7 @@ def test_stall_and_drip_are_left_in_time(server, fault):
 
 def test_an_endless_body_stops_at_the_cap(server):
     server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.endless]
-    assert fetch_one("a.fits", survey_at(server, tries=1)).reason == "larger than 1 MB"
+    assert fetch_one("a.fits", *twice(survey_at(server, tries=1))).reason == "larger than 1 MB"
     # What was sent beyond the cap lay in the buffers of the two sockets.
     assert server.sent["a.fits"] < CAP + 16_000_000
 
@@ -209,7 +227,7 @@ def test_an_endless_body_stops_at_the_cap(server):
 def test_a_gzip_bomb_is_not_unfolded(server):
     server.files, server.faults["a.fits"] = {"a.fits": fits_like(1)}, [loopback.gzip_bomb]
     tracemalloc.start()
-    assert isinstance(fetch_one("a.fits", survey_at(server)), bytes)
+    assert isinstance(fetch_one("a.fits", *twice(survey_at(server))), bytes)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert server.injected["gzip_bomb"] == 1
@@ -228,7 +246,7 @@ def test_a_thousand_files_at_a_fault_rate_of_30_percent(server, tmp_path):
     stated = sum(len(server.faults[path]) for path in server.files)
     sha1s = {path: sha1(content) for path, content in server.files.items()}
     survey = survey_at(server, connections=8, keep=str(tmp_path / "kept"))
-    found = dict(fetch(list(sha1s), sha1s, survey))
+    found = contents_of(list(sha1s), sha1s, survey)
     injected = server.injected.total() - server.injected["redirected"]
     assert injected == stated
     assert injected / (injected + 1000) == pytest.approx(0.3, abs=0.03)
@@ -256,11 +274,10 @@ def test_a_shard_accounts_for_every_star(server, tmp_path):
         server.faults[paths[f"2M{2 * number:08d}"]] = [fault] * 2
         server.faults[paths[f"2M{2 * number + 1:08d}"]] = Forever(fault)
 
-    catalogue = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
     survey = survey_at(server, connections=8, shards=1, stall_seconds=1.0)
-    select_stars(tree.allstar, *catalogue, Selection(), survey)
-    shard, missing = tmp_path / "000.zarr", tmp_path / "000.missing.parquet"
-    fetch_spectra(*catalogue[:2], 0, shard, missing, survey)
+    run = Run(tmp_path, tree, survey).select()
+    run.fetch(0)
+    shard, missing = run.shard(0), run.shard_missing(0)
 
     faults = {fault.__name__: server.injected[fault.__name__] for fault in BEHAVIOURS}
     # A reset may also meet the next request before the server has read it.
@@ -276,8 +293,10 @@ def test_a_shard_accounts_for_every_star(server, tmp_path):
 
     # The stars that came are the ones that come when nothing is wrong.
     server.faults.clear()
-    fetch_spectra(*catalogue[:2], 0, tmp_path / "calm.zarr", tmp_path / "calm.parquet", survey)
-    calm = open_store(tmp_path / "calm.zarr")
+    copied = shutil.copytree(shard, tmp_path / "faulty.zarr")
+    group = open_store(copied)
+    run.fetch(0)
+    calm = open_store(shard)
     kept = np.isin(list(read(calm, "apogee_id")), list(stars))
     for name in ("observed", "observed_error", "synthetic", "label", "sha1"):
         np.testing.assert_array_equal(read(calm, name)[kept], read(group, name))
@@ -313,7 +332,7 @@ def catalogue_survey(server: Server, path: str, published: bool = True) -> Surve
 def test_a_catalogue_is_continued_where_it_broke_off(server, catalogue, tmp_path, fault, published):
     content = server.files[catalogue]
     server.faults[catalogue] = [fault]
-    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published))
+    fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published))
     assert (tmp_path / "allStar.fits").read_bytes() == content
     assert server.requests[catalogue] == 2
     # Without a hash or a tag of its own, what came first cannot be trusted to be the same file.
@@ -324,7 +343,7 @@ def test_a_catalogue_is_continued_where_it_broke_off(server, catalogue, tmp_path
 def test_any_fault_in_the_middle_of_a_catalogue_is_overcome(server, catalogue, tmp_path, fault):
     server.faults[catalogue] = [loopback.short_with_length, fault, fault]
     survey = catalogue_survey(server, catalogue).model_copy(update={"catalogue_megabytes": 3.0})
-    fetch_allstar(tmp_path / "allStar.fits", survey)
+    fetch_catalogue(tmp_path / "allStar.fits", survey)
     assert (tmp_path / "allStar.fits").read_bytes() == server.files[catalogue]
     assert [path.name for path in tmp_path.iterdir() if "allStar" in path.name] == ["allStar.fits"]
 
@@ -337,7 +356,7 @@ def test_a_tag_of_its_own_lets_an_unpublished_catalogue_be_continued(server, cat
 
     server.faults[catalogue] = [half_with_tag]
     content = server.files[catalogue]
-    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published=False))
+    fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue, published=False))
     assert (tmp_path / "allStar.fits").read_bytes() == content
     assert server.ranges[-1] == f"bytes={len(content) // 2}-"
 
@@ -345,7 +364,7 @@ def test_a_tag_of_its_own_lets_an_unpublished_catalogue_be_continued(server, cat
 def test_a_killed_download_goes_on_in_the_next_run(server, catalogue, tmp_path):
     content = server.files[catalogue]
     (tmp_path / ".allStar.fits.part").write_bytes(content[:100_000])
-    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
     assert (tmp_path / "allStar.fits").read_bytes() == content
     assert server.ranges == ["bytes=100000-"]
 
@@ -355,7 +374,7 @@ def test_whatever_a_killed_download_left_is_judged(server, catalogue, tmp_path, 
     content = server.files[catalogue]
     parts = {"damaged": b"\0" * 100_000, "whole": content, "too long": content + b"\0" * 2880}
     (tmp_path / ".allStar.fits.part").write_bytes(parts[left])
-    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
     assert (tmp_path / "allStar.fits").read_bytes() == content
     assert server.requests[catalogue] == {"damaged": 2, "whole": 0, "too long": 2}[left]
 
@@ -363,8 +382,68 @@ def test_whatever_a_killed_download_left_is_judged(server, catalogue, tmp_path, 
 def test_a_download_that_failed_leaves_its_first_part_for_the_next_run(server, catalogue, tmp_path):
     server.faults[catalogue] = [loopback.reset, *[loopback.unavailable] * TRIES]
     with pytest.raises(SpectraFMError, match=r"allStar-.*refused \(503\)"):
-        fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+        fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
     assert not (tmp_path / "allStar.fits").exists()
-    fetch_allstar(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
+    fetch_catalogue(tmp_path / "allStar.fits", catalogue_survey(server, catalogue))
     assert (tmp_path / "allStar.fits").read_bytes() == server.files[catalogue]
     assert not (tmp_path / ".allStar.fits.part").exists()
+
+
+# Answers that hold no host name, number or date.
+
+
+def redirected_to(url: str) -> Callable:
+    def answer(handler, content: bytes) -> None:
+        loopback.send(handler, 302, b"", Location=url)
+
+    return answer
+
+
+def ranged(handler, content: bytes) -> None:
+    loopback.send(handler, 206, content, **{"Content-Range": f"bytes 0-{'9' * 5000}/{'9' * 5000}"})
+
+
+def unavailable_until(date: str) -> Callable:
+    def answer(handler, content: bytes) -> None:
+        loopback.send(handler, 503, b"", **{"Retry-After": date})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        redirected_to(f"http://{'a' * 70}.b/"),
+        redirected_to("http://./"),
+        ranged,
+        unavailable_until("Fri, 31 Dec 99999999999 23:59:59 GMT"),
+    ],
+    ids=["long host", "no host", "endless number", "far date"],
+)
+def test_an_answer_that_cannot_be_parsed_is_a_broken_answer(server, fault):
+    """One such file must not stop the shard."""
+    server.files = {"a.fits": fits_like(1), "b.fits": fits_like(2)}
+    server.faults["a.fits"] = [fault]
+    recovered = contents_of(["a.fits", "b.fits"], {}, survey_at(server))
+    assert recovered == server.files
+    server.faults["a.fits"] = Forever(fault)
+    found = contents_of(["a.fits", "b.fits"], {}, survey_at(server, tries=2))
+    assert re.match(r"broken answer|no answer|refused \(503\)|another part", found["a.fits"].reason)
+    assert found["b.fits"] == server.files["b.fits"]
+
+
+def test_ctrl_c_while_files_are_on_their_way_is_only_that(server):
+    """The generator closes, and no task complains."""
+    server.files = {f"{number}.fits": fits_like(number) for number in range(8)}
+    for path in server.files:
+        server.faults[path] = Forever(loopback.stall)
+    survey = survey_at(server, stall_seconds=20.0)
+    interrupt = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    interrupt.start()
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            contents_of(list(server.files), {}, survey)
+        gc.collect()
+    assert time.monotonic() - start < 10

@@ -13,14 +13,13 @@ import pytest
 
 from making.loopback import flipped, running, short_with_length
 from making.sas_tree import make_tree, row
-from making.survey_run import Run
+from making.survey_run import Run, fetch_catalogue
 from spectrafm import cli
 from spectrafm.archive.source import fetch
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_bytes
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 from spectrafm.surveys.apogee.options import Survey
 
 ROWS = [
@@ -28,6 +27,15 @@ ROWS = [
     *(row(f"2M{number:08d}", FIELD="K04_083+13", TELESCOPE="lco25m") for number in range(5, 9)),
     row("2M00000000", FIELD="293-37-C", SNR=250.0),
 ]
+
+
+def contents_of(paths, sha1s, survey: Survey) -> dict:
+    """What `fetch` gives for each path: bytes or a failure."""
+    files = list(fetch(paths, sha1s, survey, survey))
+    for file in files:
+        if isinstance(file.content, bytes):
+            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
+    return {file.path: file.content for file in files}
 
 
 @pytest.fixture
@@ -75,7 +83,7 @@ def test_a_kept_mirror_is_the_archive_and_stands_in_for_it(server, tree, tmp_pat
         published = "aspcapStar-" in path
         server.faults[path] = [flipped, short_with_length] if published else [short_with_length]
     first = Run(tmp_path / "first", tree, survey).all()
-    fetch_allstar(tmp_path / "first/catalogue/allStar.fits", survey)
+    fetch_catalogue(tmp_path / "first/catalogue/allStar.fits", survey)
     assert server.injected.total() == 9 * 2 + 2 + 1, "nine stars, two lists, the catalogue"
     kept = files_below(tmp_path / "kept")
     alternate = tree.path_of(ROWS[-1])
@@ -85,7 +93,7 @@ def test_a_kept_mirror_is_the_archive_and_stands_in_for_it(server, tree, tmp_pat
 
     asked = server.requests.copy()
     again = Run(tmp_path / "again", tree, survey).all()
-    fetch_allstar(tmp_path / "again/catalogue/allStar.fits", survey)
+    fetch_catalogue(tmp_path / "again/catalogue/allStar.fits", survey)
     assert set(server.requests - asked) == {paths.MOCK_MARKER}, "only what is not there"
     assert_same_stars(first.store, again.store)
 
@@ -99,14 +107,14 @@ def test_a_damaged_file_of_a_kept_mirror_is_fetched_anew(server, tree, tmp_path)
     write_bytes(kept, b"damaged")
     sha1s = {path: hashlib.sha1(server.files[path]).hexdigest()}
     survey = Survey(source=server.url, keep=str(tmp_path / "kept"))
-    assert dict(fetch([path], sha1s, survey)) == {path: server.files[path]}
+    assert contents_of([path], sha1s, survey) == {path: server.files[path]}
     assert kept.read_bytes() == server.files[path]
 
 
 def test_a_file_that_fails_does_not_enter_the_mirror(server, tree, tmp_path):
     path = tree.path_of(ROWS[0]).relative_to(tree.root).as_posix()
     survey = Survey(source=server.url, keep=str(tmp_path / "kept"), tries=2, first_wait=0.001)
-    found = dict(fetch([path, "dr17/absent"], {path: "0" * 40}, survey))
+    found = contents_of([path, "dr17/absent"], {path: "0" * 40}, survey)
     assert found[path].reason.startswith("wrong sha1")
     assert not (tmp_path / "kept").exists()
 
@@ -118,7 +126,7 @@ def test_no_path_leads_out_of_a_mirror(server, tmp_path, path, kind):
     root = str(tmp_path / "root")
     survey = Survey(source=server.url, keep=root) if kind == "kept" else Survey(source=root)
     with pytest.raises(SpectraFMError, match="not a path below the root"):
-        list(fetch([path], {}, survey))
+        list(fetch([path], {}, survey, survey))
     assert not (tmp_path / "outside").exists()
 
 

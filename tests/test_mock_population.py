@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import aspcap
 from spectrafm.surveys.mock.mock_survey import make_catalogue
 from spectrafm.surveys.mock.observing import CUT_SHARES, equatorial
@@ -24,7 +24,7 @@ def stars():
 
 @pytest.fixture(scope="module")
 def catalogue():
-    return make_catalogue(Mock(rows=ROWS), Survey())
+    return make_catalogue(Mock(rows=ROWS), Release())
 
 
 def test_iron_has_the_percentiles_of_dr17(stars):
@@ -220,6 +220,6 @@ def test_models_know_single_elements_through_alpha_only(catalogue):
 
 
 def test_without_a_gap_models_are_made_from_the_truth():
-    catalogue = make_catalogue(Mock(rows=60, gap=0), Survey())
+    catalogue = make_catalogue(Mock(rows=60, gap=0), Release())
     np.testing.assert_array_equal(catalogue.best.teff, catalogue.stars.teff)
     np.testing.assert_array_equal(catalogue.best.m_h, catalogue.stars.fe_h)

@@ -9,12 +9,12 @@ from astropy.io import fits
 
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import mock_survey as mock_sas
 from spectrafm.surveys.mock.mock_survey import batch_spectra, make_catalogue, mock_survey
 from spectrafm.surveys.mock.options import Mock
 
-SURVEY = Survey()
+SURVEY = Release()
 OPTIONS = Mock(rows=60, seed=5)
 NAMES = (SURVEY.release, SURVEY.aspcap)
 DR14 = Path(__file__).parent.parent.parent / "shared/data/apogee_dr14/apogee_dr14_example.npz"
@@ -24,7 +24,7 @@ OUTSIDE = np.setdiff1d(np.arange(N_GRID), CHIP_PIXELS)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mock") / "sas"
-    mock_survey(folder, OPTIONS, SURVEY, processes=1)
+    mock_survey(output=folder, mock=OPTIONS, release=SURVEY, processes=1)
     return folder
 
 
@@ -151,7 +151,7 @@ def test_some_checksums_are_not_listed(tmp_path, monkeypatch):
 
 
 def test_bytes_do_not_depend_on_processes_but_on_the_seed(root, tmp_path):
-    mock_survey(tmp_path / "two", OPTIONS, SURVEY, processes=2)
+    mock_survey(output=tmp_path / "two", mock=OPTIONS, release=SURVEY, processes=2)
     assert digests(tmp_path / "two") == digests(root)
     other = make_catalogue(Mock(rows=60, seed=6), SURVEY)
     assert not np.array_equal(other.allstar["RA"], make_catalogue(OPTIONS, SURVEY).allstar["RA"])
@@ -164,7 +164,7 @@ def test_a_survey_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("spectrafm.surveys.mock.mock_survey._write_checksums", fail)
     monkeypatch.setattr("spectrafm.surveys.mock.mock_survey.batch_spectra", lambda *_: iter([]))
     with pytest.raises(RuntimeError, match="disk full"):
-        mock_survey(tmp_path / "sas", OPTIONS, SURVEY, processes=1)
+        mock_survey(output=tmp_path / "sas", mock=OPTIONS, release=SURVEY, processes=1)
     assert list(tmp_path.iterdir()) == []
 
 

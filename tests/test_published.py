@@ -10,16 +10,15 @@ import pytest
 from astropy.io import fits
 
 from making.sas_tree import COLUMNS, aspcapstar_bytes, make_tree, row
-from making.survey_run import Run
+from making.survey_run import Run, select
 from spectrafm import cli
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet
 from spectrafm.labels import LABELS, error_column
 from spectrafm.surveys.apogee.bitmasks import mask_of
-from spectrafm.surveys.apogee.check_selection import check_selection
+from spectrafm.surveys.apogee.check_selection import compare
 from spectrafm.surveys.apogee.grid import N_GRID
-from spectrafm.surveys.apogee.options import Selection, Survey
-from spectrafm.surveys.apogee.select_stars import select_stars
+from spectrafm.surveys.apogee.options import Selection
 
 PUBLISHED = Path(__file__).parents[2] / "shared/data/labels_dr17"
 NUMBERS = [*LABELS, *map(error_column, LABELS)]
@@ -77,9 +76,8 @@ def catalogue(path: Path, published: np.ndarray, generator: np.random.Generator)
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(rows)]).writeto(path)
 
 
-def select(folder: Path) -> tuple[Path, pd.DataFrame]:
-    outputs = [folder / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
-    select_stars(folder / "allStar.fits", *outputs, Selection(preset="paper"), Survey())
+def select_all(folder: Path) -> tuple[Path, pd.DataFrame]:
+    outputs = select(folder / "allStar.fits", folder, selection=Selection(preset="paper"))
     return outputs[0], pd.read_csv(outputs[2])
 
 
@@ -87,7 +85,7 @@ def test_the_published_stars_are_found_among_those_selected(tmp_path, capsys):
     published = published_labels()
     generator = np.random.default_rng(8)
     catalogue(tmp_path / "allStar.fits", published, generator)
-    selected, cuts = select(tmp_path)
+    selected, cuts = select_all(tmp_path)
     assert cuts.iloc[-1].tolist()[1:] == [LABELLED + UNLABELLED + ZERO] * 2 == [128_762] * 2
     files = {
         f"--{flag}": [str(PUBLISHED / f"{kind}_{side}.npy") for side in ("train", "test")]
@@ -120,7 +118,7 @@ def test_one_published_star_that_is_not_selected_is_told(tmp_path, changed, caps
         else:
             value = {"SNR": 1.0, "STARFLAG": 2, "ASPCAPFLAG": 1 << 23, "VSCATTER": 5.0}[changed]
             rows[changed][star] = value
-    selected, _ = select(tmp_path)
+    selected, _ = select_all(tmp_path)
     np.save(tmp_path / "labels.npy", published[:, :5])
     np.save(tmp_path / "errors.npy", published[:, 5:])
     flags = ["--labels", f"{tmp_path}/labels.npy", "--errors", f"{tmp_path}/errors.npy"]
@@ -155,9 +153,9 @@ def test_the_funnel_shows_both_counts_and_the_store_is_what_was_published(tmp_pa
     files = [tmp_path / "labels.npy"], [tmp_path / "errors.npy"]
     np.save(files[0][0], published[:, :5])
     np.save(files[1][0], published[:, 5:])
-    found = check_selection(run.store, *files)
+    found = compare(run.store, *files)
     assert (found.ours, found.published, found.both, found.only_ours) == (9, 9, 9, [])
-    found = check_selection(run.selected, *files)
+    found = compare(run.selected, *files)
     assert (found.ours, found.both, sorted(found.only_ours)) == (10, 8, ["2M20", "AP1"])
 
 
@@ -167,13 +165,13 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     write_parquet(selected, table)
     assert len(read_parquet(selected)) == 1
     with pytest.raises(SpectraFMError, match=r"labels\.npy: no such file"):
-        check_selection(selected, [labels], [labels])
+        compare(selected, [labels], [labels])
     labels.write_bytes(b"\x93NUMPY broken")
     with pytest.raises(SpectraFMError, match=r"labels\.npy: not a \.npy array"):
-        check_selection(selected, [labels], [labels])
+        compare(selected, [labels], [labels])
     np.save(labels, np.zeros((3, 4)))
     with pytest.raises(SpectraFMError, match=r"labels\.npy: shape \(3, 4\), not \(stars, 5\)"):
-        check_selection(selected, [labels], [labels])
+        compare(selected, [labels], [labels])
     write_parquet(selected, table.drop(columns="TEFF_ERR"))
     with pytest.raises(SpectraFMError, match=r"selected\.parquet: no column TEFF_ERR"):
-        check_selection(selected, [labels], [labels])
+        compare(selected, [labels], [labels])

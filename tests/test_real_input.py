@@ -18,10 +18,11 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 
+from making.survey_run import fetch_catalogue, select
 from spectrafm.files import read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
-from spectrafm.labels import LABELS, PAPER_LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS, Labels
 from spectrafm.networks.options import Model
 from spectrafm.networks.saved import save_pretrained, write_checksums
 from spectrafm.networks.transformer import SpectraFM
@@ -29,16 +30,19 @@ from spectrafm.store.build_store import build_store
 from spectrafm.store.read import load_stars, open_store, read
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import read_allstar
-from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 from spectrafm.surveys.apogee.options import Selection, Survey
-from spectrafm.surveys.apogee.select_stars import select_stars
 from spectrafm.training.options import Stage
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SPECTRA = DATA / "aspcapstar_dr13"
 ALLSTAR = DATA / "allstar" / "allStar-dr13-8rows.fits"
 SHARDS = 3
+TWELVE = (
+    *("C_FE", "N_FE", "O_FE", "MG_FE", "AL_FE", "SI_FE", "S_FE", "K_FE", "CA_FE", "MN_FE"),
+    *("FE_H", "NI_FE"),
+)
+FLUX_RANGE = (0.05, 1.2)
 
 #: Every cut as wide as it goes.
 RELAXED = Selection(snr_above=0, starflag=[], aspcapflag=[], vscatter_below=None)
@@ -86,7 +90,7 @@ def lay_out(root: Path, stars: list[RealStar], labels: dict[str, np.ndarray] | N
         warnings.simplefilter("ignore")
         tables = [fits.getdata(star.file, 4) for star in stars]
     texts, numbers = ("APOGEE_ID", "FIELD"), ("RA", "DEC", "SNR", "STARFLAG", "ASPCAPFLAG")
-    arrays = ("VSCATTER", "PARAM", "PARAM_COV", "X_H", "X_H_ERR")
+    arrays = ("VSCATTER", "PARAM", "PARAM_COV", "X_H", "X_H_ERR", "FPARAM")
     content = {name: np.array([str(table[name][0]) for table in tables]) for name in texts}
     content |= {
         name: np.concatenate([np.asarray(table[name]) for table in tables])
@@ -138,14 +142,29 @@ def run_survey(folder: Path, survey: Survey) -> Built:
     catalogue, spectra = folder / "catalogue", folder / "spectra"
     selected, alternates = catalogue / "selected.parquet", catalogue / "alternates.parquet"
     cuts, store = catalogue / "cuts.csv", folder / "store.zarr"
-    fetch_allstar(catalogue / "allStar.fits", survey)
-    select_stars(catalogue / "allStar.fits", selected, alternates, cuts, RELAXED, survey)
+    fetch_catalogue(catalogue / "allStar.fits", survey)
+    select(catalogue / "allStar.fits", catalogue, survey, RELAXED)
     shards = [spectra / f"{n:03d}.zarr" for n in range(SHARDS)]
     missing = [spectra / f"{n:03d}.missing.parquet" for n in range(SHARDS)]
     for number in range(SHARDS):
-        fetch_spectra(selected, alternates, number, shards[number], missing[number], survey)
-    tables = (catalogue / "missing.parquet", catalogue / "funnel.csv")
-    build_store(selected, cuts, shards, missing, store, *tables)
+        fetch_spectra(
+            selected=selected,
+            alternates=alternates,
+            shard=number,
+            output=shards[number],
+            missing=missing[number],
+            archive=survey,
+            limits=survey,
+        )
+    build_store(
+        selected=selected,
+        cuts=cuts,
+        shards=shards,
+        shard_missing=missing,
+        store=store,
+        missing=catalogue / "missing.parquet",
+        funnel=catalogue / "funnel.csv",
+    )
     return Built(store, catalogue, survey)
 
 
@@ -191,22 +210,21 @@ def test_wavelengths_are_those_of_the_headers(built, stars):
 
 
 def test_spectra_and_masks_are_those_of_the_files(built, stars):
-    group = open_store(built.store)
-    names = read(group, "apogee_id")
     chips = next(iter(stars.values())).synthetic != 0
-    low, high = built.survey.flux_range
+    low, high = FLUX_RANGE
     masked_in_all = 0
-    for number, name in enumerate(names):
-        star = stars[name]
-        rows = slice(number, number + 1)
-        for kind, flux in (("observed", star.observed), ("synthetic", star.synthetic)):
-            bad = ~((flux[chips] >= low) & (flux[chips] <= high))
-            found = read(group, kind, rows)[0]
+    for kind in ("observed", "synthetic"):
+        loaded = load_stars(built.store, kind, flux_range=FLUX_RANGE, errors=True)
+        for number, name in enumerate(loaded.apogee_id):
+            star = stars[name]
+            flux = getattr(star, kind)[chips]
+            bad = ~((flux >= low) & (flux <= high))
+            found = loaded.flux[number]
             np.testing.assert_array_equal(np.isnan(found), bad)
-            np.testing.assert_array_equal(found[~bad], flux[chips][~bad])
+            np.testing.assert_array_equal(found[~bad], flux[~bad])
             if kind == "observed":
                 masked_in_all += bad.sum()
-                error = read(group, "observed_error", rows)[0]
+                error = loaded.flux_error[number]
                 np.testing.assert_array_equal(np.isnan(error), bad)
                 np.testing.assert_array_equal(error[~bad], star.error[chips][~bad])
     assert masked_in_all > 3000, "the real files do have bad pixels"
@@ -265,6 +283,19 @@ def test_rows_with_arrays_alone_have_the_labels_made_of_them(stars, tmp_path):
         np.testing.assert_array_equal(label, expected)
 
 
+def test_the_store_keeps_spectra_as_they_are_in_the_files(built, stars):
+    group = open_store(built.store)
+    chips = next(iter(stars.values())).synthetic != 0
+    arrays = {"observed": "observed", "observed_error": "error", "synthetic": "synthetic"}
+    for number, name in enumerate(read(group, "apogee_id")):
+        for array, attribute in arrays.items():
+            expected = getattr(stars[name], attribute)[chips]
+            np.testing.assert_array_equal(read(group, array)[number], expected)
+        fparam = stars[name].row["FPARAM"].astype(np.float32)
+        fparam[fparam <= -9000] = np.nan
+        np.testing.assert_array_equal(read(group, "fparam")[number], fparam)
+
+
 # Real rows of allStar.
 
 
@@ -281,18 +312,37 @@ def test_reads_real_allstar_rows(allstar):
         assert len(allstar) == len(real) == 8
         for column in ("APOGEE_ID", "TELESCOPE", "FIELD"):
             assert allstar[column].tolist() == [text.strip() for text in real[column]]
-        for column in ("RA", "DEC", "SNR", "VSCATTER", *LABELS, *(f"{x}_ERR" for x in LABELS)):
-            expected = np.where(real[column] <= -9000, np.nan, real[column])
+        measured = ("RA", "DEC", "SNR", "VSCATTER", "VHELIO_AVG", "J", "H", "K")
+        for column in (*measured, *LABELS, *(f"{x}_ERR" for x in LABELS)):
+            lowest = 0 if column.endswith("_ERR") else -9000
+            expected = np.where(real[column] < lowest, np.nan, real[column])
             np.testing.assert_array_equal(allstar[column].to_numpy(), expected)
+        assert allstar["NVISITS"].tolist() == real["NVISITS"].tolist()
+        assert allstar["FE_H_FLAG"].tolist() == real["FE_H_FLAG"].tolist()
+        fparam = np.where(real["FPARAM"] <= -9000, np.nan, real["FPARAM"])
+        np.testing.assert_array_equal(allstar.filter(regex="^FPARAM_").to_numpy(), fparam)
         for column in ("STARFLAG", "ASPCAPFLAG"):
             assert allstar[column].tolist() == real[column].tolist()
     assert np.isnan(allstar["LOGG"][0]), "VESTA has no surface gravity"
 
 
-def test_a_real_repeated_star_is_given_by_its_better_row(allstar, tmp_path):
-    outputs = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
+def test_real_rows_have_the_twelve_abundances(allstar, tmp_path):
+    labels = Labels(labels={name: {} for name in TWELVE})
     survey = Survey(release="dr13", aspcap="l30e2", shards=2)
-    select_stars(ALLSTAR, *outputs, RELAXED, survey)
+    table = read_parquet(select(ALLSTAR, tmp_path, survey, RELAXED, labels=labels)[0])
+    with fits.open(ALLSTAR) as hdus:
+        real = hdus[1].data[table["row"].to_numpy()]
+    for name in TWELVE:
+        for column in (name, f"{name}_ERR"):
+            expected = np.where(real[column] <= -999, np.nan, real[column]).astype(np.float32)
+            np.testing.assert_array_equal(table[column], expected)
+        assert table[f"{name}_FLAG"].tolist() == real[f"{name}_FLAG"].tolist()
+    assert table[list(TWELVE)].notna().any().all()
+
+
+def test_a_real_repeated_star_is_given_by_its_better_row(allstar, tmp_path):
+    survey = Survey(release="dr13", aspcap="l30e2", shards=2)
+    outputs = select(ALLSTAR, tmp_path, survey, RELAXED)
     selected, alternates = read_parquet(outputs[0]), read_parquet(outputs[1])
     assert len(selected) == selected["apogee_id"].nunique() == 7
     star = selected.set_index("apogee_id").loc["2M00000032+5737103"]

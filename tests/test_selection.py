@@ -12,26 +12,27 @@ import pytest
 from astropy.io import fits
 
 from making.sas_tree import COLUMNS, row, write_allstar
+from making.survey_run import select
 from spectrafm import options
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
-from spectrafm.labels import LABELS, error_column
-from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.labels import LABELS, Labels, error_column
+from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column, read_allstar
 from spectrafm.surveys.apogee.bitmasks import ASPCAPFLAG, mask_of
 from spectrafm.surveys.apogee.options import Selection, SplitShares, Survey
-from spectrafm.surveys.apogee.select_stars import select_stars, split_of
+from spectrafm.surveys.apogee.select_stars import split_of
 
 NAN = float("nan")
 STAR_BAD = mask_of("ASPCAPFLAG", ["STAR_BAD"])
 
 
-def select(tmp_path: Path, rows: list[dict], shards: int = 1, **selection):
+def select_from(tmp_path: Path, rows: list[dict], shards: int = 1, **selection):
     """Select from a catalogue of these rows; the three tables."""
     allstar = tmp_path / "allStar.fits"
     write_allstar(allstar, rows)
-    outputs = [tmp_path / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
     flags = tmp_path / "flags.csv"
-    select_stars(allstar, *outputs, Selection(**selection), Survey(shards=shards), flags)
+    survey, cut = Survey(shards=shards), Selection(**selection)
+    outputs = select(allstar, tmp_path, survey, cut, flags)
     return read_parquet(outputs[0]), read_parquet(outputs[1]), pd.read_csv(outputs[2])
 
 
@@ -43,7 +44,12 @@ def test_reads_every_column_in_native_order(tmp_path):
     write_allstar(tmp_path / "allStar.fits", lines)
     table = read_allstar(tmp_path / "allStar.fits")
     assert table["row"].tolist() == [0, 1]
-    assert set(table.columns) == {"row", *(name for name, _, _ in COLUMNS)}
+    assert {"row", *(name for name, _, _ in COLUMNS)} < set(table.columns)
+    # What this catalogue lacks is there, but empty.
+    for name in ("VHELIO_AVG", "J", "GAIAEDR3_PARALLAX", "FPARAM_TEFF"):
+        assert table[name].isna().all()
+    for name in ("NVISITS", "GAIAEDR3_SOURCE_ID", "FE_H_FLAG"):
+        assert table[name].tolist() == [0, 0]
     for name, _, _ in COLUMNS:
         expected = np.array([line[name] for line in lines])
         found = table[name].to_numpy()
@@ -65,6 +71,100 @@ def test_fill_values_of_every_release_are_nan(tmp_path, fill):
     assert table.loc[0, measured].isna().all()
     assert table.loc[1, measured].notna().all()
     assert table["LOGG"][1] == -0.5
+
+
+def test_fills_of_errors_and_negative_errors_are_missing(tmp_path):
+    """Values of DR16's rows: LOGG_ERR is -999.99 where LOGG is finite."""
+    filled = {"LOGG_ERR": -999.99, "O_FE_ERR": -999.99, "MG_FE_ERR": -9999.99, "FE_H_ERR": -1e-6}
+    write_allstar(tmp_path / "allStar.fits", [row("2M1", LOGG=4.61, **filled), row("2M2")])
+    table = read_allstar(tmp_path / "allStar.fits")
+    assert table.loc[0, list(filled)].isna().all()
+    assert table.loc[0, ["LOGG", "TEFF_ERR"]].notna().all()
+    assert table.loc[1, list(filled)].notna().all()
+
+
+def with_column(path: Path, name: str, code: str, values: np.ndarray) -> None:
+    """Replace or add a column of a catalogue."""
+    with fits.open(path) as hdus:
+        columns = [column for column in hdus[1].columns if column.name != name]
+        columns.append(fits.Column(name, code, array=values))
+        table = fits.BinTableHDU.from_columns(columns)
+    table.writeto(path, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["SNR", "TEFF", "LOGG_ERR", "NVISITS"])
+def test_measured_integers_have_fills_too(tmp_path, name):
+    path = tmp_path / "allStar.fits"
+    write_allstar(path, [row("2M1"), row("2M2")])
+    with_column(path, name, "J", np.array([-9999, 250], np.int32))
+    found = read_allstar(path)[name]
+    if name == "NVISITS":
+        assert found.tolist() == [0, 250]
+    else:
+        assert np.isnan(found[0])
+        assert found[1] == 250
+
+
+TWELVE = [
+    "C_FE",
+    "N_FE",
+    "O_FE",
+    "MG_FE",
+    "AL_FE",
+    "SI_FE",
+    "S_FE",
+    "K_FE",
+    "CA_FE",
+    "MN_FE",
+    "FE_H",
+    "NI_FE",
+]
+
+
+def test_labels_are_the_columns_that_the_configuration_names(tmp_path):
+    path = tmp_path / "allStar.fits"
+    write_allstar(path, [row("2M1"), row("2M2")])
+    with_column(path, "VMICRO", "E", np.array([1.5, -9999.0]))
+    with_column(path, "VM_SIGMA", "E", np.array([0.1, -999.0]))
+    with_column(path, "VMICRO_FLAG", "J", np.array([2, 0]))
+    labels = Labels(labels={"VMICRO": {"unit": "km/s", "error": "VM_SIGMA"}, "FE_H": {}})
+    survey = Survey(shards=1)
+    selected = read_parquet(select(path, tmp_path, survey, labels=labels)[0])
+    assert selected["VMICRO"].tolist()[0] == 1.5
+    assert selected["VMICRO_ERR"][0] == np.float32(0.1)
+    assert selected.loc[1, ["VMICRO", "VMICRO_ERR"]].isna().all()
+    assert selected["VMICRO_FLAG"].tolist() == [2, 0]
+    assert not {"TEFF", "LOGG", "O_FE", "TEFF_ERR"} & set(selected)
+    assert selected["teff"].tolist() == [4700, 4700], "told without being a label"
+    assert selected.attrs["labels"] == {
+        "VMICRO": {"unit": "km/s", "symbol": "VMICRO"},
+        "FE_H": {"unit": "dex", "symbol": "FE_H"},
+    }
+    for given, column in (({"NO_SUCH": {}}, "NO_SUCH, NO_SUCH_ERR"), ({"RA": {}}, "RA_ERR")):
+        with pytest.raises(SpectraFMError, match=rf"allStar\.fits: no column {column}$"):
+            read_allstar(path, Labels(labels=given))
+
+
+def test_arrays_give_the_twelve_abundances_where_there_are_no_columns(tmp_path):
+    path = tmp_path / "allStar.fits"
+    named = [name for name, _, _ in COLUMNS if name in LABELS or name.endswith("_ERR")]
+    write_allstar(path, [row("2M1"), row("2M2")], leave_out=tuple(named))
+    x_h = np.linspace(-1, 1, 52).reshape(2, 26).astype(np.float32)
+    x_h[1, 0] = -9999
+    with_column(path, "PARAM", "9E", np.full((2, 9), 4000.0))
+    with_column(path, "PARAM_COV", "81E", np.full((2, 81), 4.0))
+    with_column(path, "X_H", "26E", x_h)
+    with_column(path, "X_H_ERR", "26E", np.full((2, 26), 0.02))
+    table = read_allstar(path, Labels(labels={name: {} for name in TWELVE}))
+    place = dict(zip(TWELVE, (0, 2, 3, 5, 6, 7, 9, 10, 11, 16, 17, 19), strict=True))
+    for name in TWELVE:
+        expected = x_h[0, place[name]] - (0 if name == "FE_H" else x_h[0, 17])
+        assert table[name][0] == np.float32(expected)
+        assert table[f"{name}_ERR"][0] == np.float32(0.02)
+    assert np.isnan(table["C_FE"][1])
+    assert table["TEFF"].tolist() == [4000, 4000]
+    with pytest.raises(SpectraFMError, match="no column CE_FE, and PARAM and X_H do not hold it"):
+        read_allstar(path, Labels(labels={"CE_FE": {}}))
 
 
 def test_every_flag_bit_is_read_as_it_is(tmp_path):
@@ -131,7 +231,7 @@ def test_each_cut_drops_its_rows_and_the_funnel_counts_them(tmp_path):
         row("../../etc/passwd"),
         row("2M_elsewhere", FIELD="../up"),
     ]
-    selected, alternates, cuts = select(tmp_path, rows)
+    selected, alternates, cuts = select_from(tmp_path, rows)
     assert cuts.values.tolist() == [
         ["all rows", 13, 12],
         ["SNR > 200", 11, 10],
@@ -154,7 +254,7 @@ def test_flags_are_cut_by_name_and_cuts_can_be_left_out(tmp_path):
         row("2M3", ASPCAPFLAG=mask_of("ASPCAPFLAG", ["MULTIPLE_SUSPECT"])),  # bit 41
         row("2M4", ASPCAPFLAG=STAR_BAD),
     ]
-    selected, _, cuts = select(
+    selected, _, cuts = select_from(
         tmp_path,
         rows,
         starflag=["LOW_SNR", "BAD_PIXELS"],
@@ -163,7 +263,9 @@ def test_flags_are_cut_by_name_and_cuts_can_be_left_out(tmp_path):
     )
     assert selected["apogee_id"].tolist() == ["2M2", "2M4"]
     assert "STARFLAG without LOW_SNR BAD_PIXELS" in cuts["cut"].tolist()
-    selected, _, cuts = select(tmp_path, rows, starflag=[], aspcapflag="any", vscatter_below=None)
+    selected, _, cuts = select_from(
+        tmp_path, rows, starflag=[], aspcapflag="any", vscatter_below=None
+    )
     assert selected["apogee_id"].tolist() == ["2M1", "2M2"]
     assert "ASPCAPFLAG == 0" in cuts["cut"].tolist()
 
@@ -182,7 +284,7 @@ def test_each_flag_is_told_with_the_rows_it_removed(tmp_path):
         row("2M9"),
     ]
     cut_by = ["STAR_BAD", "MULTIPLE_SUSPECT", "CHI2_BAD", "SN_BAD"]
-    selected, _, cuts = select(tmp_path, rows, aspcapflag=cut_by)
+    selected, _, cuts = select_from(tmp_path, rows, aspcapflag=cut_by)
     assert selected["apogee_id"].tolist() == ["2M9"]
     starflag, aspcapflag = "STARFLAG == 0", f"ASPCAPFLAG without {' '.join(cut_by)}"
     assert pd.read_csv(tmp_path / "flags.csv").values.tolist() == [
@@ -201,7 +303,7 @@ def test_the_strict_preset_keeps_no_row_that_the_paper_drops_and_no_bad_flag(tmp
     bits = [("STARFLAG", bit) for bit in range(63)] + [("ASPCAPFLAG", bit) for bit in range(63)]
     rows = [row(f"2M{column}{bit}", **{column: 1 << bit}) for column, bit in bits]
     kept = {
-        preset: set(select(tmp_path, [row("2M1"), *rows], preset=preset)[0]["apogee_id"])
+        preset: set(select_from(tmp_path, [row("2M1"), *rows], preset=preset)[0]["apogee_id"])
         for preset in ("paper", "strict")
     }
     assert kept["strict"] < kept["paper"]
@@ -245,7 +347,7 @@ def test_a_star_is_given_by_its_row_of_highest_snr_among_those_that_passed(tmp_p
         row("2M1", FIELD="f3", SNR=500.0, TEFF=3.0),
         row("2M1", FIELD="f4", SNR=400.0, TEFF=4.0, TELESCOPE="lco25m"),
     ]
-    selected, alternates, _ = select(tmp_path, rows)
+    selected, alternates, _ = select_from(tmp_path, rows)
     assert selected[["field", "row", "TEFF", "snr"]].values.tolist() == [["f3", 2, 3.0, 500.0]]
     assert alternates["field"].tolist() == ["f4", "f2"], "best first"
     assert alternates["shard"].tolist() == [0, 0]
@@ -257,14 +359,15 @@ def test_a_star_is_given_by_its_row_of_highest_snr_among_those_that_passed(tmp_p
 
 def test_columns_values_and_metadata(tmp_path):
     rows = [row("2M1", TEFF=4321.0, FE_H=NAN, FE_H_ERR=NAN, ASPCAPFLAG=1 << 40)]
-    selected, alternates, _ = select(tmp_path, rows, aspcapflag=["STAR_BAD"])
+    selected, alternates, _ = select_from(tmp_path, rows, aspcapflag=["STAR_BAD"])
     described = "apogee_id telescope field path row shard split snr starflag aspcapflag vscatter"
+    more = "ra dec teff logg fe_h vhelio_avg nvisits j h k gaia_source_id gaia_parallax"
     assert list(selected.columns) == [
-        *described.split(),
-        "ra",
-        "dec",
+        *f"{described} {more}".split(),
         *LABELS,
         *map(error_column, LABELS),
+        *map(flag_column, LABELS),
+        *map(fparam_column, FPARAM),
     ]
     assert list(alternates.columns) == list(selected.columns)
     assert alternates.empty
@@ -274,6 +377,9 @@ def test_columns_values_and_metadata(tmp_path):
     content = (tmp_path / "allStar.fits").read_bytes()
     assert selected.attrs["allstar_sha1"] == hashlib.sha1(content).hexdigest()
     assert selected.attrs["units"]["TEFF_ERR"] == "K"
+    assert selected.attrs["labels"]["LOGG"] == {"unit": "dex(cm s-2)", "symbol": r"$\log g$"}
+    assert list(selected.attrs["labels"]) == list(LABELS)
+    assert (selected.attrs["release"], selected.attrs["aspcap"]) == ("dr17", "synspec_rev1")
     assert selected.attrs["selection"]["snr_above"] == 200
 
 
@@ -281,20 +387,20 @@ def test_shards_are_equal_blocks_of_the_stars_in_their_order(tmp_path):
     rows = [
         row(f"2M{i}", FIELD=f"f{i % 3}", TELESCOPE=["lco25m", "apo25m"][i % 2]) for i in range(50)
     ]
-    selected, _, _ = select(tmp_path, rows, shards=7)
+    selected, _, _ = select_from(tmp_path, rows, shards=7)
     names = selected[["telescope", "field", "apogee_id"]].values.tolist()
     assert names == sorted(names)
     assert selected["shard"].is_monotonic_increasing
     counts = selected["shard"].value_counts()
     assert len(counts) == 7
     assert counts.max() - counts.min() <= 1
-    selected, _, _ = select(tmp_path, rows[:3], shards=7)
+    selected, _, _ = select_from(tmp_path, rows[:3], shards=7)
     assert selected["shard"].between(0, 6).all()
 
 
 def test_no_star_left_is_an_error_that_tells_the_cuts(tmp_path):
     with pytest.raises(SpectraFMError, match=r"allStar\.fits: no star is left.*SNR > 200: 0"):
-        select(tmp_path, [row("2M1", SNR=10.0)])
+        select_from(tmp_path, [row("2M1", SNR=10.0)])
     assert [path.name for path in tmp_path.iterdir()] == ["allStar.fits"]
 
 
@@ -342,7 +448,7 @@ def test_no_star_is_on_two_sides_whatever_the_seed(tmp_path):
     ]
     sides = set()
     for seed in range(100):
-        selected, alternates, _ = select(tmp_path, rows, split={"seed": seed})
+        selected, alternates, _ = select_from(tmp_path, rows, split={"seed": seed})
         assert len(selected) < len(alternates), "duplicates do occur"
         assert selected["apogee_id"].is_unique
         both = pd.concat([selected, alternates]).groupby("apogee_id")

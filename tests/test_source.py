@@ -20,11 +20,25 @@ from making.loopback import (
     unavailable,
 )
 from making.sas_tree import RELEASE, make_tree, row
+from making.survey_run import fetch_catalogue
 from spectrafm.archive.http import Failure
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
-from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 from spectrafm.surveys.apogee.options import Survey
+
+
+def contents_of(paths, sha1s, survey: Survey) -> dict:
+    """What `fetch` gives for each path: bytes or a failure."""
+    files = list(fetch(paths, sha1s, survey, survey))
+    for file in files:
+        if isinstance(file.content, bytes):
+            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
+    return {file.path: file.content for file in files}
+
+
+def twice(survey: Survey) -> tuple[Survey, Survey]:
+    """A survey's options as those of an archive and as limits."""
+    return survey, survey
 
 
 def survey_at(source: str, connections: int = 1, tries: int = 1) -> Survey:
@@ -46,7 +60,7 @@ def test_fetches_every_file_once_with_few_connections(server):
     # The request line holds the path quoted, except for the plus sign of field names.
     served = {path.replace(" ", "%20"): content for path, content in server.files.items()}
     paths, server.files = list(server.files), served
-    found = dict(fetch(paths, {}, survey_at(server.url, connections=3)))
+    found = contents_of(paths, {}, survey_at(server.url, connections=3))
     assert {path.replace(" ", "%20"): content for path, content in found.items()} == served
     assert set(server.requests.values()) == {1}
     assert server.most_at_once <= 3
@@ -55,7 +69,7 @@ def test_fetches_every_file_once_with_few_connections(server):
 
 def test_holds_only_a_few_files_ahead_of_a_slow_caller(server):
     server.files = {f"{i}": b"x" for i in range(200)}
-    arriving = fetch(list(server.files), {}, survey_at(server.url, connections=4))
+    arriving = fetch(list(server.files), {}, *twice(survey_at(server.url, connections=4)))
     for taken in range(1, 101):
         next(arriving)
         time.sleep(0.002)
@@ -68,7 +82,7 @@ def test_holds_only_a_few_files_ahead_of_a_slow_caller(server):
 def test_tries_again_after_a_passing_fault(server, fault):
     content = b"spectrum" * 1000
     server.files, server.faults = {"a": content}, {"a": [fault, fault]}
-    assert fetch_one("a", survey_at(server.url, tries=3), sha1(content)) == content
+    assert fetch_one("a", *twice(survey_at(server.url, tries=3)), sha1(content)) == content
     assert server.requests["a"] == 3
 
 
@@ -84,7 +98,7 @@ def test_tries_again_after_a_passing_fault(server, fault):
 def test_names_the_fault_that_stays(server, fault, reason):
     content = b"spectrum" * 1000
     server.files, server.faults = {"a": content, "b": b"other"}, {"a": [fault] * 10}
-    found = dict(fetch(["a", "b"], {"a": sha1(content)}, survey_at(server.url, tries=3)))
+    found = contents_of(["a", "b"], {"a": sha1(content)}, survey_at(server.url, tries=3))
     assert found["b"] == b"other"
     assert found["a"].reason.startswith(reason)
     assert not found["a"].absent
@@ -94,7 +108,7 @@ def test_names_the_fault_that_stays(server, fault, reason):
 
 def test_an_absent_or_denied_file_is_asked_for_once(server):
     server.faults = {"denied": [unauthorized] * 5}
-    found = dict(fetch(["absent", "denied"], {}, survey_at(server.url, tries=5)))
+    found = contents_of(["absent", "denied"], {}, survey_at(server.url, tries=5))
     assert found["absent"] == Failure("absent (404)", absent=True)
     assert found["denied"] == Failure("refused (401)")
     assert server.requests == {"absent": 1, "denied": 1}
@@ -103,7 +117,7 @@ def test_an_absent_or_denied_file_is_asked_for_once(server):
 def test_a_server_that_is_not_there():
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}"
-    result = fetch_one("a", survey_at(url))
+    result = fetch_one("a", *twice(survey_at(url)))
     assert result.reason.startswith("no answer")
     assert not result.absent
 
@@ -114,11 +128,11 @@ def test_reads_a_local_source_in_place(tmp_path, form):
     (tmp_path / "a b/here").write_bytes(b"here")
     root = (tmp_path / "a b").as_uri() if form == "file" else str(tmp_path / "a b")
     sha1s = {"here": sha1(b"here")}
-    found = dict(fetch(["here", "absent", "here/below"], sha1s, survey_at(root)))
+    found = contents_of(["here", "absent", "here/below"], sha1s, survey_at(root))
     assert found["here"] == b"here"
     assert found["absent"].absent
     assert found["here/below"].absent
-    wrong = fetch_one("here", survey_at(root), sha1(b"there"))
+    wrong = fetch_one("here", *twice(survey_at(root)), sha1(b"there"))
     assert wrong.reason.startswith("wrong sha1")
 
 
@@ -144,7 +158,7 @@ def test_allstar_from_a_server_and_from_a_folder_are_the_same(server, tree, tmp_
     published = sha1(expected)
     for survey in (served(server, tree), tree.survey()):
         output = tmp_path / "catalogue/allStar.fits"
-        fetch_allstar(output, survey.model_copy(update={"allstar_sha1": published}))
+        fetch_catalogue(output, survey.model_copy(update={"allstar_sha1": published}))
         assert output.read_bytes() == expected
         assert not output.is_symlink()
         assert output.stat().st_nlink == 1, "the run's catalogue is its own"
@@ -155,7 +169,7 @@ def test_a_download_begins_anew_after_a_short_body(server, tree, tmp_path):
     survey = served(server, tree)
     path = tree.allstar.relative_to(tree.root).as_posix()
     server.faults = {path: [short_with_length]}
-    fetch_allstar(tmp_path / "allStar.fits", survey)
+    fetch_catalogue(tmp_path / "allStar.fits", survey)
     assert (tmp_path / "allStar.fits").read_bytes() == tree.allstar.read_bytes()
 
 
@@ -179,7 +193,7 @@ def test_a_bad_catalogue_is_named_and_leaves_nothing(server, tree, tmp_path, dam
     output.parent.mkdir()
     output.write_text("the one before")
     with pytest.raises(SpectraFMError, match=message) as raised:
-        fetch_allstar(output, survey)
+        fetch_catalogue(output, survey)
     assert f"allStar-{RELEASE}" in str(raised.value)
     assert output.read_text() == "the one before"
     assert [path.name for path in output.parent.iterdir()] == ["allStar.fits"]
@@ -188,5 +202,5 @@ def test_a_bad_catalogue_is_named_and_leaves_nothing(server, tree, tmp_path, dam
 def test_a_catalogue_with_another_sha1_is_refused(tree, tmp_path):
     survey = tree.survey(allstar_sha1="0" * 40)
     with pytest.raises(SpectraFMError, match=r"allStar-dr17-synspec_rev1\.fits: wrong sha1"):
-        fetch_allstar(tmp_path / "allStar.fits", survey)
+        fetch_catalogue(tmp_path / "allStar.fits", survey)
     assert not list(Path(tmp_path).glob("*allStar*"))

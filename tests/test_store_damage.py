@@ -13,7 +13,7 @@ from making.sas_tree import make_tree, row
 from making.survey_run import Run
 from spectrafm import cli
 from spectrafm.errors import SpectraFMError
-from spectrafm.manifest import MANIFEST, names_in
+from spectrafm.integrity import CHECKSUMS, faults_in, names_in
 from spectrafm.report.verify import checks_of
 from spectrafm.store.read import load_stars, open_store, read
 
@@ -50,10 +50,10 @@ def test_a_whole_run_is_found_whole(run, capsys):
 
 
 def test_no_flip_and_no_truncation_is_silent_and_each_is_named(run):
-    """Flips and truncations in turn, over chunks, metadata and manifest alike."""
+    """Flips and truncations in turn, over chunks, metadata and list of checksums alike."""
     rng = np.random.default_rng(11)
     store = run / "store.zarr"
-    names = [*names_in(store), MANIFEST]
+    names = [*names_in(store), CHECKSUMS]
     injected = Counter()
     for number in range(FAULTS):
         # Metadata are small: any file is as likely as any other.
@@ -65,14 +65,19 @@ def test_no_flip_and_no_truncation_is_silent_and_each_is_named(run):
         else:
             damaged = content[: rng.integers(len(content))]
         path.write_bytes(damaged)
-        kind = path.name if path.name in (MANIFEST, "zarr.json") else "chunk"
+        kind = path.name if path.name in (CHECKSUMS, "zarr.json") else "chunk"
         injected[kind] += 1
-        with pytest.raises(SpectraFMError, match=r"store\.zarr"):
-            read_everything(store)
-        assert named(path, store, store_faults(store)), path
+        faults = store_faults(store)
+        if kind == CHECKSUMS:
+            # The data are as they were; that list and files differ is named.
+            assert faults, path
+        else:
+            with pytest.raises(SpectraFMError, match=r"store\.zarr"):
+                read_everything(store)
+            assert named(path, store, faults), path
         path.write_bytes(content)
     assert injected.total() == FAULTS
-    assert min(injected[kind] for kind in (MANIFEST, "zarr.json", "chunk")) > 10
+    assert min(injected[kind] for kind in (CHECKSUMS, "zarr.json", "chunk")) > 10
     read_everything(store)
 
 
@@ -89,8 +94,11 @@ def test_damaged_spectra_are_named_whatever_is_loaded_of_them(run, split, window
 
 
 def store_faults(store: Path) -> list[str]:
-    """What `verify` says of a store alone."""
-    return [f for c in checks_of(store.parent) if c.what == "store.zarr" for f in c.faults]
+    """What `verify` says of a store's files alone."""
+    try:
+        return list(faults_in(store))
+    except SpectraFMError as error:
+        return [str(error)]
 
 
 def named(path: Path, store: Path, faults: list[str]) -> bool:
@@ -99,7 +107,7 @@ def named(path: Path, store: Path, faults: list[str]) -> bool:
 
 def test_each_file_of_a_store_that_is_deleted_is_named(run):
     for store in (run / "store.zarr", *sorted((run / "spectra").glob("*.zarr"))):
-        names = [*names_in(store), MANIFEST]
+        names = [*names_in(store), CHECKSUMS]
         deleted = 0
         for name in names:
             path = store / name
@@ -118,7 +126,7 @@ def test_a_shard_file_not_of_the_store_or_of_another_fetch_is_named(run):
     extra = run / "store.zarr/observed/c/9"
     extra.mkdir()
     (extra / "0").write_bytes(b"x")
-    assert any("observed/c/9/0: not listed in MANIFEST.json" in fault for fault in faults_of(run))
+    assert any("observed/c/9/0: not listed in SHA256SUMS" in fault for fault in faults_of(run))
     shutil.rmtree(extra)
     shard = run / "spectra/001.zarr"
     kept = shutil.move(shard, run / "kept")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -144,11 +144,20 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
         yield Catalogue(path, name, offset, len(table.data), row, frozenset(scaled))
 
 
-def read_columns(catalogue: Catalogue, columns: Iterable[str]) -> dict[str, np.ndarray]:
+def read_columns(
+    catalogue: Catalogue, columns: Iterable[str], integers: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """Read columns of a catalogue in native byte order; of the others nothing is kept.
 
-    Text is stripped of its padding; measured values have NaN for fill values; integers, which
-    are flags here, become int64.
+    Text is stripped of its padding. Numbers are measured values: floats, with NaN for fill values.
+    Those of ``integers`` are flags or identifiers: int64, as they are.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+    columns : iterable of str
+    integers : collection of str
+        Which of them are no measured values.
 
     Raises
     ------
@@ -167,17 +176,22 @@ def read_columns(catalogue: Catalogue, columns: Iterable[str]) -> dict[str, np.n
         for column in columns:
             raw[column][rows] = block[column]
     # One after the other, so that raw and native values of all columns never stand side by side.
-    return {column: _native(raw.pop(column)) for column in columns}
+    return {column: _native(raw.pop(column), column in integers) for column in columns}
 
 
-def _native(values: np.ndarray) -> np.ndarray:
+def _native(values: np.ndarray, integer: bool) -> np.ndarray:
     if values.dtype.kind == "S":
         # Whatever bytes a row holds, the other rows can be read: Latin-1 knows all of them.
         return np.strings.strip(np.strings.decode(values, "latin-1"), " \0")
     values = values.astype(values.dtype.newbyteorder("="))
-    if values.dtype.kind == "f":
+    if not integer:
+        # A float that holds every integer of the column's size.
+        kind = np.promote_types(values.dtype, np.float32)
+        values = values.astype(kind, copy=False)
         values[values <= FILL] = np.nan
         return values
+    if values.dtype.kind == "f":
+        return np.nan_to_num(values, nan=0).astype(np.int64)
     if values.dtype.itemsize == 4:
         # The sign of a 32-bit flag is its bit 31, not a sign.
         values = values.view(np.uint32)

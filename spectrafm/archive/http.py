@@ -14,7 +14,7 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
@@ -23,7 +23,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from spectrafm.surveys.apogee.paths import checked_path
+from spectrafm.archive.checksums import listed
+from spectrafm.archive.paths import checked_path
 
 #: What servers answer for a file they do not have (object stores say 403 where listing is denied).
 _ABSENT = {403, 404, 410}
@@ -34,7 +35,6 @@ PIECE = 1 << 20
 
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
 _FITS_BLOCK = 2880
-_CHECKSUM = re.compile(rb"[0-9a-fA-F]{40}\s+\*?\S+\.fits")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -98,10 +98,14 @@ class Received:
         Bytes of the whole file, once the server has said so.
     validator : str or None
         What the server calls this state of the file: its ETag, or when it was last changed.
+    report : callable
+        Called with ``size`` and ``whole`` whenever bytes have arrived.
     """
 
-    def __init__(self, sink: BinaryIO):
-        self.sink = sink
+    def __init__(
+        self, sink: BinaryIO, report: Callable[[int, int | None], None] = lambda size, whole: None
+    ):
+        self.sink, self.report = sink, report
         self._take_stock()
 
     def _take_stock(self) -> None:
@@ -118,6 +122,7 @@ class Received:
         self.sink.write(piece)
         self.digest.update(piece)
         self.size += len(piece)
+        self.report(self.size, self.whole)
 
     def restart(self) -> None:
         """Forget everything: the next bytes are the file's first."""
@@ -219,6 +224,9 @@ async def _bounded_try(
         return Failure("broken answer", passing=True)
     except (aiohttp.ClientError, ConnectionError) as error:
         return Failure(f"no answer ({error or type(error).__name__})", passing=True)
+    except (ValueError, OverflowError):
+        # A host name, number or date of the answer that cannot be one.
+        return Failure("broken answer", passing=True)
 
 
 async def _try(client: Client, url: URL, received: Received, sha1: str | None) -> Failure | None:
@@ -280,7 +288,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> float:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -339,9 +347,15 @@ def _flaw(path: str, received: Received, sha1: str | None) -> Failure | None:
         not first.startswith(b"SIMPLE  =") or received.size % _FITS_BLOCK
     ):
         return Failure("not a whole FITS file", passing=True)
-    if path.endswith(".sha1sum") and not _CHECKSUM.fullmatch(last.strip().rpartition(b"\n")[2]):
+    if path.endswith(".sha1sum") and not _ends_a_list(last):
         return Failure("not a whole list of checksums", passing=True)
     return None
+
+
+def _ends_a_list(last: bytes) -> bool:
+    """Whether the last bytes of a list of checksums end with the whole name of a FITS file."""
+    line = listed(last.strip().rpartition(b"\n")[2].decode("utf-8", errors="replace"))
+    return line is not None and line[0].endswith(".fits")
 
 
 def mismatch(found: str, sha1: str | None) -> Failure | None:

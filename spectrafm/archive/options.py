@@ -1,4 +1,4 @@
-"""How files are fetched from an archive, whatever is in them."""
+"""Options of an archive of files: where it is, how it is asked, what bounds a file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def _source(value: str) -> str:
     return value
 
 
-Source = Annotated[str, Field(min_length=1), AfterValidator(_source)]
-
-
 class Archive(Section):
-    """Where files come from, and how they are fetched."""
+    """Where an archive is, and how its files are fetched."""
 
-    source: Source = Field(
+    source: Annotated[str, Field(min_length=1), AfterValidator(_source)] = Field(
         "https://data.sdss.org/sas",
-        description="SAS root: https://..., http://..., file:///... or a folder",
+        description="root of the archive: https://..., http://..., file:///... or a folder",
     )
     keep: str | None = Field(
-        None, min_length=1, description="folder: keep fetched files there as a SAS mirror; null: no"
+        None,
+        min_length=1,
+        description="folder that keeps the fetched files as a mirror of the archive, which is "
+        "read before the server is asked; null: files are not kept",
     )
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
     tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
@@ -34,24 +34,30 @@ class Archive(Section):
         0.5, ge=0, description="seconds before the second try; each further wait is twice as long"
     )
     stall_seconds: float = Field(
-        30.0, gt=0, description="a try is given up when this long brings less than minimum_rate"
+        30.0,
+        gt=0,
+        description="seconds: a try is given up when this long brings less than minimum_rate",
     )
     minimum_rate: float = Field(1000.0, gt=0, description="bytes a second, over stall_seconds")
 
 
 class FileLimits(Section):
-    """What bounds one spectrum or checksum list."""
+    """What bounds a small file: a spectrum, a list of checksums."""
 
-    file_seconds: float = Field(600.0, gt=0, description="deadline of one file, all tries together")
-    file_megabytes: float = Field(64.0, gt=0, description="a file that grows larger is refused")
+    file_seconds: float = Field(
+        600.0, gt=0, description="deadline of one file in seconds, all tries together"
+    )
+    file_megabytes: float = Field(
+        64.0, gt=0, description="a file that grows larger (MB) is refused"
+    )
 
 
 class CatalogueLimits(Section):
-    """What bounds one catalogue."""
+    """What bounds a catalogue."""
 
     catalogue_seconds: float = Field(
-        13000.0, gt=0, description="deadline of a catalogue, all tries together"
+        13000.0, gt=0, description="deadline of a catalogue in seconds, all tries together"
     )
     catalogue_megabytes: float = Field(
-        8000.0, gt=0, description="a catalogue that grows larger is refused"
+        8000.0, gt=0, description="a catalogue that grows larger than this many MB is refused"
     )

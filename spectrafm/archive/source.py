@@ -1,9 +1,8 @@
-"""From a source and a path to the bytes of a survey file.
+"""From a source and a path to the bytes of a file.
 
-A source is the root of a Science Archive Server: ``https://...``, ``http://...``,
-``file:///...`` or a plain folder; the paths below it are those of `spectrafm.surveys.apogee.paths`.
-What a server sends is judged by `spectrafm.archive.http` before anyone parses it. With
-``survey.keep`` it is also kept, in the layout of the archive, and not asked for again.
+A source is the root of an archive: ``https://...``, ``http://...``, ``file:///...`` or a plain
+folder. What a server sends is validated by `spectrafm.archive.http` before anyone parses it. With
+the option ``keep`` it is also kept, in the layout of the archive, and not fetched again.
 """
 
 from __future__ import annotations
@@ -11,35 +10,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import Any, NamedTuple
 
 from spectrafm.archive import http
 from spectrafm.archive.http import PIECE, Client, Failure, Limits, Received, mismatch, url_of
+from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
+from spectrafm.archive.paths import below, local_root
 from spectrafm.files import atomic_path, write_bytes
-from spectrafm.progress import reported_bytes
-from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.progress import Meter
 
 _NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
 
 
-def local_root(source: str) -> Path | None:
-    """Folder that a local source names; None for a server."""
-    parts = urlsplit(source)
-    if parts.scheme in ("http", "https"):
-        return None
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(source)
+class Fetched(NamedTuple):
+    """A file of an archive, or why there is none."""
+
+    path: str  # relative to the root of the archive
+    content: bytes | Failure
+    sha1: str = ""  # of the content
 
 
 def fetch(
-    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
-) -> Iterator[tuple[str, bytes | Failure]]:
+    paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
+) -> Iterator[Fetched]:
     """Give the content of each file, or why there is none, in the order they arrive.
 
-    Only a few files are held at a time: the next ones are asked for as the caller takes these. A
+    Only a few files are held at a time: the next ones are requested as the caller takes these. A
     server's time runs on while the caller works on one, so that work should be short.
 
     Parameters
@@ -48,44 +46,51 @@ def fetch(
         Paths relative to the root of the archive.
     sha1s : mapping
         SHA-1 by path, as published; files that are not in it are not checked.
-    survey : Survey
-        Its source, and how it is asked. An absent file is asked for once, unless it is published.
+    archive : Archive
+        An absent file is requested once, unless its SHA-1 is published.
+    limits : FileLimits
 
     Yields
     ------
-    (str, bytes or Failure)
-        Each path once.
+    Fetched
+        One for each path.
     """
-    root = local_root(survey.source)
+    root = local_root(archive.source)
     if root is not None:
         for path in paths:
-            yield path, _read_local(_below(root, path), sha1s.get(path))
+            yield _read_local(root, path, sha1s.get(path))
         return
     wanted = paths
-    if survey.keep is not None:
+    if archive.keep is not None:
         wanted = []
         for path in paths:
-            content = _read_local(_below(Path(survey.keep), path), sha1s.get(path))
-            if isinstance(content, bytes):
-                yield path, content
+            kept = _read_local(Path(archive.keep), path, sha1s.get(path))
+            if isinstance(kept.content, bytes):
+                yield kept
             else:
                 wanted.append(path)
-    for path, content in _from_server(wanted, sha1s, survey):
-        if survey.keep is not None and isinstance(content, bytes):
-            write_bytes(_below(Path(survey.keep), path), content, shared=True)
-        yield path, content
+    for file in _from_server(wanted, sha1s, archive, limits):
+        if archive.keep is not None and isinstance(file.content, bytes):
+            write_bytes(below(Path(archive.keep), file.path), file.content, shared=True)
+        yield file
 
 
-def fetch_one(path: str, survey: Survey, sha1: str | None = None) -> bytes | Failure:
+def fetch_one(
+    path: str, archive: Archive, limits: FileLimits, sha1: str | None = None
+) -> bytes | Failure:
     """Content of one small file, or why there is none; see `fetch`."""
     sha1s = {} if sha1 is None else {path: sha1}
-    return next(content for _, content in fetch([path], sha1s, survey))
+    return next(file.content for file in fetch([path], sha1s, archive, limits))
 
 
 def download(
-    path: str, destination: Path, survey: Survey, sha1: str | None = None
+    path: str,
+    destination: Path,
+    archive: Archive,
+    limits: CatalogueLimits,
+    sha1: str | None = None,
 ) -> Failure | None:
-    """Write one large file to disk, piece by piece; a transfer that breaks off is continued.
+    """Write one large file to disk, piece by piece; an interrupted transfer resumes.
 
     A local file is copied, not linked: what a run has read must not change when the mirror does,
     and removing or touching the run's file must not reach the mirror's.
@@ -94,34 +99,30 @@ def download(
     -------
     Failure or None
         None when ``destination`` holds the whole file; otherwise it holds nothing of use, or,
-        from a server and with a published ``sha1``, a first part that the next call continues.
+        from a server and with a published ``sha1``, a first part from which the next call resumes.
     """
-    root = local_root(survey.source)
+    root = local_root(archive.source)
     if root is not None:
-        return _copy(_below(root, path), destination, sha1)
-    kept = None if survey.keep is None else _below(Path(survey.keep), path)
+        return _copy(below(root, path), destination, sha1)
+    kept = None if archive.keep is None else below(Path(archive.keep), path)
     if kept is not None and _copy(kept, destination, sha1) is None:
         return None
-    failure = asyncio.run(_download(path, destination, survey, sha1))
+    failure = asyncio.run(_download(path, destination, archive, limits, sha1))
     if failure is None and kept is not None:
         with atomic_path(kept, shared=True) as temporary:
             _copy(destination, temporary, sha1)
     return failure
 
 
-def _below(root: Path, path: str) -> Path:
-    """A file of a mirror; whatever ``path`` says, it stays below the root."""
-    return root / paths.checked_path(path)
-
-
-def _read_local(path: Path, sha1: str | None) -> bytes | Failure:
+def _read_local(root: Path, path: str, published: str | None) -> Fetched:
     try:
-        content = path.read_bytes()
+        content = below(root, path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return _NO_SUCH_FILE
+        return Fetched(path, _NO_SUCH_FILE)
     except OSError as error:
-        return Failure(f"not readable ({error.strerror})")
-    return mismatch(hashlib.sha1(content).hexdigest(), sha1) or content
+        return Fetched(path, Failure(f"not readable ({error.strerror})"))
+    sha1 = hashlib.sha1(content).hexdigest()
+    return Fetched(path, mismatch(sha1, published) or content, sha1)
 
 
 def _copy(original: Path, destination: Path, sha1: str | None) -> Failure | None:
@@ -138,38 +139,46 @@ def _copy(original: Path, destination: Path, sha1: str | None) -> Failure | None
     return mismatch(digest.hexdigest(), sha1)
 
 
-def _limits(survey: Survey, seconds: float, megabytes: float) -> Limits:
+def _limits(archive: Archive, seconds: float, megabytes: float) -> Limits:
     return Limits(
-        tries=survey.tries,
-        first_wait=survey.first_wait,
-        stall_seconds=survey.stall_seconds,
-        minimum_rate=survey.minimum_rate,
+        tries=archive.tries,
+        first_wait=archive.first_wait,
+        stall_seconds=archive.stall_seconds,
+        minimum_rate=archive.minimum_rate,
         seconds=seconds,
         megabytes=megabytes,
     )
 
 
 async def _download(
-    path: str, destination: Path, survey: Survey, sha1: str | None
+    path: str, destination: Path, archive: Archive, limits: CatalogueLimits, sha1: str | None
 ) -> Failure | None:
-    limits = _limits(survey, survey.catalogue_seconds, survey.catalogue_megabytes)
+    bounds = _limits(archive, limits.catalogue_seconds, limits.catalogue_megabytes)
     mode = "r+b" if sha1 is not None and destination.exists() else "w+b"
-    with open(destination, mode) as sink:
-        received = Received(sink)
-        async with http.client(1, limits) as client:
-            with reported_bytes(received, f"fetching {PurePosixPath(path).name}"):
-                return await http.get(
-                    client, url_of(survey.source, path), received, sha1, resume=True
-                )
+    with open(destination, mode) as sink, Meter(f"fetching {PurePosixPath(path).name}") as meter:
+        received = Received(sink, meter.bytes)
+        async with http.client(1, bounds) as client:
+            url = url_of(archive.source, path)
+            return await http.get(client, url, received, sha1, resume=True)
 
 
 def _from_server(
-    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
-) -> Iterator[tuple[str, bytes | Failure]]:
+    paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
+) -> Iterator[Fetched]:
     with asyncio.Runner() as runner:
-        arriving = _arriving(paths, sha1s, survey)
-        # Not runner.run: its care of Ctrl-C prints the last result, a whole spectrum, each time.
-        step = runner.get_loop().run_until_complete
+        arriving = _arriving(paths, sha1s, archive, limits)
+        loop = runner.get_loop()
+
+        def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            # Not runner.run: its handling of Ctrl-C prints the last result, a whole spectrum.
+            task = loop.create_task(coroutine)
+            try:
+                return loop.run_until_complete(task)
+            finally:
+                # After Ctrl-C a generator that still runs could not be closed.
+                if task.cancel():
+                    loop.run_until_complete(asyncio.wait([task]))
+
         try:
             while (arrival := step(_next(arriving))) is not None:
                 yield arrival
@@ -182,21 +191,21 @@ async def _next(arriving: AsyncIterator):
 
 
 async def _arriving(
-    paths: Sequence[str], sha1s: Mapping[str, str], survey: Survey
-) -> AsyncGenerator[tuple[str, bytes | Failure], None]:
+    paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
+) -> AsyncGenerator[Fetched, None]:
     """`fetch` from a server.
 
     Twice as many files as connections are under way, so that a file that waits for its next try
     does not keep a connection idle.
     """
-    limits = _limits(survey, survey.file_seconds, survey.file_megabytes)
-    async with http.client(survey.connections, limits) as client:
+    bounds = _limits(archive, limits.file_seconds, limits.file_megabytes)
+    async with http.client(archive.connections, bounds) as client:
         under_way: set[asyncio.Task] = set()
         try:
             for path in paths:
-                one = _content(client, survey.source, path, sha1s.get(path))
+                one = _content(client, archive.source, path, sha1s.get(path))
                 under_way.add(asyncio.create_task(one))
-                if len(under_way) >= 2 * survey.connections:
+                if len(under_way) >= 2 * archive.connections:
                     done, under_way = await asyncio.wait(
                         under_way, return_when=asyncio.FIRST_COMPLETED
                     )
@@ -209,9 +218,9 @@ async def _arriving(
                 task.cancel()
 
 
-async def _content(
-    client: Client, source: str, path: str, sha1: str | None
-) -> tuple[str, bytes | Failure]:
+async def _content(client: Client, source: str, path: str, sha1: str | None) -> Fetched:
     received = Received(io.BytesIO())
     failure = await http.get(client, url_of(source, path), received, sha1)
-    return path, failure or received.sink.getvalue()
+    if failure is not None:
+        return Fetched(path, failure)
+    return Fetched(path, received.sink.getvalue(), received.digest.hexdigest())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from spectrafm.files import atomic_path
-from spectrafm.manifest import write_manifest
+from spectrafm.integrity import write_checksums
 
 #: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
@@ -22,34 +24,52 @@ class Variable(NamedTuple):
 
     dimensions: tuple[str, ...]
     values: np.ndarray
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _what_zarr_says_of_drafts() -> Iterator[None]:
+    """Silence two warnings of zarr's writer: consolidated metadata and text of a fixed length.
+
+    The specification of Zarr v3 has neither yet. zarr 3.1 and xarray read both without a warning;
+    without consolidated metadata xarray warns, and text of variable length becomes numpy's
+    StringDType, which FITS tables and ``astype(str)`` refuse.
+    """
+    with warnings.catch_warnings():
+        for message in (
+            "Consolidated metadata is currently not part",
+            r"The data type \(FixedLengthUTF32",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def write_array(group: zarr.Group, name: str, variable: Variable) -> None:
-    """Write a small array as one chunk; text (dtype object) as variable-length strings."""
+    """Write a small array as one chunk; text has the length of the longest entry."""
     values = variable.values
-    text = values.dtype == object
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(max(size, 1) for size in values.shape),
-        dtype=str if text else values.dtype,
-        fill_value=np.nan if values.dtype.kind == "f" else None,
-        compressors=CODECS,
-        dimension_names=variable.dimensions,
-        attributes=variable.attributes,
-        config={"write_empty_chunks": True},
-    )
-    if values.size:
-        array[...] = values
+    if values.dtype.kind in "OT":
+        values = values.astype(str)
+    if values.dtype.kind == "U" and not values.dtype.itemsize:
+        values = values.astype("U1")
+    with _what_zarr_says_of_drafts():
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=tuple(max(size, 1) for size in values.shape),
+            dtype=values.dtype,
+            fill_value=np.nan if values.dtype.kind == "f" else None,
+            compressors=CODECS,
+            dimension_names=variable.dimensions,
+            attributes=variable.attributes,
+            config={"write_empty_chunks": True},
+        )
+        if values.size:
+            array[...] = values
 
 
 def consolidate(group: zarr.Group) -> None:
     """Gather all metadata in one file: one read to open, and xarray warns where it is missing."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Consolidated metadata is currently not part", category=UserWarning
-        )
+    with _what_zarr_says_of_drafts():
         zarr.consolidate_metadata(group.store)
 
 
@@ -61,4 +81,4 @@ def write_dataset(path: Path, variables: dict[str, Variable], attributes: dict[s
             write_array(group, name, variable)
         group.attrs.put(attributes)
         consolidate(group)
-        write_manifest(temporary)
+        write_checksums(temporary)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,12 @@ import zarr
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, read_parquet, write_parquet
-from spectrafm.labels import LABELS, error_column
-from spectrafm.store.layout import SHARD_STARS, SPECTRA, STAR_ARRAYS, Stars, write_store
-from spectrafm.store.read import blocks, open_store, read
-from spectrafm.surveys.apogee.fetch_spectra import account
+from spectrafm.labels import error_column
+from spectrafm.store.accounts import account
+from spectrafm.store.layout import SHARD_STARS, SPECTRA, Column, Stars, write_store
+from spectrafm.store.read import blocks, columns_of, labels_of, open_store, read
+
+logger = logging.getLogger(__name__)
 
 
 def build_store(
@@ -31,21 +35,34 @@ def build_store(
 
     Parameters
     ----------
-    selected, cuts : pathlib.Path
-        What `select_stars` wrote.
-    shards, shard_missing : sequence of pathlib.Path
+    selected : pathlib.Path
+        The stars, as `select_stars` wrote them.
+    cuts : pathlib.Path
+        What each cut left, as `select_stars` wrote it.
+    shards : sequence of pathlib.Path
         What `fetch_spectra` wrote, in the order of the shards.
-    store, missing, funnel : pathlib.Path
-        ``store.zarr``; ``missing.parquet``, every star whose best file was not stored, with the
-        reason, and in its metadata how many were asked, verified, unverified and missing;
-        ``funnel.csv``, the cuts with two more lines: the stars whose spectrum is stored,
-        and those of them that have a label.
+    shard_missing : sequence of pathlib.Path
+        Its tables of missing files, in the same order.
+    store : pathlib.Path
+        Zarr group to write.
+    missing : pathlib.Path
+        Parquet file to write: every star whose best file was not stored, with the reason, and in
+        its metadata how many were asked, verified, unverified and missing.
+    funnel : pathlib.Path
+        CSV to write: the cuts with two more lines, the stars whose spectrum is stored, and those
+        of them that have a label.
 
     Raises
     ------
     SpectraFMError
         When a shard is missing or damaged, the shards are not of one survey, or stars delivered
         and stars missing are not the stars selected.
+
+    Examples
+    --------
+    $ spectrafm build-store --selected=selected.parquet --cuts=cuts.csv --shards 000.zarr 001.zarr
+      --shard-missing 000.missing.parquet 001.missing.parquet --store=store.zarr
+      --missing=missing.parquet --funnel=funnel.csv
     """
     groups = [open_store(path) for path in shards]
     attributes = _common_attributes(groups, shards)
@@ -57,26 +74,47 @@ def build_store(
     verified = np.concatenate([read(group, "verified") for group in groups])
     counts = account(len(asked), verified, absent)
     write_parquet(missing, absent, attributes["provenance"] | {"counts": counts})
+    labelled = sum(map(_labelled, groups))
     with atomic_path(funnel) as temporary:
         lines = pd.read_csv(cuts)
         for text, count in (
             ("spectrum stored (not missing, broken or zero)", len(stored)),
-            ("at least one label", sum(map(_labelled, groups))),
+            ("at least one label", labelled),
         ):
             lines.loc[len(lines)] = [text, count, count]
         lines.to_csv(temporary, index=False)
-    made_with = (selected, cuts, *shards, *shard_missing, missing, funnel)
-    write_store(store, _stars_of(groups), attributes, made_with)
+    first = groups[0]
+    columns = columns_of(first)
+    write_store(
+        store,
+        _stars_of(groups, columns),
+        attributes,
+        wavelength=read(first, "wavelength"),
+        labels=labels_of(first),
+        columns=columns,
+        synthetic="synthetic" in first,
+        made_with=(selected, cuts, *shards, *shard_missing, missing, funnel),
+    )
+    logger.info(
+        "%s: %d stars of %d shards, %d with a label; %d asked for, %d stored with the published "
+        "SHA-1, %d stored without one, %d missing",
+        store,
+        len(stored),
+        len(groups),
+        labelled,
+        *counts.values(),
+    )
 
 
-def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> dict:
+def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> dict[str, Any]:
     """The attributes that all shards share."""
     first = dict(groups[0].attrs)
     for group, path in zip(groups, shards, strict=True):
-        for key in ("release", "source", "mock"):
-            if group.attrs[key] != first[key]:
+        for key in ("release", "source", "mock", "label_units"):
+            if group.attrs.get(key) != first.get(key):
                 raise SpectraFMError(
-                    f"{path}: {key} is {group.attrs[key]!r}, but {first[key]!r} in {shards[0]}"
+                    f"{path}: {key} is {group.attrs.get(key)!r}, but {first.get(key)!r} "
+                    f"in {shards[0]}"
                 )
     return first
 
@@ -99,16 +137,24 @@ def _check_complete(
         )
 
 
-def _stars_of(groups: Sequence[zarr.Group]) -> Iterator[Stars]:
+def _stars_of(groups: Sequence[zarr.Group], columns: Sequence[Column]) -> Iterator[Stars]:
     """The stars of all shards, as many at a time as are written at once."""
     for group in groups:
         for rows in blocks(group, SHARD_STARS):
-            spectra = {name: read(group, name, rows) for name in SPECTRA}
-            yield Stars(_table_of(group, rows), spectra)
+            spectra = {name: read(group, name, rows) for name in SPECTRA if name in group}
+            yield Stars(_table_of(group, columns, rows), spectra)
 
 
-def _table_of(group: zarr.Group, rows: slice) -> pd.DataFrame:
-    table = pd.DataFrame({name: read(group, name, rows) for name in STAR_ARRAYS})
-    table[list(LABELS)] = read(group, "label", rows)
-    table[[error_column(label) for label in LABELS]] = read(group, "label_error", rows)
-    return table
+def _table_of(group: zarr.Group, columns: Sequence[Column], rows: slice) -> pd.DataFrame:
+    table = {name: read(group, name, rows) for name in ("apogee_id", "split")}
+    for column in columns:
+        values = read(group, column.name, rows)
+        if column.dimension:
+            table |= dict(zip(column.columns, values.T, strict=True))
+        else:
+            table[column.name] = values
+    labels = [label.name for label in labels_of(group)]
+    table |= dict(zip(labels, read(group, "label", rows).T, strict=True))
+    errors = map(error_column, labels)
+    table |= dict(zip(errors, read(group, "label_error", rows).T, strict=True))
+    return pd.DataFrame(table)

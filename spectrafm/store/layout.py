@@ -1,69 +1,129 @@
 """How spectra lie in a Zarr v3 store: arrays, dimensions, units, chunks.
 
 A shard of a fetching job (``spectra/NNN.zarr``) and the whole (``store.zarr``) have the same
-layout. `write_store` writes both.
+layout. `write_store` writes both. The grid of wavelengths, the labels and what else is kept of
+each star are the survey's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import zarr
 
 from spectrafm.files import atomic_path
-from spectrafm.labels import LABELS, UNITS, error_column
-from spectrafm.manifest import hashes_beside, write_manifest
+from spectrafm.integrity import hashes_beside, write_checksums
+from spectrafm.labels import Label, error_column
 from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
-from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 
 #: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
 CHUNK_STARS = 32
 SHARD_STARS = 4096
 
-#: Arrays of shape (star, wavelength): long name of each.
+
+class Spectrum(NamedTuple):
+    """An array of shape (star, wavelength)."""
+
+    dtype: type
+    fill: Any
+    attributes: dict[str, Any]
+
+
+#: What a store holds of every spectrum, as the survey gives it: no flux range is applied.
 SPECTRA = {
-    "observed": "observed flux, pseudo-continuum normalised",
-    "observed_error": "one-sigma error of the observed flux",
-    "synthetic": "flux of ASPCAP's best-fit model, pseudo-continuum normalised",
+    "observed": Spectrum(
+        np.float32, np.nan, {"long_name": "observed flux, continuum normalised", "units": "1"}
+    ),
+    "observed_error": Spectrum(
+        np.float32, np.nan, {"long_name": "one-sigma error of the observed flux", "units": "1"}
+    ),
+    "mask": Spectrum(
+        np.bool_,
+        True,
+        {
+            "long_name": "whether the pixel of the observed spectrum is bad",
+            "comment": "bad: flux or error is not finite, or the error is not positive or huge",
+        },
+    ),
+    "synthetic": Spectrum(
+        np.float32, np.nan, {"long_name": "flux of the best-fit model", "units": "1"}
+    ),
 }
+
+#: Dimension of the labels. It cannot be called ``label``: xarray allows no two-dimensional
+#: variable with the name of one of its dimensions.
+LABEL_DIMENSION = "label_name"
+
+#: What xarray shall show as coordinates, besides the dimensions' own.
+COORDINATES = "apogee_id split unit symbol"
 
 
 @dataclass(frozen=True)
-class StarArray:
-    """An array with one value per star: its type, and what the value is."""
+class Column:
+    """What a survey keeps of each star besides spectra and labels: one array of the store.
 
+    Attributes
+    ----------
+    name : str
+        Of the array.
+    dtype : type
+        ``str`` for text.
+    long_name : str
+    units : str, optional
+        As `astropy.units.Unit` parses it.
+    flags : mapping
+        Name and bit of each flag, where the values are flags: CF's ``flag_masks`` and
+        ``flag_meanings``.
+    dimension : str
+        Name of a second dimension; empty for one value a star.
+    entries : sequence of str
+        Coordinates along the second dimension.
+    columns : sequence of str
+        Columns of `Stars.table` that hold the values, one for each entry; default: the one that
+        is called as the array.
+    """
+
+    name: str
     dtype: type
     long_name: str
     units: str | None = None
+    flags: Mapping[str, int] | None = None
+    dimension: str = ""
+    entries: Sequence[str] = ()
+    columns: Sequence[str] = ()
+
+    def variable(self, table: pd.DataFrame) -> Variable:
+        """The array, with its attributes."""
+        attributes: dict[str, Any] = {"long_name": self.long_name}
+        if self.units is not None:
+            attributes["units"] = self.units
+        if self.flags:
+            attributes["flag_masks"] = [1 << bit for bit in self.flags.values()]
+            attributes["flag_meanings"] = " ".join(self.flags)
+        if not self.dimension:
+            values = table[self.columns[0] if self.columns else self.name].to_numpy()
+            return Variable(("star",), _typed(values, self.dtype), attributes)
+        values = table[list(self.columns)].to_numpy()
+        return Variable(("star", self.dimension), _typed(values, self.dtype), attributes)
 
 
-STAR_ARRAYS = {
-    "apogee_id": StarArray(str, "APOGEE identifier of the star"),
-    "split": StarArray(str, "side of the split: train, validation or test"),
-    "telescope": StarArray(str, "telescope"),
-    "field": StarArray(str, "field of the survey"),
-    "path": StarArray(str, "path of the aspcapStar file below the root of the archive"),
-    "sha1": StarArray(str, "SHA-1 of the aspcapStar file"),
-    "verified": StarArray(np.bool_, "whether the SHA-1 is the one the survey publishes"),
-    "snr": StarArray(np.float32, "median signal-to-noise ratio per pixel", "1"),
-    "starflag": StarArray(np.int64, "STARFLAG bits"),
-    "aspcapflag": StarArray(np.int64, "ASPCAPFLAG bits"),
-    "vscatter": StarArray(np.float32, "scatter of the visits' radial velocities", "km s-1"),
-    "ra": StarArray(np.float64, "right ascension (J2000)", "degree"),
-    "dec": StarArray(np.float64, "declination (J2000)", "degree"),
-}
+#: What every store has of a star.
+_IDENTITY = (
+    Column("apogee_id", str, "identifier of the star"),
+    Column("split", str, "side of the split: train, validation or test"),
+)
 
-#: What xarray shall show as coordinates, besides the dimensions' own.
-COORDINATES = "apogee_id split"
 
-#: Dimension of the five labels. It cannot be called ``label``: xarray allows no two-dimensional
-#: variable with the name of one of its dimensions.
-LABEL_DIMENSION = "label_name"
+def _typed(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Values as a store has them; text as wide as the longest entry."""
+    if dtype is not str:
+        return values.astype(dtype)
+    return values.astype(str) if values.size else np.empty(values.shape, "U1")
 
 
 @dataclass(frozen=True)
@@ -73,9 +133,10 @@ class Stars:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a star: the columns of `STAR_ARRAYS`, the five labels and their errors.
+        One row a star: apogee_id, split, the survey's columns, the labels and their errors
+        (``NAME``, ``NAME_ERR``).
     spectra : dict
-        The arrays of `SPECTRA`, float32, shape ``(stars, 7514)``, NaN where missing.
+        The arrays of `SPECTRA`, shape ``(stars, pixels)``; ``synthetic`` may be absent.
     """
 
     table: pd.DataFrame
@@ -91,7 +152,15 @@ class Stars:
 
 
 def write_store(
-    path: Path, stars: Iterable[Stars], attributes: dict[str, Any], made_with: Iterable[Path] = ()
+    path: Path,
+    stars: Iterable[Stars],
+    attributes: dict[str, Any],
+    *,
+    wavelength: np.ndarray,
+    labels: Sequence[Label],
+    columns: Sequence[Column] = (),
+    synthetic: bool = True,
+    made_with: Iterable[Path] = (),
 ) -> None:
     """Write a store, whole or not at all.
 
@@ -104,114 +173,125 @@ def write_store(
     stars : iterable of Stars
         In the order of the store.
     attributes : dict
-        Attributes of the group: title, release, source, mock, provenance.
+        Attributes of the group: title, survey, release, source, mock, created, provenance ...
+    wavelength : numpy.ndarray
+        Angstrom, vacuum, rest frame, of each pixel.
+    labels : sequence of Label
+    columns : sequence of Column
+        What the survey keeps of each star.
+    synthetic : bool
+        Whether each star has a synthetic spectrum too.
     made_with : iterable of pathlib.Path
-        Files and stores that belong to it; the manifest keeps their hashes.
+        Files and stores that it was made of; the attribute ``made_with`` keeps their hashes.
     """
     tables = []
+    names = [name for name in SPECTRA if synthetic or name != "synthetic"]
     with atomic_path(path) as temporary:
         group = zarr.create_group(temporary, zarr_format=3)
-        for shard in _whole_shards(stars):
+        for shard in _whole_shards(stars, names):
             tables.append(shard.table)
-            for name in SPECTRA:
+            for name in names:
                 if name not in group:
-                    _create_spectra(group, name, len(shard))
+                    _create_spectra(group, name, len(wavelength), len(shard))
                 group[name].append(shard.spectra[name])
-        for name in SPECTRA:
+        for name in names:
             if name not in group:
-                _create_spectra(group, name, stars_per_shard=1)
-        table = pd.concat(tables) if tables else _no_stars()
-        for name, variable in _variables(table).items():
+                _create_spectra(group, name, len(wavelength), stars_per_shard=1)
+        every = (*_IDENTITY, *columns)
+        table = pd.concat(tables) if tables else _no_stars(every, labels)
+        for name, variable in _variables(table, every, labels, wavelength).items():
             write_array(group, name, variable)
-        group.attrs.put({**attributes, "coordinates": COORDINATES})
+        facts = {
+            "Conventions": "CF-1.11",
+            **attributes,
+            "coordinates": COORDINATES,
+            "label_units": {label.name: label.unit for label in labels},
+            "stars": len(table),
+            "made_with": hashes_beside(path, made_with),
+        }
+        if "verified" in table:
+            facts["verified"] = int(table["verified"].sum())
+        group.attrs.put(facts)
         consolidate(group)
-        write_manifest(
-            temporary,
-            stars=len(table),
-            verified=int(table["verified"].sum()),
-            provenance=attributes.get("provenance"),
-            made_with=hashes_beside(path, made_with),
-        )
+        write_checksums(temporary)
 
 
-def _whole_shards(stars: Iterable[Stars]) -> Iterator[Stars]:
+def _whole_shards(stars: Iterable[Stars], names: Sequence[str]) -> Iterator[Stars]:
     """The same stars in blocks of ``SHARD_STARS``, the last one smaller."""
     waiting: list[Stars] = []
     for some in stars:
         waiting.append(some)
         while sum(map(len, waiting)) >= SHARD_STARS:
-            together = _joined(waiting)
+            together = _joined(waiting, names)
             yield together[:SHARD_STARS]
             waiting = [together[SHARD_STARS:]]
     if sum(map(len, waiting)):
-        yield _joined(waiting)
+        yield _joined(waiting, names)
 
 
-def _joined(blocks: list[Stars]) -> Stars:
+def _joined(blocks: list[Stars], names: Sequence[str]) -> Stars:
     if len(blocks) == 1:
         return blocks[0]
     return Stars(
         pd.concat([block.table for block in blocks]),
-        {name: np.concatenate([block.spectra[name] for block in blocks]) for name in SPECTRA},
+        {name: np.concatenate([block.spectra[name] for block in blocks]) for name in names},
     )
 
 
-def _no_stars() -> pd.DataFrame:
-    return pd.DataFrame(columns=[*STAR_ARRAYS, *LABELS, *map(error_column, LABELS)])
+def _no_stars(columns: Sequence[Column], labels: Sequence[Label]) -> pd.DataFrame:
+    names = [label.name for label in labels]
+    own = [name for column in columns for name in column.columns or (column.name,)]
+    return pd.DataFrame(columns=[*own, *names, *map(error_column, names)])
 
 
-def _create_spectra(group: zarr.Group, name: str, stars_per_shard: int) -> None:
+def _create_spectra(group: zarr.Group, name: str, pixels: int, stars_per_shard: int) -> None:
     """An array of spectra with no star yet; with few stars a shard is no longer than they need."""
     chunks = -(-min(stars_per_shard, SHARD_STARS) // CHUNK_STARS)
     group.create_array(
         name,
-        shape=(0, N_PIXELS),
-        chunks=(CHUNK_STARS, N_PIXELS),
-        shards=(chunks * CHUNK_STARS, N_PIXELS),
-        dtype=np.float32,
-        fill_value=np.nan,
+        shape=(0, pixels),
+        chunks=(CHUNK_STARS, pixels),
+        shards=(chunks * CHUNK_STARS, pixels),
+        dtype=SPECTRA[name].dtype,
+        fill_value=SPECTRA[name].fill,
         compressors=CODECS,
         dimension_names=("star", "wavelength"),
-        attributes={"long_name": SPECTRA[name], "units": "1"},
+        attributes=SPECTRA[name].attributes,
         config={"write_empty_chunks": True},
     )
 
 
-def _variables(table: pd.DataFrame) -> dict[str, Variable]:
-    """Everything that is small: one value or five labels per star, and the coordinates."""
-    variables = {
-        name: _per_star(array, table[name].to_numpy()) for name, array in STAR_ARRAYS.items()
-    }
-    units = ", ".join(f"{label}: {unit}" for label, unit in UNITS.items())
-    arrays = {
-        "label": (list(LABELS), "calibrated stellar label of allStar"),
-        "label_error": ([error_column(label) for label in LABELS], "one-sigma error of the label"),
-    }
-    for name, (columns, long_name) in arrays.items():
-        values = table[columns].to_numpy(dtype=np.float32)
-        attributes = {"long_name": long_name, "units": units}
-        variables[name] = Variable(("star", LABEL_DIMENSION), values, attributes)
-    variables[LABEL_DIMENSION] = Variable(
-        (LABEL_DIMENSION,),
-        np.array(LABELS, dtype=object),
-        {"long_name": "allStar column of the label"},
+def _variables(
+    table: pd.DataFrame,
+    columns: Sequence[Column],
+    labels: Sequence[Label],
+    wavelength: np.ndarray,
+) -> dict[str, Variable]:
+    """Everything that is small: what is known of each star, the labels, the coordinates."""
+    variables = {column.name: column.variable(table) for column in columns}
+    for column in columns:
+        if column.dimension and column.dimension != LABEL_DIMENSION:
+            variables[column.dimension] = _text((column.dimension,), column.entries, "entry")
+    names = [label.name for label in labels]
+    for name, of_table, long_name in (
+        ("label", names, "calibrated stellar label; its unit is the coordinate `unit`"),
+        ("label_error", [*map(error_column, names)], "one-sigma error of the label"),
+    ):
+        values = table[of_table].to_numpy(dtype=np.float32)
+        variables[name] = Variable(("star", LABEL_DIMENSION), values, {"long_name": long_name})
+    dimension = (LABEL_DIMENSION,)
+    variables[LABEL_DIMENSION] = _text(dimension, names, "catalogue column of the label")
+    variables["unit"] = _text(dimension, [label.unit for label in labels], "unit of the label")
+    variables["symbol"] = _text(
+        dimension, [label.symbol for label in labels], "the label in figures (matplotlib mathtext)"
     )
     variables["wavelength"] = Variable(
         ("wavelength",),
-        WAVELENGTH,
-        {
-            "long_name": "wavelength",
-            "units": "Angstrom",
-            "medium": "vacuum",
-            "frame": "rest",
-        },
+        np.asarray(wavelength, dtype=np.float64),
+        {"long_name": "wavelength", "units": "Angstrom", "medium": "vacuum", "frame": "rest"},
     )
     return variables
 
 
-def _per_star(array: StarArray, values: np.ndarray) -> Variable:
-    attributes = {"long_name": array.long_name}
-    if array.units is not None:
-        attributes["units"] = array.units
-    dtype = object if array.dtype is str else array.dtype
-    return Variable(("star",), values.astype(dtype), attributes)
+def _text(dimensions: tuple[str, ...], values: Sequence[str], long_name: str) -> Variable:
+    return Variable(dimensions, np.array(list(values), dtype=str), {"long_name": long_name})

@@ -6,24 +6,27 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray
 import zarr
 import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import check_presence
 from spectrafm.labels import GIANT_BELOW, PAPER_LABELS, Label
-from spectrafm.manifest import check_presence, read_manifest
-from spectrafm.spectra import Kind
-from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, STAR_ARRAYS
+from spectrafm.spectra import Kind, pixel_mask
+from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, Column
 
-_ARRAYS = (*SPECTRA, *STAR_ARRAYS, "label", "label_error", LABEL_DIMENSION, "wavelength")
+if TYPE_CHECKING:
+    import xarray
 
-#: Stars decoded at a time. What zarr decodes into before it copies is then below the 32 MiB that
-#: malloc keeps for the next time: a fifth to a half less processor time than with whole shards.
+#: What every store has; those of older versions have no ``mask``: there NaN means bad.
+_ARRAYS = ("observed", "apogee_id", "split", "label", "label_error", LABEL_DIMENSION, "wavelength")
+
+#: 1024 keeps zarr's buffer under malloc's 32 MiB threshold: 20 to 50 % less processor time than
+#: with whole shards.
 AT_ONCE = 1024
 
 
@@ -38,10 +41,10 @@ class StarSet:
     wavelength : numpy.ndarray
         float64, shape ``(pixels,)``: Angstrom, vacuum, rest frame.
     flux : numpy.ndarray
-        float32, shape ``(stars, pixels)``: normalised flux of the asked spectra, NaN = missing.
+        float32, shape ``(stars, pixels)``: normalised flux of the wanted spectra, NaN = missing.
     flux_error : numpy.ndarray or None
-        float32, shape ``(stars, pixels)``: one-sigma error of ``flux``; None where not asked for
-        and for synthetic spectra.
+        float32, shape ``(stars, pixels)``: one-sigma error of ``flux``, NaN where it is; None
+        where not asked for and for synthetic spectra.
     label, label_error : numpy.ndarray
         float32, shape ``(stars, labels)``, in the order of ``labels``; NaN = unknown.
     labels : tuple of Label
@@ -67,23 +70,34 @@ class StarSet:
         return len(self.apogee_id)
 
 
+class Star(NamedTuple):
+    """The spectra of one star."""
+
+    apogee_id: str
+    wavelength: np.ndarray  # (pixel,) Angstrom
+    observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
+    synthetic: np.ndarray  # (pixel,); NaN where the store has no synthetic spectra
+    mock: bool
+    stars: int  # in the whole store
+
+
 def open_store(path: Path) -> zarr.Group:
     """Open a store for reading, after checking that nothing of it is missing.
 
     A missing chunk file would read as fill values, and metadata have no checksum, so both are
-    held against the store's manifest here; each chunk's checksum is checked as it is read, see
-    `read`.
+    compared with the store's list of checksums here; each chunk's own checksum is verified as it
+    is read, see `read`.
 
     Raises
     ------
     SpectraFMError
-        When the path holds no store, or one without its manifest, one of its arrays or chunk
-        files; names the path and the array.
+        When the path holds no store, or one without its list, one of its arrays or chunk files;
+        names the path and the array.
     """
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path, read_manifest(path))
+    check_presence(path)
     try:
         group = zarr.open_group(path, mode="r")
         present = {name for name, _ in group.arrays()}
@@ -93,6 +107,70 @@ def open_store(path: Path) -> zarr.Group:
         if name not in present:
             raise SpectraFMError(f"{path}: no array {name!r}")
     return group
+
+
+def read_store(path: Path) -> xarray.Dataset:
+    """Open a store as an `xarray.Dataset`, checked, and not loaded yet.
+
+    For people and figures: dimensions, coordinates, units, flag meanings. Code that trains or
+    predicts uses `load_stars`.
+
+    Raises
+    ------
+    SpectraFMError
+        As `open_store`; also for any other Zarr group of this package.
+    """
+    import xarray
+
+    path = Path(path)
+    if not path.exists():
+        raise SpectraFMError(f"{path}: no such store")
+    check_presence(path)
+    try:
+        return xarray.open_zarr(path, chunks=None, consolidated=True)
+    except (OSError, KeyError, ValueError) as error:
+        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
+
+
+def labels_of(group: zarr.Group) -> tuple[Label, ...]:
+    """Name, unit and symbol of each label of a store."""
+    names = read(group, LABEL_DIMENSION).tolist()
+    if "unit" in group and "symbol" in group:
+        units, symbols = read(group, "unit").tolist(), read(group, "symbol").tolist()
+        return tuple(map(Label, names, units, symbols))
+    # Older stores have the paper's labels.
+    known = {label.name: label for label in PAPER_LABELS}
+    return tuple(known.get(name, Label(name, "dex", name)) for name in names)
+
+
+def columns_of(group: zarr.Group) -> tuple[Column, ...]:
+    """What the survey keeps of each star in this store, as it was described when written."""
+    every = {*SPECTRA, *_ARRAYS}
+    columns = []
+    for name, array in group.arrays():
+        dimensions = array.metadata.dimension_names or ()
+        if name in every or dimensions[:1] != ("star",):
+            continue
+        attributes = dict(array.attrs)
+        flags = None
+        if "flag_meanings" in attributes:
+            bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
+            flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
+        second = dimensions[1] if len(dimensions) > 1 else ""
+        entries = read(group, second).tolist() if second else []
+        columns.append(
+            Column(
+                name,
+                array.dtype.type if array.dtype.kind in "fiub" else str,
+                attributes.get("long_name", name),
+                attributes.get("units"),
+                flags,
+                second,
+                entries,
+                [f"{name}_{entry}" for entry in entries],
+            )
+        )
+    return tuple(columns)
 
 
 def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
@@ -105,7 +183,10 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
     """
     with _naming_damage(group, name):
         values = np.asarray(group[name][rows])
-    return values if values.dtype.kind in "fib" else values.astype(object).astype(str)
+    if values.dtype.kind in "fiub":
+        return values
+    # Text of older stores is numpy's StringDType, which has no cast to this one.
+    return values.astype(object).astype(str)
 
 
 @contextlib.contextmanager
@@ -114,8 +195,9 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        path = str(group.store_path).removeprefix("file://")
         raise SpectraFMError(
-            f"{group.store_path}: array {name!r} is damaged ({error or type(error).__name__})"
+            f"{path}: array {name!r} is damaged ({error or type(error).__name__})"
         ) from None
 
 
@@ -128,7 +210,7 @@ def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
 
 def load_stars(
     path: Path,
-    spectra: Kind,
+    kind: Kind,
     split: str | None = None,
     windows: Sequence[tuple[float, float]] | None = None,
     flux_range: tuple[float, float] | None = None,
@@ -141,53 +223,81 @@ def load_stars(
     ----------
     path : pathlib.Path
         The store.
-    spectra : {"observed", "synthetic"}
+    kind : {"observed", "synthetic"}
+        Which spectra.
     split : {"train", "validation", "test"}, optional
         Default: all stars.
     windows : sequence of (float, float), optional
         Shortest and longest wavelength of each window, both included, Angstrom. Default: all
         pixels.
+    flux_range : (float, float), optional
+        Lowest and highest normalised flux: a pixel outside of it is missing. Default: no limit.
+    errors : bool
+        Whether ``flux_error`` is loaded too; observed spectra only.
+    columns : sequence of str
+        The survey's own columns to load, such as ``snr``; those that the store lacks are left out.
 
     Raises
     ------
     SpectraFMError
-        When the store is missing, incomplete or damaged, or no pixel lies in the windows.
+        When the store is missing, incomplete or damaged, has no such spectra, or no pixel lies in
+        a window.
     """
     group = open_store(path)
+    if kind not in group:
+        raise SpectraFMError(f"{path}: has no {kind} spectra")
     wavelength = read(group, "wavelength")
-    pixels = _pixels_in(wavelength, windows)
-    if not pixels.any():
-        raise SpectraFMError(f"{path}: no pixel lies in the windows {list(windows or [])}")
+    pixels = pixel_mask(wavelength, windows, str(path))
     splits = read(group, "split")
     wanted = np.ones(len(splits), bool) if split is None else splits == split
-    flux = _read_pixels(group, spectra, wanted, pixels)
+    flux = _read_pixels(group, kind, wanted, pixels)
+    mask = flux_error = None
+    if kind == "observed":
+        mask = _read_pixels(group, "mask", wanted, pixels) if "mask" in group else None
+        flux_error = _read_pixels(group, "observed_error", wanted, pixels) if errors else None
+    low, high = flux_range or (-np.inf, np.inf)
+    for start in range(0, len(flux), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        some = flux[rows]
+        bad = ~(np.isfinite(some) & (some >= low) & (some <= high))
+        if mask is not None:
+            bad |= mask[rows]
+        some[bad] = np.nan
+        if flux_error is not None:
+            flux_error[rows][bad] = np.nan
+    labels = labels_of(group)
+    label = read(group, "label")[wanted]
+    found = {name: _column(group, name, labels) for name in columns}
     return StarSet(
         apogee_id=read(group, "apogee_id")[wanted],
         split=splits[wanted],
         wavelength=wavelength[pixels],
         flux=flux,
-        label=read(group, "label")[wanted],
+        flux_error=flux_error,
+        label=label,
         label_error=read(group, "label_error")[wanted],
-        labels=PAPER_LABELS,
+        labels=labels,
         mock=bool(group.attrs.get("mock", False)),
+        columns={name: values[wanted] for name, values in found.items() if values is not None},
     )
 
 
-def _pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | None) -> np.ndarray:
-    """Mask of the pixels that lie in any of the windows."""
-    if windows is None:
-        return np.ones(wavelength.size, bool)
-    pixels = np.zeros(wavelength.size, bool)
-    for shortest, longest in windows:
-        pixels |= (wavelength >= shortest) & (wavelength <= longest)
-    return pixels
+def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
+    """A column of a store; in older stores ``teff``, ``logg`` and ``fe_h`` are labels only."""
+    if name in group:
+        return read(group, name)
+    names = [label.name for label in labels]
+    if name.upper() in names:
+        return read(group, "label")[:, names.index(name.upper())]
+    return None
 
 
 def _read_pixels(
     group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
 ) -> np.ndarray:
     """Rows and pixels of an array of spectra; what holds no wanted star is not decoded."""
-    result = np.empty((np.count_nonzero(wanted), np.count_nonzero(pixels)), np.float32)
+    shape = np.count_nonzero(wanted), np.count_nonzero(pixels)
+    result = np.empty(shape, group[name].dtype)
     columns = _as_slice(pixels)
     filled = 0
     for rows in blocks(group, AT_ONCE):
@@ -216,39 +326,13 @@ def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
     return slice(first, last + 1) if last - first + 1 == len(places) else places
 
 
-def read_store(path: Path) -> xarray.Dataset:
-    """Open a store with xarray, without loading it, after checking that nothing of it is missing.
-
-    Raises
-    ------
-    SpectraFMError
-        When there is none, or a part of it is missing or damaged.
-    """
-    check_presence(path, read_manifest(path))
-    try:
-        return xarray.open_zarr(path, chunks=None, consolidated=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
-
-
-class Star(NamedTuple):
-    """Both spectra of one star."""
-
-    apogee_id: str
-    wavelength: np.ndarray  # (pixel,) Angstrom
-    observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
-    synthetic: np.ndarray  # (pixel,)
-    mock: bool
-    stars: int  # in the whole store
-
-
 def read_star(path: Path, apogee_id: str | None = None) -> Star:
-    """Read a star's spectra from the store.
+    """Read the spectra of one star.
 
     Parameters
     ----------
     path : pathlib.Path
-        ``store.zarr``.
+        The store.
     apogee_id : str, optional
         Which star; none: the first giant of the test split.
 
@@ -257,25 +341,30 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
     SpectraFMError
         When the star is not in the store, or the store has no such giant.
     """
-    data = read_store(path)
-    names = data["apogee_id"].values.astype(object)
+    group = open_store(path)
+    names = read(group, "apogee_id")
     if apogee_id is None:
-        logg = data["label"].sel(label_name="LOGG").values
-        found = np.flatnonzero(
-            (data["split"].values.astype(object) == "test") & (logg < GIANT_BELOW)
-        )
-        missing = f"no test star with log g < {GIANT_BELOW:g}: name one as figures.star"
+        logg = _column(group, "logg", labels_of(group))
+        giants = np.zeros(len(names), bool) if logg is None else logg < GIANT_BELOW
+        found = np.flatnonzero((read(group, "split") == "test") & giants)
+        lacking = f"no test star with log g < {GIANT_BELOW:g}: name one as figures.star"
     else:
         found = np.flatnonzero(names == apogee_id)
-        missing = f"no star {apogee_id!r} (figures.star)"
+        lacking = f"no star {apogee_id!r} (figures.star)"
     if found.size == 0:
-        raise SpectraFMError(f"{path}: {missing}")
-    star = data.isel(star=found[0])
+        raise SpectraFMError(f"{path}: {lacking}")
+    rows = slice(found[0], found[0] + 1)
+    observed = read(group, "observed", rows)[0]
+    if "mask" in group:
+        observed = np.where(read(group, "mask", rows)[0], np.float32(np.nan), observed)
+    synthetic = np.full_like(observed, np.nan)
+    if "synthetic" in group:
+        synthetic = read(group, "synthetic", rows)[0]
     return Star(
         apogee_id=str(names[found[0]]),
-        wavelength=data["wavelength"].values,
-        observed=star["observed"].values,
-        synthetic=star["synthetic"].values,
-        mock=bool(data.attrs["mock"]),
+        wavelength=read(group, "wavelength"),
+        observed=observed,
+        synthetic=synthetic,
+        mock=bool(group.attrs["mock"]),
         stars=names.size,
     )

@@ -12,9 +12,8 @@ import zarr
 
 from spectrafm.files import write_parquet
 from spectrafm.inference.attention_maps import dataset_of
+from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS, UNITS
-from spectrafm.manifest import write_manifest
-from spectrafm.networks.saved import write_checksums
 from spectrafm.spectra import pixels_in
 from spectrafm.store.arrays import consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
@@ -196,6 +195,7 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
     data = xarray.Dataset(
         {
             "observed": (("star", "wavelength"), observed),
+            "label_error": (("star", "label_name"), np.full_like(actual, 0.01)),
             "synthetic": (("star", "wavelength"), synthetic),
             "label": (("star", "label_name"), actual),
         },
@@ -215,10 +215,10 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
 
 
 def write_zarr(path: Path, data: xarray.Dataset) -> Path:
-    """Write a dataset as a Zarr folder with its manifest."""
+    """Write a dataset as a Zarr folder with its checksums."""
     data.to_zarr(path, zarr_format=3, consolidated=False)
     consolidate(zarr.open_group(path))
-    write_manifest(path)
+    write_checksums(path)
     return path
 
 

@@ -5,17 +5,61 @@ from __future__ import annotations
 from pathlib import Path
 
 from making.sas_tree import SasTree
+from spectrafm.labels import Labels
 from spectrafm.store.build_store import build_store
+from spectrafm.surveys.apogee.fetch_allstar import fetch_allstar
 from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.apogee.select_stars import select_stars
 
 
+def fetch_catalogue(output: Path, survey: Survey) -> None:
+    """`fetch_allstar` with all options of a survey."""
+    fetch_allstar(output=output, archive=survey, limits=survey, release=survey, catalogue=survey)
+
+
+def select(
+    allstar: Path,
+    folder: Path,
+    survey: Survey | None = None,
+    selection: Selection | None = None,
+    flags: Path | None = None,
+    labels: Labels | None = None,
+) -> tuple[Path, Path, Path]:
+    """`select_stars` into a folder; paths of selected, alternates and cuts."""
+    survey = survey or Survey()
+    outputs = {
+        name: folder / file
+        for name, file in (
+            ("selected", "selected.parquet"),
+            ("alternates", "alternates.parquet"),
+            ("cuts", "cuts.csv"),
+        )
+    }
+    select_stars(
+        allstar,
+        **outputs,
+        flags=flags,
+        selection=selection or Selection(),
+        release=survey,
+        labels=labels or Labels(),
+        shards=survey,
+    )
+    return tuple(outputs.values())
+
+
 class Run:
     """The survey rules, one after the other, in one folder."""
 
-    def __init__(self, folder: Path, tree: SasTree, survey: Survey | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        tree: SasTree,
+        survey: Survey | None = None,
+        labels: Labels | None = None,
+    ):
         self.folder, self.tree, self.survey = folder, tree, survey or tree.survey()
+        self.labels = labels or Labels()
         self.selected = folder / "catalogue/selected.parquet"
         self.alternates = folder / "catalogue/alternates.parquet"
         self.cuts = folder / "catalogue/cuts.csv"
@@ -23,9 +67,9 @@ class Run:
         self.funnel = folder / "catalogue/funnel.csv"
         self.spectra, self.store = folder / "spectra", folder / "store.zarr"
 
-    def select(self) -> Run:
-        outputs = (self.selected, self.alternates, self.cuts)
-        select_stars(self.tree.allstar, *outputs, Selection(), self.survey)
+    def select(self, selection: Selection | None = None) -> Run:
+        folder = self.selected.parent
+        select(self.tree.allstar, folder, self.survey, selection, labels=self.labels)
         return self
 
     def shard(self, number: int) -> Path:
@@ -34,20 +78,27 @@ class Run:
     def shard_missing(self, number: int) -> Path:
         return self.spectra / f"{number:03d}.missing.parquet"
 
-    def fetch(self, number: int) -> None:
-        outputs = (self.shard(number), self.shard_missing(number))
-        fetch_spectra(self.selected, self.alternates, number, *outputs, self.survey)
+    def fetch(self, number: int, survey: Survey | None = None) -> None:
+        fetch_spectra(
+            selected=self.selected,
+            alternates=self.alternates,
+            shard=number,
+            output=self.shard(number),
+            missing=self.shard_missing(number),
+            archive=survey or self.survey,
+            limits=survey or self.survey,
+        )
 
     def build(self) -> None:
         numbers = range(self.survey.shards)
         build_store(
-            self.selected,
-            self.cuts,
-            [self.shard(n) for n in numbers],
-            [self.shard_missing(n) for n in numbers],
-            self.store,
-            self.missing,
-            self.funnel,
+            selected=self.selected,
+            cuts=self.cuts,
+            shards=[self.shard(n) for n in numbers],
+            shard_missing=[self.shard_missing(n) for n in numbers],
+            store=self.store,
+            missing=self.missing,
+            funnel=self.funnel,
         )
 
     def all(self) -> Run:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spectrafm.labels import LABELS, error_column
-from spectrafm.store.layout import STAR_ARRAYS, Stars, write_store
+from spectrafm.labels import LABELS, PAPER_LABELS, error_column
+from spectrafm.store.layout import Column, Stars, write_store
 from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 
 #: Windows of 96 and 64 pixels, the second one holding the "iron window".
@@ -20,6 +20,16 @@ LINES = {
     "MG_FE": (15_764.0, 16_115.0),
     "FE_H": (15_768.0, 16_118.0),
 }
+
+
+#: What the toy survey keeps of each star.
+COLUMNS = (
+    Column("verified", np.bool_, "whether the SHA-1 is the published one"),
+    Column("snr", np.float32, "signal-to-noise ratio", "1"),
+    Column("teff", np.float32, "effective temperature", "K"),
+    Column("logg", np.float32, "surface gravity", "dex(cm s-2)"),
+    Column("fe_h", np.float32, "[Fe/H]", "dex"),
+)
 
 
 def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
@@ -41,13 +51,9 @@ def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
         {
             "apogee_id": [f"2M{number:08d}" for number in range(stars)],
             "split": split,
-            "telescope": "apo25m",
-            "field": "toy",
-            "path": "",
-            "sha1": "",
             "verified": True,
-            **{name: 0 for name in STAR_ARRAYS if name in ("starflag", "aspcapflag")},
-            **{name: 1.0 for name in ("snr", "vscatter", "ra", "dec")},
+            "snr": 300.0,
+            **{name: label[:, LABELS.index(name.upper())] for name in ("teff", "logg", "fe_h")},
         }
     )
     errors = np.broadcast_to([8.0, 0.02, 0.01, 0.01, 0.01], label.shape)
@@ -55,7 +61,8 @@ def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
     table[[error_column(name) for name in LABELS]] = errors
     spectra = {
         "observed": observed.astype(np.float32),
-        "observed_error": np.where(np.isfinite(observed), 0.003, np.nan).astype(np.float32),
+        "observed_error": np.full(flux.shape, 0.003, np.float32),
+        "mask": ~np.isfinite(observed),
         "synthetic": flux.astype(np.float32),
     }
     return Stars(table, spectra)
@@ -63,5 +70,12 @@ def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
 
 def write_toy_store(path: Path, stars: Stars | None = None) -> Path:
     """Write invented stars as a store."""
-    write_store(path, [stars or toy_stars()], {"title": "toy", "mock": True})
+    write_store(
+        path,
+        [stars or toy_stars()],
+        {"title": "toy", "mock": True},
+        wavelength=WAVELENGTH,
+        labels=PAPER_LABELS,
+        columns=COLUMNS,
+    )
     return path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
@@ -33,7 +33,7 @@ _ELEMENT_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8
 
 @dataclass(frozen=True)
 class AspcapStar:
-    """The spectra of one aspcapStar file on the chip pixels.
+    """The spectra of one aspcapStar file on the chip pixels, as they are in the file.
 
     Attributes
     ----------
@@ -48,6 +48,15 @@ class AspcapStar:
     synthetic: np.ndarray
     apogee_id: str
 
+    @property
+    def mask(self) -> np.ndarray:
+        """Whether each pixel of the observed spectrum is bad, so that nothing is known of it.
+
+        That is where the flux is not finite, or its error is not finite, not positive or huge.
+        """
+        flux, error = self.observed, self.observed_error
+        return ~(np.isfinite(flux) & np.isfinite(error) & (error > 0) & (error < HUGE_ERROR))
+
 
 def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> AspcapStar:
     """Read the bytes of an aspcapStar file.
@@ -58,12 +67,12 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
     name : str
         How the file is called in error messages.
     apogee_id : str, optional
-        The star that was asked for.
+        The star that the file shall be of.
 
     Returns
     -------
     AspcapStar
-        As in the file: bad pixels are not masked yet, see `mask_bad_pixels`.
+        As in the file.
 
     Raises
     ------
@@ -132,40 +141,8 @@ def _apogee_id(hdu, content: bytes, name: str) -> str:
     raise SpectraFMError(f"{name}: HDU4 has no column APOGEE_ID")
 
 
-def mask_bad_pixels(star: AspcapStar, flux_range: tuple[float, float]) -> AspcapStar:
-    """Set bad pixels to NaN.
-
-    As in the paper (section 3), normalised flux outside ``flux_range`` is masked, in the observed
-    and in the synthetic spectrum, each by its own values. Beyond the paper, an observed pixel
-    whose error is not finite, not positive or huge is masked too, since nothing is known of it.
-    ``observed_error`` is NaN exactly where ``observed`` is.
-
-    Parameters
-    ----------
-    star : AspcapStar
-    flux_range : (float, float)
-        Lowest and highest normalised flux that is kept.
-    """
-    error = star.observed_error
-    known = np.isfinite(error) & (error > 0) & (error < HUGE_ERROR)
-    good = _within(star.observed, flux_range) & known
-    return replace(
-        star,
-        observed=np.where(good, star.observed, np.float32(np.nan)),
-        observed_error=np.where(good, error, np.float32(np.nan)),
-        synthetic=np.where(_within(star.synthetic, flux_range), star.synthetic, np.float32(np.nan)),
-    )
-
-
-def _within(flux: np.ndarray, flux_range: tuple[float, float]) -> np.ndarray:
-    """Whether flux lies in a range; False where it is not finite."""
-    return (flux >= flux_range[0]) & (flux <= flux_range[1])
-
-
-def masked_spectra(
-    content: bytes, name: str, apogee_id: str, flux_range: tuple[float, float]
-) -> AspcapStar:
-    """Read a file and mask its bad pixels; refuse a star that has nothing to show.
+def usable_spectra(content: bytes, name: str, apogee_id: str) -> AspcapStar:
+    """Read a file; refuse a star that has nothing to show.
 
     Raises
     ------
@@ -178,8 +155,8 @@ def masked_spectra(
         raise SpectraFMError(f"{name}: all-zero spectrum")
     if (star.synthetic == 1).all():
         raise SpectraFMError(f"{name}: synthetic spectrum of ones")
-    masked = mask_bad_pixels(star, flux_range)
-    for kind in ("observed", "synthetic"):
-        if np.isnan(getattr(masked, kind)).all():
-            raise SpectraFMError(f"{name}: no good pixel ({kind})")
-    return masked
+    if star.mask.all():
+        raise SpectraFMError(f"{name}: no good pixel (observed)")
+    if not np.isfinite(star.synthetic).any():
+        raise SpectraFMError(f"{name}: no good pixel (synthetic)")
+    return star

@@ -70,6 +70,31 @@ ASPCAPFLAG = {
     "MULTIPLE_SUSPECT": 41,
 }
 
+#: Of one label, in its column NAME_FLAG (APOGEE_PARAMFLAG).
+LABEL_FLAG = {
+    "GRIDEDGE_BAD": 0,
+    "CALRANGE_BAD": 1,
+    "OTHER_BAD": 2,
+    "FERRE_FAIL": 3,
+    "PARAM_MISMATCH_BAD": 4,
+    "FERRE_ERR_USED": 5,
+    "TEFF_CUT": 6,
+    "GRIDEDGE_WARN": 8,
+    "CALRANGE_WARN": 9,
+    "OTHER_WARN": 10,
+    "FERRE_WARN": 11,
+    "PARAM_MISMATCH_WARN": 12,
+    "OPTICAL_WARN": 13,
+    "ERR_WARN": 14,
+    "FAINT_WARN": 15,
+    "PARAM_FIXED": 16,
+    "RV_WARN": 17,
+    "SPEC_RC": 24,
+    "SPEC_RGB": 25,
+    "LOGG_CAL_MS": 26,
+    "LOGG_CAL_RGB_MS": 27,
+}
+
 #: Every flag of ASPCAPFLAG that says bad or failed. STAR_BAD is set by some of them only.
 ASPCAPFLAG_BAD = tuple(name for name, bit in ASPCAPFLAG.items() if bit >= 16)
 

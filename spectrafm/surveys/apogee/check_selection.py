@@ -1,7 +1,8 @@
-"""Are the selected stars those of the paper? Told from their labels, which were published."""
+"""Comparing the selected stars with the paper's, of which the labels were published."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS, error_column
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,43 +48,57 @@ class Comparison:
         return "\n".join(f"{text:20}{count}" for text, count in lines)
 
 
-def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
-    """Compare the selected stars with the authors', whose files hold labels but no identifiers.
+def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Path]) -> None:
+    """Compare the selected stars with the authors' and print the counts.
 
-    ASPCAP's labels and errors are ten float32 numbers a star, and no two of the published stars
-    share them: equal numbers are the same row of the catalogue.
+    The authors published labels but no identifiers. ASPCAP's labels and errors are ten float32
+    numbers a star, and no two of the published stars share them: equal numbers are the same row
+    of the catalogue.
 
     Parameters
     ----------
     stars : pathlib.Path
-        ``catalogue/selected.parquet``, or ``store.zarr``: the stars whose spectra were had.
-    labels, errors : sequence of pathlib.Path
-        The authors' ``.npy`` arrays, in the same order: a row a star, a column a label.
+        ``catalogue/selected.parquet``, or ``store.zarr``: the stars whose spectra are stored.
+    labels : sequence of pathlib.Path
+        The authors' labels, ``.npy`` arrays with a row a star and a column a label.
+    errors : sequence of pathlib.Path
+        Their errors, in the same order.
 
     Raises
     ------
     SpectraFMError
-        When a file cannot be read or is no such array.
+        When a file cannot be read or is no such array, or a published star is not among the
+        selected ones.
+
+    Examples
+    --------
+    $ spectrafm check-selection selected.parquet --labels labels_train.npy labels_test.npy
+      --errors label_errs_train.npy label_errs_test.npy
     """
+    found = compare(stars, labels, errors)
+    print(found)
+    logger.info("compared %d stars with %d published ones", found.ours, found.published)
+    if found.both < found.published:
+        raise SpectraFMError(
+            f"{stars}: {found.published - found.both} of {found.published} published stars "
+            "are not in it"
+        )
+
+
+def compare(stars: Path, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
+    """Count the stars that are the authors'; see `check_selection`."""
     names, ours = _from_store(stars) if stars.suffix == ".zarr" else _from_table(stars)
     known = np.isfinite(ours[:, : len(LABELS)]).any(axis=1)
     names, keys = names[known], _keys(ours[known])
     published = _keys(np.hstack([_arrays(labels), _arrays(errors)]))
     shared = np.isin(keys, published)
-    found = Comparison(
+    return Comparison(
         ours=len(keys),
         published=len(published),
         both=int(np.isin(published, keys).sum()),
         only_ours=names[~shared].tolist(),
         repeated=len(keys) - len(np.unique(keys)),
     )
-    if found.both < found.published:
-        print(found)
-        raise SpectraFMError(
-            f"{stars}: {found.published - found.both} of {found.published} published stars "
-            "are not in it"
-        )
-    return found
 
 
 def _from_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +110,15 @@ def _from_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _from_store(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from spectrafm.store.read import open_store, read
+    from spectrafm.store.read import labels_of, open_store, read
 
     group = open_store(path)
-    labels = np.hstack([read(group, "label"), read(group, "label_error")])
-    return read(group, "apogee_id"), labels.astype(np.float32)
+    names = [label.name for label in labels_of(group)]
+    if absent := set(LABELS) - set(names):
+        raise SpectraFMError(f"{path}: no label {', '.join(sorted(absent))}")
+    places = [names.index(label) for label in LABELS]
+    labels = [read(group, array)[:, places] for array in ("label", "label_error")]
+    return read(group, "apogee_id"), np.hstack(labels).astype(np.float32)
 
 
 def _arrays(paths: Sequence[Path]) -> np.ndarray:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from spectrafm.archive.fits import opened_catalogue
 from spectrafm.archive.options import Archive, CatalogueLimits
-from spectrafm.archive.source import download, local_root
+from spectrafm.archive.paths import local_root
+from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, naming_a_full_disk
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Catalogue, Release, joined
+from spectrafm.surveys.apogee.options import Catalogue, Release
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_allstar(
@@ -21,36 +25,51 @@ def fetch_allstar(
     release: Release,
     catalogue: Catalogue,
 ) -> None:
-    """Bring the allStar catalogue to ``output``.
+    """Fetch the allStar catalogue.
 
-    Where its SHA-1 is given, a download that was killed continues where it was.
+    Where its SHA-1 is given, a download that was killed resumes where it was.
 
     Parameters
     ----------
     output : pathlib.Path
-        FITS file to write, ``catalogue/allStar.fits``.
+        FITS file to write.
+    archive : Archive
+        Where the catalogue is fetched from.
+    limits : CatalogueLimits
+        Deadline and largest size.
+    release : Release
+        Which release and reduction.
+    catalogue : Catalogue
+        Which form of it, and its published SHA-1.
 
     Raises
     ------
     SpectraFMError
         When the source has no such file, its SHA-1 is another, or it is not a whole FITS table.
+
+    Examples
+    --------
+    $ spectrafm fetch-allstar --output=allStar.fits --catalogue=allStarLite
     """
-    survey = joined(archive, limits, release, catalogue)
-    path = paths.allstar_path(survey.release, survey.aspcap, survey.catalogue)
-    name = f"{survey.source}/{path}"
+    path = paths.allstar_path(release.release, release.aspcap, catalogue.catalogue)
+    name = f"{archive.source}/{path}"
     part = output.with_name(f".{output.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     whole = False
     try:
         with naming_a_full_disk(output, part):
-            failure = download(path, part, survey, survey.allstar_sha1)
+            failure = download(path, part, archive, limits, catalogue.allstar_sha1)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
-        with opened_catalogue(part, name):
+        with opened_catalogue(part, name) as table:
             whole = True
+            rows = len(table)
         with atomic_path(output) as temporary:
             part.rename(temporary)
     finally:
         # Without a published SHA-1 nothing could tell whether two parts belong together.
-        if whole or survey.allstar_sha1 is None or local_root(survey.source) is not None:
+        if whole or catalogue.allstar_sha1 is None or local_root(archive.source) is not None:
             part.unlink(missing_ok=True)
+    published = "its SHA-1 is the published one" if catalogue.allstar_sha1 else "no SHA-1 given"
+    size = output.stat().st_size / 1e6
+    logger.info("%s: %d rows, %.1f MB from %s, %s", output, rows, size, name, published)

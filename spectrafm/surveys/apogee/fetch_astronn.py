@@ -6,81 +6,114 @@ on whole APOGEE spectra; its abundances are [X/H].
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from spectrafm.archive.fits import opened_catalogue, read_columns
 from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import provenance, read_parquet, remove, write_parquet
-from spectrafm.labels import LABELS, UNITS
+from spectrafm.files import provenance, remove, write_parquet
+from spectrafm.labels import Label
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Release, joined
+from spectrafm.surveys.apogee.selected import read_selected
 
-_MEASURED = ("TEFF", "TEFF_ERR", "LOGG", "O_H", "MG_H", "FE_H")
+#: Elements that the catalogue has a column X_H of.
+_ELEMENTS = (
+    *("C", "CI", "N", "O", "NA", "MG", "AL", "SI", "P", "S", "K", "CA", "TI", "TIII", "V", "CR"),
+    *("MN", "FE", "CO", "NI"),
+)
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_astronn(
-    *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits, release: Release
+    *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits
 ) -> None:
-    """Bring astroNN's labels of the selected stars to ``output``.
+    """Fetch astroNN's labels of the selected stars.
 
     Of several rows of a star the one with the smallest error of TEFF is taken.
 
     Parameters
     ----------
     selected : pathlib.Path
-        What `spectrafm.surveys.apogee.select_stars.select_stars` wrote.
+        The stars, as `select_stars` wrote them; says release and labels.
     output : pathlib.Path
-        Parquet table to write: apogee_id and the five labels. It has no rows, and a ``note`` in
-        its metadata, where the source does not have the catalogue.
+        Parquet file to write: apogee_id and the labels. A label that astroNN does not publish is
+        NaN. Where the source does not have the catalogue, the table has no rows, and a ``note``
+        in its metadata.
+    archive : Archive
+        Where the catalogue is fetched from.
+    limits : CatalogueLimits
+        Deadline and largest size.
 
     Raises
     ------
     SpectraFMError
         When the source does not answer, or the catalogue is damaged or lacks a column.
+
+    Examples
+    --------
+    $ spectrafm fetch-astronn --selected=selected.parquet --output=astronn.parquet
     """
-    survey = joined(archive, limits, release)
-    stars = read_parquet(selected)["apogee_id"]
-    path = paths.astronn_path(survey.release)
-    name = f"{survey.source}/{path}"
+    stars, release, labels = read_selected(selected)
+    path = paths.astronn_path(release.release)
+    name = f"{archive.source}/{path}"
     # Large, and only a few columns of it are kept: it stays beside the output for a moment.
     catalogue = output.with_name(f".{output.name}.fits")
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     try:
-        failure = download(path, catalogue, survey)
+        failure = download(path, catalogue, archive, limits)
         if failure is not None and not failure.absent:
             raise SpectraFMError(f"{name}: {failure.reason}")
-        labels = _no_labels() if failure else _labels(catalogue, name)
+        found = _no_labels(labels) if failure else _labels(catalogue, name, labels)
     finally:
         remove(catalogue)
-    facts = provenance(release=survey.release, units=UNITS)
+    facts = provenance(release=release.release, units={label.name: label.unit for label in labels})
     if failure is not None:
         facts["note"] = f"the source has no {path}"
-    write_parquet(output, labels[labels["apogee_id"].isin(stars)], facts)
+    found = found[found["apogee_id"].isin(stars["apogee_id"])]
+    write_parquet(output, found, facts)
+    note = f" ({facts['note']})" if failure else ""
+    logger.info("astroNN's labels of %d of %d selected stars%s", len(found), len(stars), note)
 
 
-def _no_labels() -> pd.DataFrame:
-    return pd.DataFrame(columns=["apogee_id", *LABELS]).astype(
-        {"apogee_id": str, **dict.fromkeys(LABELS, "float32")}
+def _no_labels(labels: Sequence[Label]) -> pd.DataFrame:
+    names = [label.name for label in labels]
+    return pd.DataFrame(columns=["apogee_id", *names]).astype(
+        {"apogee_id": str, **dict.fromkeys(names, "float32")}
     )
 
 
-def _labels(catalogue: Path, name: str) -> pd.DataFrame:
-    """The five labels of every star of the catalogue, one row a star."""
+def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame:
+    """The labels of every star of the catalogue, one row a star."""
+    made_of = {label.name: _columns_of(label.name) for label in labels}
+    wanted = {column for columns in made_of.values() for column in columns}
     with opened_catalogue(catalogue, name) as table:
-        rows = pd.DataFrame(read_columns(table, ("APOGEE_ID", *_MEASURED)))
+        rows = pd.DataFrame(
+            read_columns(table, dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))))
+        )
     # NaN sorts last.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")
-    return pd.DataFrame(
-        {
-            "apogee_id": rows["APOGEE_ID"],
-            "TEFF": rows["TEFF"],
-            "LOGG": rows["LOGG"],
-            "O_FE": rows["O_H"] - rows["FE_H"],
-            "MG_FE": rows["MG_H"] - rows["FE_H"],
-            "FE_H": rows["FE_H"],
-        }
-    ).sort_values("apogee_id", ignore_index=True)
+    found = {"apogee_id": rows["APOGEE_ID"]}
+    for label, columns in made_of.items():
+        if columns:
+            value, *iron = (rows[column] for column in columns)
+            found[label] = value - iron[0] if iron else value
+        else:
+            found[label] = pd.Series(np.float32(np.nan), index=rows.index)
+    return pd.DataFrame(found).sort_values("apogee_id", ignore_index=True)
+
+
+def _columns_of(label: str) -> tuple[str, ...]:
+    """The column of the catalogue that is a label, or the two whose difference it is."""
+    element, _, over = label.partition("_")
+    if label in ("TEFF", "LOGG") or (over == "H" and element in _ELEMENTS):
+        return (label,)
+    if over == "FE" and element in _ELEMENTS:
+        return (f"{element}_H", "FE_H")
+    return ()

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
+import datetime
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from spectrafm.archive.checksums import sha1s_in
 from spectrafm.archive.http import Failure
 from spectrafm.archive.options import Archive, FileLimits
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import provenance, read_parquet, write_parquet
-from spectrafm.progress import track_files
+from spectrafm.files import provenance, write_parquet
+from spectrafm.progress import Meter
+from spectrafm.store.accounts import account
 from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.aspcapstar import AspcapStar, masked_spectra
-from spectrafm.surveys.apogee.grid import N_PIXELS
-from spectrafm.surveys.apogee.options import Release, Survey, joined
+from spectrafm.surveys.apogee.aspcapstar import AspcapStar, usable_spectra
+from spectrafm.surveys.apogee.columns import store_columns
+from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
+from spectrafm.surveys.apogee.options import Release
+from spectrafm.surveys.apogee.selected import read_selected
 
-_CHECKSUM_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(\S+)")
+ACKNOWLEDGEMENT = (
+    "Funding for the Sloan Digital Sky Survey IV has been provided by the Alfred P. Sloan "
+    "Foundation, the U.S. Department of Energy Office of Science, and the Participating "
+    "Institutions. The spectra and labels are of APOGEE (Majewski et al. 2017): see "
+    "https://www.sdss.org/collaboration/citing-sdss/."
+)
+MOCK_ACKNOWLEDGEMENT = (
+    "Simulated stars of SpectraFM's mock survey: nothing here was observed. The layout is that of "
+    "APOGEE (SDSS)."
+)
 
-
-#: Normalised flux outside is masked.
-FLUX_RANGE = (0.05, 1.2)
+logger = logging.getLogger(__name__)
 
 
 def fetch_spectra(
@@ -39,98 +51,104 @@ def fetch_spectra(
     missing: Path,
     archive: Archive,
     limits: FileLimits,
-    release: Release,
 ) -> None:
-    """Fetch, check and mask the spectra of one shard of the selected stars.
+    """Fetch and check the spectra of one shard of the selected stars.
 
     A star whose file is absent, broken, of another star or without a good pixel is given by its
     next best row; labels, flags and S/N are always those of the row whose file was delivered.
 
     Parameters
     ----------
-    selected, alternates : pathlib.Path
-        What `spectrafm.surveys.apogee.select_stars.select_stars` wrote.
+    selected : pathlib.Path
+        The stars, as `select_stars` wrote them; says release and labels.
+    alternates : pathlib.Path
+        The same stars' other rows.
     shard : int
+        Which shard, counted from 0.
     output : pathlib.Path
-        ``spectra/NNN.zarr``, in the layout of `spectrafm.store.layout`.
+        Zarr group to write, in the layout of `spectrafm.store.layout`.
     missing : pathlib.Path
-        Parquet table of the stars whose best file was not stored: apogee_id, path, reason,
-        replaced (whether another row took its place; otherwise the star is lost). Its metadata
-        holds the counts of `account`.
+        Parquet file to write, with the stars whose best file was not stored: apogee_id, path,
+        reason, replaced (whether another row took its place; otherwise the star is lost). Its
+        metadata holds the counts of `spectrafm.store.accounts.account`.
+    archive : Archive
+        Where the files are fetched from.
+    limits : FileLimits
+        Deadline and largest size of a file.
 
     Raises
     ------
     SpectraFMError
         When a table cannot be read, or the source does not answer for a list of checksums.
+
+    Examples
+    --------
+    $ spectrafm fetch-spectra --selected=selected.parquet --alternates=alternates.parquet
+      --shard=0 --output=000.zarr --missing=000.missing.parquet
     """
-    survey = joined(archive, limits, release)
-    asked, metadata = _rows_of(selected, shard)
-    others, _ = _rows_of(alternates, shard)
-    if metadata.get("release", survey.release) != survey.release:
-        raise SpectraFMError(f"{selected}: of release {metadata['release']}, not {survey.release}")
+    best, release, labels = read_selected(selected)
+    asked = _rows_of(best, shard, selected)
+    others = _rows_of(read_selected(alternates)[0], shard, alternates)
     lost: list[dict] = []
-    attributes = _attributes(survey, metadata)
-    stars = _delivered(asked, others, survey, lost)
-    write_store(output, stars, attributes, made_with=(selected, alternates))
+    attributes = _attributes(archive, limits, release, best.attrs)
+    files = _Files(archive, limits, release)
+    write_store(
+        output,
+        _delivered(asked, others, files, lost),
+        attributes,
+        wavelength=WAVELENGTH,
+        labels=labels,
+        columns=store_columns(labels),
+        made_with=(selected, alternates),
+    )
     table = pd.DataFrame(lost, columns=["apogee_id", "path", "reason", "replaced"])
     table = table.astype({"apogee_id": str, "path": str, "reason": str, "replaced": bool})
     counts = account(len(asked), read(open_store(output), "verified"), table)
     write_parquet(missing, table, attributes["provenance"] | {"counts": counts})
+    logger.info(
+        "shard %d: %d stars asked for, %d stored with the published SHA-1, %d stored without one, "
+        "%d missing; %d given by another row",
+        shard,
+        *counts.values(),
+        int(table["replaced"].sum()),
+    )
 
 
-def account(asked: int, verified: np.ndarray, missing: pd.DataFrame) -> dict[str, int]:
-    """How the stars asked for came out: asked = verified + unverified + missing.
-
-    Parameters
-    ----------
-    asked : int
-    verified : numpy.ndarray of bool
-        Of each stored star, whether its file has the published SHA-1.
-    missing : pandas.DataFrame
-        Of `fetch_spectra`; stars that were replaced are stored.
-    """
-    counts = {
-        "asked": asked,
-        "verified": int(np.sum(verified)),
-        "unverified": int(np.sum(~verified)),
-        "missing": int(np.sum(~missing["replaced"])),
-    }
-    stored = counts["verified"] + counts["unverified"]
-    assert asked == stored + counts["missing"], f"the stars do not add up: {counts}"
-    return counts
-
-
-def _rows_of(path: Path, shard: int) -> tuple[pd.DataFrame, dict]:
-    """The rows of one shard, and the metadata of the whole table."""
-    table = read_parquet(path)
+def _rows_of(table: pd.DataFrame, shard: int, path: Path) -> pd.DataFrame:
+    """The rows of one shard."""
     if "shard" not in table:
         raise SpectraFMError(f"{path}: no column shard")
-    return table[table["shard"] == shard].reset_index(drop=True), dict(table.attrs)
+    return table[table["shard"] == shard].reset_index(drop=True)
 
 
-def _attributes(survey: Survey, metadata: dict) -> dict:
+def _attributes(
+    archive: Archive, limits: FileLimits, release: Release, metadata: dict[str, Any]
+) -> dict[str, Any]:
     """What the store says of itself."""
-    mock = _is_mock(survey)
-    title = f"APOGEE {survey.release.upper()} spectra and labels ({survey.aspcap})"
+    mock = _is_mock(archive, limits)
+    title = f"APOGEE {release.release.upper()} spectra and labels ({release.aspcap})"
     facts = {key: metadata.get(key) for key in ("allstar_sha1", "selection")}
     return {
         "title": f"MOCK SURVEY in the layout of {title}" if mock else title,
-        "release": survey.release,
-        "source": survey.source,
+        "survey": "apogee",
+        "release": release.release,
+        "source": archive.source,
         "mock": mock,
-        "provenance": provenance(aspcap=survey.aspcap, flux_range=list(FLUX_RANGE), **facts),
+        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "acknowledgement": MOCK_ACKNOWLEDGEMENT if mock else ACKNOWLEDGEMENT,
+        "provenance": provenance(aspcap=release.aspcap, **facts),
     }
 
 
-def _is_mock(survey: Survey) -> bool:
-    marker = fetch_one(paths.MOCK_MARKER, survey)
+def _is_mock(archive: Archive, limits: FileLimits) -> bool:
+    marker = fetch_one(paths.MOCK_MARKER, archive, limits)
     if isinstance(marker, Failure) and not marker.absent:
-        raise SpectraFMError(f"{survey.source}/{paths.MOCK_MARKER}: {marker.reason}")
+        raise SpectraFMError(f"{archive.source}/{paths.MOCK_MARKER}: {marker.reason}")
     return isinstance(marker, bytes)
 
 
 def _delivered(
-    asked: pd.DataFrame, others: pd.DataFrame, survey: Survey, lost: list[dict]
+    asked: pd.DataFrame, others: pd.DataFrame, files: _Files, lost: list[dict]
 ) -> Iterator[Stars]:
     """The shard's stars in their order, block by block; adds to ``lost`` those not as asked."""
     for start in range(0, len(asked), SHARD_STARS):
@@ -138,26 +156,28 @@ def _delivered(
         rows = pd.concat([block, others[others["apogee_id"].isin(block["apogee_id"])]])
         # 0 is the selected row; then the alternates, best first.
         rows["rank"] = rows.groupby("apogee_id").cumcount()
-        yield _fetch_block(rows, survey, lost)
+        yield _fetch_block(rows, files, lost)
 
 
-def _fetch_block(rows: pd.DataFrame, survey: Survey, lost: list[dict]) -> Stars:
+def _fetch_block(rows: pd.DataFrame, files: _Files, lost: list[dict]) -> Stars:
     """Fetch one file for each star: the best row's, or else the next one's."""
     asked = rows[rows["rank"] == 0]
     place = {star: index for index, star in enumerate(asked["apogee_id"])}
-    spectra = {name: np.full((len(asked), N_PIXELS), np.nan, np.float32) for name in SPECTRA}
+    spectra = {
+        name: np.zeros((len(asked), N_PIXELS), spectrum.dtype) for name, spectrum in SPECTRA.items()
+    }
     delivered: dict[str, dict] = {}
     reasons: dict[str, list[str]] = {}
     for _, candidates in rows.groupby("rank"):
         waiting = candidates[~candidates["apogee_id"].isin(delivered)]
-        for row, star in _read_files(waiting, survey):
+        for row, star in files.read(waiting):
             name = row["apogee_id"]
             if isinstance(star, Failure):
                 reasons.setdefault(name, []).append(f"{row['path']}: {star.reason}")
                 continue
             delivered[name] = row
-            for kind in SPECTRA:
-                spectra[kind][place[name]] = getattr(star, kind)
+            for kind, flux in spectra.items():
+                flux[place[name]] = getattr(star, kind)
 
     for row in asked[asked["apogee_id"].isin(reasons)].to_dict("records"):
         name = row["apogee_id"]
@@ -167,53 +187,59 @@ def _fetch_block(rows: pd.DataFrame, survey: Survey, lost: list[dict]) -> Stars:
             {"apogee_id": name, "path": row["path"], "reason": reason, "replaced": replaced}
         )
     kept = [star for star in place if star in delivered]
-    assert len(kept) + len(reasons.keys() - delivered.keys()) == len(asked), "a star got lost"
     table = pd.DataFrame([delivered[star] for star in kept], columns=[*rows, "sha1", "verified"])
     keep = [place[star] for star in kept]
     return Stars(table, {kind: flux[keep] for kind, flux in spectra.items()})
 
 
-def _read_files(rows: pd.DataFrame, survey: Survey) -> Iterator[tuple[dict, AspcapStar | Failure]]:
-    """The masked spectra of each row's file, or why there are none, as the files arrive.
+class _Files:
+    """The files of an archive's spectra, and the lists of their SHA-1."""
 
-    The rows that come back also say the file's SHA-1, and whether it is the published one.
-    """
-    sha1s = _published_sha1s(rows, survey)
-    by_path = {row["path"]: row for row in rows.to_dict("records")}
-    files = fetch(list(by_path), sha1s, survey)
-    for path, content in track_files(files, "fetching spectra", total=len(by_path)):
-        row = by_path[path]
-        if isinstance(content, Failure):
-            yield row, content
-            continue
-        try:
-            star = masked_spectra(content, path, row["apogee_id"], FLUX_RANGE)
-        except SpectraFMError as error:
-            yield row, Failure(str(error).removeprefix(f"{path}: "))
-            continue
-        checked = {"sha1": hashlib.sha1(content).hexdigest(), "verified": path in sha1s}
-        yield row | checked, star
+    def __init__(self, archive: Archive, limits: FileLimits, release: Release):
+        self.archive, self.limits, self.release = archive, limits, release
+
+    def read(self, rows: pd.DataFrame) -> Iterator[tuple[dict, AspcapStar | Failure]]:
+        """The spectra of each row's file, or why there are none, as the files arrive.
+
+        The rows that come back also say the file's SHA-1, and whether it is the published one.
+        """
+        sha1s = self.published_sha1s(rows)
+        by_path = {row["path"]: row for row in rows.to_dict("records")}
+        with Meter("fetching spectra", len(by_path), "file") as meter:
+            for path, content, sha1 in fetch(list(by_path), sha1s, self.archive, self.limits):
+                row = by_path[path]
+                star = _star_of(content, path, row["apogee_id"])
+                failed = isinstance(star, Failure)
+                meter.add(len(content) if isinstance(content, bytes) else 0, failed)
+                yield row if failed else row | {"sha1": sha1, "verified": path in sha1s}, star
+
+    def published_sha1s(self, rows: pd.DataFrame) -> dict[str, str]:
+        """SHA-1 by path, from the lists that lie beside the files.
+
+        A file may miss in its list, and a mirror may have no lists: such files stay unverified. A
+        source that fails to answer is an error, so that no outage turns into unverified files.
+        """
+        release = (self.release.release, self.release.aspcap)
+        folders = {
+            paths.sha1sum_path(*release, telescope, field): paths.field_folder(
+                *release, telescope, field
+            )
+            for telescope, field in set(zip(rows["telescope"], rows["field"], strict=True))
+        }
+        sha1s = {}
+        for path, content, _ in fetch(sorted(folders), {}, self.archive, self.limits):
+            if isinstance(content, bytes):
+                listed = sha1s_in(content).items()
+                sha1s |= {f"{folders[path]}/{name}": sha1 for name, sha1 in listed}
+            elif not content.absent:
+                raise SpectraFMError(f"{self.archive.source}/{path}: {content.reason}")
+        return sha1s
 
 
-def _published_sha1s(rows: pd.DataFrame, survey: Survey) -> dict[str, str]:
-    """SHA-1 by path, from the lists that lie beside the files.
-
-    A file may miss in its list, and a mirror may have no lists: such files stay unverified. A
-    source that fails to answer is an error, so that no outage turns into unverified files.
-    """
-    folders = {
-        paths.sha1sum_path(survey.release, survey.aspcap, telescope, field): paths.field_folder(
-            survey.release, survey.aspcap, telescope, field
-        )
-        for telescope, field in set(zip(rows["telescope"], rows["field"], strict=True))
-    }
-    sha1s = {}
-    for path, content in fetch(sorted(folders), {}, survey):
-        if isinstance(content, Failure):
-            if content.absent:
-                continue
-            raise SpectraFMError(f"{survey.source}/{path}: {content.reason}")
-        for line in content.decode("utf-8", errors="replace").splitlines():
-            if listed := _CHECKSUM_LINE.fullmatch(line.strip()):
-                sha1s[f"{folders[path]}/{Path(listed[2]).name}"] = listed[1].lower()
-    return sha1s
+def _star_of(content: bytes | Failure, path: str, apogee_id: str) -> AspcapStar | Failure:
+    if isinstance(content, Failure):
+        return content
+    try:
+        return usable_spectra(content, path, apogee_id)
+    except SpectraFMError as error:
+        return Failure(str(error).removeprefix(f"{path}: "))

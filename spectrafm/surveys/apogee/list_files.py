@@ -1,49 +1,60 @@
-"""Lists of files for rsync, the third way to have the survey: as a mirror on one's own disk.
+"""Lists of files for rsync: another way to have the survey, as a mirror on one's own disk.
 
 ``rsync -avL --files-from=files.txt rsync://dtn.sdss.org/dr17 SAS/dr17`` brings what
-`list_files` wrote; then ``survey.source: file:///.../SAS`` reads it in place, and holds it
-against the same checksum lists as files from a server.
+`list_files` wrote; then ``survey.source: file:///.../SAS`` reads it in place, and compares it
+with the same checksum lists as files from a server.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
 from spectrafm import files
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Catalogue, Release, joined
+from spectrafm.surveys.apogee.options import Catalogue
+from spectrafm.surveys.apogee.selected import read_selected
+
+logger = logging.getLogger(__name__)
 
 
-def list_files(
-    *, selected: Path, alternates: Path, output: Path, release: Release, catalogue: Catalogue
-) -> None:
-    """Write the paths of all files that a run may read, relative to the release's folder.
+def list_files(*, selected: Path, alternates: Path, output: Path, catalogue: Catalogue) -> None:
+    """List the files that a run may read, for rsync.
 
     Parameters
     ----------
-    selected, alternates : pathlib.Path
-        What ``select_stars`` wrote. The alternates stand in for stars
-        whose best file turns out missing or broken.
+    selected : pathlib.Path
+        The stars, as `select_stars` wrote them; says release and reduction.
+    alternates : pathlib.Path
+        The same stars' other rows: they stand in where a star's best file is missing or broken.
     output : pathlib.Path
-        Text, one path a line: the two catalogues, then field by field the checksum list and the
-        spectra. The first lines, which rsync ignores, say how to use it.
+        Text to write, one path a line, relative to the release's folder: the two catalogues, then
+        field by field the checksum list and the spectra. The first lines, which rsync ignores, say
+        how to use it.
+    catalogue : Catalogue
+        Which form of allStar is listed.
 
     Raises
     ------
     SpectraFMError
         When a table cannot be read.
+
+    Examples
+    --------
+    $ spectrafm list-files --selected=selected.parquet --alternates=alternates.parquet
+      --output=files.txt
     """
-    rows = pd.concat([files.read_parquet(selected), files.read_parquet(alternates)])
-    survey = joined(release, catalogue)
-    release = survey.release
+    best, of, _ = read_selected(selected)
+    rows = pd.concat([best, read_selected(alternates)[0]])
+    release = of.release
     listed = [
-        paths.allstar_path(release, survey.aspcap, survey.catalogue),
+        paths.allstar_path(release, of.aspcap, catalogue.catalogue),
         paths.astronn_path(release),
     ]
     for (telescope, field), stars in rows.groupby(["telescope", "field"]):
-        listed.append(paths.sha1sum_path(release, survey.aspcap, telescope, field))
+        listed.append(paths.sha1sum_path(release, of.aspcap, telescope, field))
         listed += sorted(set(stars["path"]))
     lines = [
         f"# rsync -avL --files-from={output.name} rsync://dtn.sdss.org/{release} SAS/{release}",
@@ -51,3 +62,4 @@ def list_files(
         *(path.removeprefix(f"{release}/") for path in listed),
     ]
     files.write_text(output, "\n".join(lines) + "\n")
+    logger.info("listed %d files of %d rows in %s", len(listed), len(rows), output)

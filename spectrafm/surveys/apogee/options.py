@@ -1,4 +1,4 @@
-"""Options of the APOGEE survey: where it lies, how it is fetched, which stars stay."""
+"""Options of the APOGEE survey: which release, which catalogue, which stars stay."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
 
 
 class Release(Section):
-    """Which version of the survey, as its paths name it."""
+    """Which data of the survey."""
 
-    release: Name = Field("dr17", description="data release, as in the SAS paths")
-    aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the SAS paths")
+    release: Name = Field("dr17", description="data release, as in the paths of the SAS")
+    aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the paths of the SAS")
 
 
 class Catalogue(Section):
-    """Which catalogue of the release."""
+    """Which form of the allStar catalogue."""
 
     catalogue: Literal["allStar", "allStarLite"] = Field(
         "allStar", description="allStarLite: the same rows in half the bytes, without arrays"
@@ -44,29 +44,26 @@ class Catalogue(Section):
 
 
 class Shards(Section):
-    """Into how many fetching jobs the stars are cut."""
+    """How many jobs share the fetching."""
 
-    shards: int = Field(16, ge=1, le=999, description="fetching jobs, each one shard of stars")
+    shards: int = Field(
+        16, ge=1, le=999, description="fetching jobs, each of which fetches one shard of the stars"
+    )
 
 
 class Survey(Archive, FileLimits, CatalogueLimits, Release, Catalogue, Shards):
-    """Where the survey lies and how it is fetched: the configuration's ``survey``."""
+    """The section ``survey`` of the configuration for APOGEE, or for its mock."""
 
-    name: Literal["apogee"] = Field("apogee", description="which survey, a folder in surveys/")
-
-
-def joined(*sections: Section) -> Survey:
-    """The keys of several sections in one."""
-    return Survey(**{key: value for section in sections for key, value in section})
+    name: Literal["apogee"] = Field("apogee", description="the survey, as in spectrafm/surveys/")
 
 
 class SplitShares(Section):
     """How stars are divided; by a hash of seed and APOGEE_ID, hence the same in every run."""
 
-    train: Share = 0.7
-    validation: Share = 0.1
-    test: Share = 0.2
-    seed: int = Field(42, ge=0)
+    train: Share = Field(0.7, description="share of the stars that networks learn from")
+    validation: Share = Field(0.1, description="share of the stars that choose the best epoch")
+    test: Share = Field(0.2, description="share of the stars that only evaluations use")
+    seed: int = Field(42, ge=0, description="of the hash that divides the stars")
 
     @model_validator(mode="after")
     def _sum(self):
@@ -119,7 +116,9 @@ class Selection(Section):
         gt=0,
         description="keep rows with VSCATTER below this, km/s; null: no cut",
     )
-    split: SplitShares = SplitShares()
+    split: SplitShares = Field(
+        SplitShares(), description="shares of the stars in each side of the split, and the seed"
+    )
 
     @model_validator(mode="before")
     @classmethod

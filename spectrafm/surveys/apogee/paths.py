@@ -32,20 +32,6 @@ def safe_component(value: str, column: str) -> str:
     return value
 
 
-def checked_path(path: str) -> str:
-    """Return ``path`` when it stays below whatever root it is put behind.
-
-    Raises
-    ------
-    SpectraFMError
-        When it is absolute, has a component that is empty, ``.`` or ``..``, or a character that
-        cannot be printed.
-    """
-    if not path.isprintable() or {"", ".", ".."} & set(path.split("/")):
-        raise SpectraFMError(f"{path!r} is not a path below the root of the archive")
-    return path
-
-
 def aspcap_folder(release: str, aspcap: str) -> str:
     """Folder of one ASPCAP reduction, such as ``dr17/apogee/spectro/aspcap/dr17/synspec_rev1``."""
     return f"{release}/apogee/spectro/aspcap/{release}/{aspcap}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,14 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, provenance, write_parquet
-from spectrafm.labels import LABELS, UNITS, error_column
+from spectrafm.labels import Labels, error_column
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column, read_allstar
+from spectrafm.surveys.apogee.columns import FROM_ALLSTAR, store_columns
 from spectrafm.surveys.apogee.cuts import apply_cuts, cuts_of
-from spectrafm.surveys.apogee.options import Release, Selection, Shards, SplitShares, Survey, joined
+from spectrafm.surveys.apogee.options import Release, Selection, Shards, SplitShares
 
-#: Units of the columns of ``selected.parquet``.
-COLUMN_UNITS = {
-    "snr": "1",
-    "vscatter": "km s-1",
-    "ra": "degree",
-    "dec": "degree",
-    **UNITS,
-    **{error_column(label): unit for label, unit in UNITS.items()},
-}
+logger = logging.getLogger(__name__)
 
 
 def select_stars(
@@ -36,6 +30,7 @@ def select_stars(
     flags: Path | None = None,
     selection: Selection,
     release: Release,
+    labels: Labels,
     shards: Shards,
 ) -> None:
     """Cut the catalogue, keep each star's row of highest S/N, divide the stars.
@@ -49,22 +44,36 @@ def select_stars(
     Parameters
     ----------
     allstar : pathlib.Path
-    selected, alternates : pathlib.Path
-        Parquet files to write, with the same columns: one row a star, sorted by telescope, field
-        and APOGEE_ID; and the selected stars' other rows, S/N descending.
+        FITS file of the catalogue, as `fetch_allstar` wrote it.
+    selected : pathlib.Path
+        Parquet file to write: one row a star, sorted by telescope, field and APOGEE_ID.
+    alternates : pathlib.Path
+        Parquet file to write: the selected stars' other rows, highest S/N first.
     cuts : pathlib.Path
         CSV to write: ``cut,rows,stars``, what is left after each cut.
     flags : pathlib.Path, optional
         CSV to write: ``cut,flag,rows_with_flag,rows_removed_only_by_it``, of the rows that came
         to the cut. A row may have several flags, so neither column adds up to what the cut took.
+    selection : Selection
+        The cuts and the split.
+    release : Release
+        Makes the paths of the spectra.
+    labels : Labels
+        Catalogue columns to learn, with their errors.
+    shards : Shards
+        Into how many blocks the stars are divided.
 
     Raises
     ------
     SpectraFMError
         When the catalogue cannot be read or no star is left.
+
+    Examples
+    --------
+    $ spectrafm select-stars allStar.fits --selected=selected.parquet
+      --alternates=alternates.parquet --cuts=cuts.csv --shards=4
     """
-    survey = joined(release, shards)
-    funnel = apply_cuts(cuts_of(selection), read_allstar(allstar))
+    funnel = apply_cuts(cuts_of(selection), read_allstar(allstar, labels))
     by_snr = ["APOGEE_ID", "SNR", "row"]
     best_first = funnel.rows.sort_values(by_snr, ascending=[True, False, True])
     repeated = best_first.duplicated("APOGEE_ID")
@@ -75,23 +84,45 @@ def select_stars(
         raise SpectraFMError(f"{allstar}: no star is left after the cuts ({told})")
 
     chosen = chosen.sort_values(["TELESCOPE", "FIELD", "APOGEE_ID"], ignore_index=True)
-    chosen["shard"] = np.arange(len(chosen)) * survey.shards // len(chosen)
+    chosen["shard"] = np.arange(len(chosen)) * shards.shards // len(chosen)
     chosen["split"] = [split_of(star, selection.split) for star in chosen["APOGEE_ID"]]
     others = others.merge(chosen[["APOGEE_ID", "shard", "split"]], on="APOGEE_ID")
 
     metadata = provenance(
         allstar_sha1=_sha1_of(allstar),
-        release=survey.release,
-        aspcap=survey.aspcap,
+        release=release.release,
+        aspcap=release.aspcap,
         selection=selection.model_dump(mode="json"),
-        units=COLUMN_UNITS,
+        labels={
+            label.name: {"unit": label.unit, "symbol": label.symbol} for label in labels.table()
+        },
+        units=_units(labels),
     )
-    write_parquet(selected, _stars_table(chosen, survey), metadata)
-    write_parquet(alternates, _stars_table(others, survey), metadata)
+    write_parquet(selected, _stars_table(chosen, release, labels), metadata)
+    write_parquet(alternates, _stars_table(others, release, labels), metadata)
     _write_csv(cuts, lines, ["cut", "rows", "stars"])
     if flags is not None:
         columns = ["cut", "flag", "rows_with_flag", "rows_removed_only_by_it"]
         _write_csv(flags, funnel.flags, columns)
+    sides = chosen["split"].value_counts()
+    logger.info(
+        "selected %d stars of %d rows of %s (%d train, %d validation, %d test; %d other rows of "
+        "the same stars), labels %s",
+        len(chosen),
+        lines[0][1],
+        allstar,
+        *(sides.get(side, 0) for side in ("train", "validation", "test")),
+        len(others),
+        " ".join(labels.labels),
+    )
+
+
+def _units(labels: Labels) -> dict[str, str]:
+    """Units of the columns of ``selected.parquet``."""
+    units = {column.name: column.units for column in store_columns(()) if column.units}
+    for label in labels.table():
+        units |= {label.name: label.unit, error_column(label.name): label.unit}
+    return units
 
 
 def _write_csv(path: Path, lines: list[tuple], columns: list[str]) -> None:
@@ -108,11 +139,11 @@ def split_of(apogee_id: str, shares: SplitShares) -> str:
     return "validation" if position < shares.train + shares.validation else "test"
 
 
-def _stars_table(rows: pd.DataFrame, survey: Survey) -> pd.DataFrame:
+def _stars_table(rows: pd.DataFrame, release: Release, labels: Labels) -> pd.DataFrame:
     """The columns of ``selected.parquet``."""
     names = rows[["TELESCOPE", "FIELD", "APOGEE_ID"]]
     files = [
-        paths.aspcapstar_path(survey.release, survey.aspcap, *name)
+        paths.aspcapstar_path(release.release, release.aspcap, *name)
         for name in names.itertuples(index=False)
     ]
     described = {
@@ -120,18 +151,13 @@ def _stars_table(rows: pd.DataFrame, survey: Survey) -> pd.DataFrame:
         "telescope": rows["TELESCOPE"],
         "field": rows["FIELD"],
         "path": pd.Series(files, index=rows.index, dtype=str),
-        "row": rows["row"],
-        "shard": rows["shard"],
-        "split": rows["split"],
-        "snr": rows["SNR"],
-        "starflag": rows["STARFLAG"],
-        "aspcapflag": rows["ASPCAPFLAG"],
-        "vscatter": rows["VSCATTER"],
-        "ra": rows["RA"],
-        "dec": rows["DEC"],
+        **{name: rows[name] for name in ("row", "shard", "split")},
+        **{name: rows[column] for name, column in FROM_ALLSTAR.items()},
     }
-    labels = rows[[*LABELS, *map(error_column, LABELS)]]
-    return pd.concat([pd.DataFrame(described), labels], axis=1)
+    of_label = (str, error_column, flag_column)
+    kept = [column(name) for column in of_label for name in labels.labels]
+    kept += map(fparam_column, FPARAM)
+    return pd.concat([pd.DataFrame(described), rows[kept]], axis=1)
 
 
 def _sha1_of(path: Path) -> str:

@@ -5,10 +5,18 @@
 #       -> fetch_astronn (labels to compare with)
 
 from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
-from spectrafm.surveys.apogee.options import Catalogue, Release, Selection, Shards
+from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 
 SOURCE = RUN.survey.source if RUN.mock is not None else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
+
+
+
+def selection_options(wildcards):
+    """Options of `select-stars`; a function, since Snakemake takes braces in a text for wildcards."""
+    survey = options(RUN.survey, only=[Release, Shards])
+    return options(RUN.selection) + survey + options(RUN, only=[Labels])
+
 
 if RUN.mock is not None:
 
@@ -71,7 +79,7 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        options=options(RUN.selection) + options(RUN.survey, only=[Release, Shards]),
+        options=selection_options,
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
@@ -99,7 +107,7 @@ rule fetch_spectra:
         **resources_of("fetch_spectra", **small("4GB", "12h")),
         downloads=1,
     params:
-        options=options(RUN.survey, only=[Archive, FileLimits, Release]),
+        options=options(RUN.survey, only=[Archive, FileLimits]),
     shell:
         "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
         " --shard {wildcards.shard} --output {output.spectra} --missing {output.missing}"
@@ -150,7 +158,7 @@ rule fetch_astronn:
         **resources_of("fetch_astronn", **small("4GB", "4h")),
         downloads=1,
     params:
-        options=options(RUN.survey, only=[Archive, CatalogueLimits, Release]),
+        options=options(RUN.survey, only=[Archive, CatalogueLimits]),
     shell:
         "spectrafm fetch-astronn --selected {input.selected} --output {output}"
         " {params.options:q} > {log} 2>&1"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
+import logging
 import multiprocessing
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,28 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
 from spectrafm.files import atomic_path
 from spectrafm.progress import track
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.grid import (
-    CHIP_PIXELS,
-    LOG_WAVELENGTH_START,
-    LOG_WAVELENGTH_STEP,
-    N_GRID,
-    WAVELENGTH,
-)
-from spectrafm.surveys.apogee.options import Release, Survey, joined
+from spectrafm.surveys.apogee.grid import N_GRID
+from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import atmosphere, instrument, synthesis
-from spectrafm.surveys.mock.allstar import (
-    COLUMNS,
-    ELEMENT_ORDER,
-    OVER_METALS,
-    PARAMETER_ORDER,
-    make_allstar,
-)
+from spectrafm.surveys.mock.allstar import make_allstar
 from spectrafm.surveys.mock.aspcap import Fit, fit, measure, true_global
+from spectrafm.surveys.mock.aspcapstar_files import template, write_allstar
 from spectrafm.surveys.mock.atmosphere import Parameters
 from spectrafm.surveys.mock.lines import model_lines, sky_lines
 from spectrafm.surveys.mock.observing import CUT_SHARES, Rows, observe_stars
@@ -48,15 +36,13 @@ from spectrafm.surveys.mock.population import Stars, draw_stars
 # Rows synthesised together. Fixed, so that the result does not depend on the number of processes.
 _BATCH = 50
 
-# DR17's writer (sdss/apogee, aspcap.py) fills numpy arrays of double precision, and so are the
-# images of real DR17 apStar files; DR13 was single precision.
-_SPECTRUM = np.dtype(">f8")
-
 # One checksum in so many is absent from its list, as happens on the SAS.
 _UNLISTED = 200
 
 # The hydrogen lines of the models are stronger than those of the stars by this at gap 1.
 _MODEL_BRACKETT = 0.4
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,40 +66,55 @@ class Catalogue:
 
 
 def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Release) -> None:
-    """Write the mock survey as a SAS tree, whole or not at all.
+    """Write the mock survey as a SAS tree.
+
+    The same options give the same bytes, whatever ``processes`` is.
 
     Parameters
     ----------
     output : pathlib.Path
-        Root of the SAS tree: where ``survey.source`` will point. Replaced when it exists.
+        Root of the tree to write: where ``survey.source`` will point. Replaced when it exists.
     processes : int
-        Processes that compute and write spectra; their number changes no byte.
+        Number of processes that compute and write spectra.
+    mock : Mock
+        Rows, seed, strength of the synthetic gap, share of halo stars.
+    release : Release
+        Names of the release and of the ASPCAP reduction.
 
     Examples
     --------
-    $ spectrafm mock-survey --output=mock --rows=500
+    $ spectrafm mock-survey --output=sas --rows=500 --seed=3
     """
-    root, options, survey = output, mock, joined(release)
-    catalogue = make_catalogue(options, survey)
+    catalogue = make_catalogue(mock, release)
     batches = catalogue.batches()
-    with atomic_path(root) as tree:
-        write_allstar(tree / paths.allstar_path(survey.release, survey.aspcap), catalogue.allstar)
-        write = functools.partial(_write_batch, tree, options, survey)
+    with atomic_path(output) as tree:
+        write_allstar(tree / paths.allstar_path(release.release, release.aspcap), catalogue.allstar)
+        write = functools.partial(_write_batch, tree, mock, release)
         listed = defaultdict(list)
-        for written in track(_each(write, batches, processes), "mock spectra", len(batches)):
+        each = _each(write, batches, processes)
+        what = f"mock spectra, {_BATCH} a piece"
+        for written in track(each, what, len(batches), unit="piece"):
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
-        _write_checksums(listed, survey, tree)
+        _write_checksums(listed, release, tree)
         (tree / paths.MOCK_MARKER).write_text("Simulated stars of SpectraFM's mock survey.\n")
+    files = sum(map(len, listed.values()))
+    logger.info(
+        "%s: %d rows of a mock catalogue, %d spectra in %d fields",
+        output,
+        len(catalogue.rows),
+        files,
+        len(listed),
+    )
 
 
-def make_catalogue(options: Mock, survey: Survey) -> Catalogue:
+def make_catalogue(options: Mock, release: Release) -> Catalogue:
     """Draw the stars, observe them, fit them and fill allStar; compute no spectra.
 
     Parameters
     ----------
     options : spectrafm.surveys.mock.options.Mock
-    survey : spectrafm.surveys.apogee.options.Survey
+    release : spectrafm.surveys.apogee.options.Release
     """
     rng = np.random.default_rng([options.seed, 0])
     repeats = round(CUT_SHARES["repeat"] * options.rows)
@@ -122,7 +123,7 @@ def make_catalogue(options: Mock, survey: Survey) -> Catalogue:
     stars = stars.take(rows.star)
     best = fit(stars, rows.snr, options.gap, rng)
     labels = measure(stars, best, rng)
-    allstar = make_allstar(stars, rows, best, labels, survey.release, survey.aspcap)
+    allstar = make_allstar(stars, rows, best, labels, release.release, release.aspcap)
     return Catalogue(0, stars, rows, best, allstar)
 
 
@@ -138,23 +139,23 @@ def _each(write, batches: list[Catalogue], processes: int) -> Iterator:
 
 
 def _write_batch(
-    tree: Path, options: Mock, survey: Survey, batch: Catalogue
+    tree: Path, options: Mock, release: Release, batch: Catalogue
 ) -> list[tuple[Path, str]]:
     """Compute and write the spectra of a batch; returns paths and SHA-1 sums."""
-    template = _template()
+    file = template()
     written = []
     for position, spectra in enumerate(batch_spectra(batch, options)):
         if not batch.rows.has_file[position]:
             continue
         row = batch.allstar[position]
         path = tree / paths.aspcapstar_path(
-            survey.release,
-            survey.aspcap,
+            release.release,
+            release.aspcap,
             row["TELESCOPE"].decode(),
             row["FIELD"].decode(),
             row["APOGEE_ID"].decode(),
         )
-        content = template.filled(*spectra, row)
+        content = file.filled(*spectra, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         written.append((path, hashlib.sha1(content).hexdigest()))
@@ -228,100 +229,7 @@ def seen_parameters(stars: Stars, gap: float) -> Parameters:
     return replace(truth, abundance=truth.abundance + own)
 
 
-@functools.cache
-def _template() -> Template:
-    """The one template of a process: astropy takes 0.1 s to write it."""
-    return Template()
-
-
-class Template:
-    """An aspcapStar file whose headers astropy wrote once: they are the same for every star."""
-
-    def __init__(self):
-        file = io.BytesIO()
-        hdus = fits.HDUList([_primary()])
-        for _ in ("flux", "error", "best fit"):
-            hdus.append(fits.ImageHDU(np.zeros(N_GRID, _SPECTRUM), _spectrum_header()))
-        hdus.append(fits.BinTableHDU(np.zeros(1, COLUMNS)))
-        hdus.writeto(file)
-        self._content = file.getvalue()
-        with fits.open(io.BytesIO(self._content)) as read:
-            self._data = [hdu.fileinfo()["datLoc"] for hdu in read[1:]]
-
-    def filled(self, flux: np.ndarray, error: np.ndarray, best: np.ndarray, row: np.void) -> bytes:
-        """Bytes of the file of one star: its spectra and its row of allStar."""
-        content = bytearray(self._content)
-        images = (image.astype(_SPECTRUM) for image in (flux, error, best))
-        for start, data in zip(self._data, (*images, row), strict=True):
-            content[start : start + data.nbytes] = data.tobytes()
-        return bytes(content)
-
-
-def _primary() -> fits.PrimaryHDU:
-    header = fits.Header()
-    header["VERSION"] = ("spectrafm mock survey", "not observed: computed")
-    return fits.PrimaryHDU(header=header)
-
-
-def _spectrum_header() -> fits.Header:
-    header = fits.Header()
-    header["CRVAL1"] = LOG_WAVELENGTH_START
-    header["CDELT1"] = LOG_WAVELENGTH_STEP
-    header["CRPIX1"] = 1
-    header["CTYPE1"] = "LOG-LINEAR"
-    header["DC-FLAG"] = 1
-    return header
-
-
-def write_allstar(path: Path, table: np.ndarray) -> None:
-    """Write the catalogue: the table, the index by right ascension, what its arrays hold, fields.
-
-    Parameters
-    ----------
-    path : path-like
-    table : structured array
-        Sorted by right ascension.
-    """
-    # Row of the first star beyond each degree of right ascension.
-    index = np.searchsorted(table["RA"], np.arange(360)).astype(">i4")
-    fields = np.unique(table[["TELESCOPE", "FIELD", "LOCATION_ID"]])
-    hdus = fits.HDUList(
-        [
-            _primary(),
-            fits.BinTableHDU(table),
-            fits.ImageHDU(index),
-            fits.BinTableHDU(_array_meanings()),
-            fits.BinTableHDU(np.array(fields)),
-        ]
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hdus.writeto(path)
-
-
-def _array_meanings() -> np.ndarray:
-    """One row that says what the array columns hold."""
-    count = len(ELEMENT_ORDER)
-    meanings = np.zeros(
-        1,
-        [
-            ("WAVE", ">f4", (CHIP_PIXELS.size,)),
-            ("PARAM_SYMBOL", "S16", (len(PARAMETER_ORDER),)),
-            ("ELEM_SYMBOL", "S5", (count,)),
-            ("ELEMTOH", ">i4", (count,)),
-            ("ELEM_VALUE", "S8", (count,)),
-        ],
-    )
-    meanings["WAVE"] = WAVELENGTH
-    meanings["PARAM_SYMBOL"] = PARAMETER_ORDER
-    meanings["ELEM_SYMBOL"] = ELEMENT_ORDER
-    meanings["ELEMTOH"] = [element not in OVER_METALS for element in ELEMENT_ORDER]
-    meanings["ELEM_VALUE"] = [
-        f"[{element}/{'M' if element in OVER_METALS else 'H'}]" for element in ELEMENT_ORDER
-    ]
-    return meanings
-
-
-def _write_checksums(listed: dict, survey: Survey, tree: Path) -> None:
+def _write_checksums(listed: dict, release: Release, tree: Path) -> None:
     """Write the list of SHA-1 sums beside the files of every field."""
     count = 0
     for folder, sums in sorted(listed.items()):
@@ -331,5 +239,5 @@ def _write_checksums(listed: dict, survey: Survey, tree: Path) -> None:
             count += 1
             if count % _UNLISTED:
                 lines.append(f"{sha1}  {name}\n")
-        path = tree / paths.sha1sum_path(survey.release, survey.aspcap, telescope, field)
+        path = tree / paths.sha1sum_path(release.release, release.aspcap, telescope, field)
         path.write_text("".join(lines))
