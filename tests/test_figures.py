@@ -1,20 +1,31 @@
 """Figures 1-5: panels, titles, limits, what they say of the survey, same data same bytes."""
 
+import itertools
+
 import numpy as np
+import pandas
 import pytest
+import xarray
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from making import fabricated
 from making.fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.wording import training_details, training_name, windows_text
+from spectrafm.figures import figure1 as one
+from spectrafm.figures import figure2 as two
+from spectrafm.figures import figure3 as three
+from spectrafm.figures import figure4 as four_panels
+from spectrafm.figures import figure5 as five
 from spectrafm.figures import style
-from spectrafm.figures.figure1 import draw_figure1, figure1
-from spectrafm.figures.figure2 import draw_figure2, figure2, stage_title
-from spectrafm.figures.figure3 import draw_figure3, figure3
-from spectrafm.figures.figure4 import draw_figure4, figure4, training_iron
-from spectrafm.figures.figure5 import draw_figure5, figure5, read_lines
-from spectrafm.figures.spectra import gaps, read_star, with_gaps
-from spectrafm.inference.predictions import read_predictions, training_name, windows_text
+from spectrafm.figures.figure2 import stage_title
+from spectrafm.figures.figure5 import read_lines
+from spectrafm.figures.models import training_iron
+from spectrafm.figures.spectra import gaps, with_gaps
+from spectrafm.inference.attention_maps import write_maps
+from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import LABELS
+from spectrafm.store.read import read_star
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
 STARS = 40
@@ -64,9 +75,9 @@ def test_default_star_is_the_first_giant_of_the_test_split(store, actual):
 
 def test_a_star_that_is_not_there(store, tmp_path):
     with pytest.raises(SpectraFMError, match=r"store\.zarr: no star '2Mx' \(figures\.star"):
-        draw_figure1(store, tmp_path / "figure1", "2Mx")
+        one.figure1(store, star="2Mx", output=tmp_path / "figure1.png")
     with pytest.raises(SpectraFMError, match=r"none\.zarr: no MANIFEST\.json, so not complete"):
-        draw_figure1(tmp_path / "none.zarr", tmp_path / "figure1")
+        one.figure1(tmp_path / "none.zarr", output=tmp_path / "figure1.png")
     assert not list(tmp_path.iterdir())
 
 
@@ -83,7 +94,7 @@ def test_lines_stop_at_the_two_gaps():
 
 
 def test_figure1(star):
-    figure = figure1(star, zoom=(16275.0, 16325.0))
+    figure = one.draw(star, zoom=(16275.0, 16325.0))
     whole, close = figure.axes
     assert close.get_xlim() == (16275, 16325)
     assert whole.get_xlim()[0] < WAVELENGTH[0] < WAVELENGTH[-1] < whole.get_xlim()[1]
@@ -101,14 +112,14 @@ def test_figure1(star):
 
 
 def test_figure1_of_a_real_star_does_not_say_mock(star):
-    assert not any("MOCK" in text for text in words(figure1(star._replace(mock=False))))
+    assert not any("MOCK" in text for text in words(one.draw(star._replace(mock=False))))
 
 
 def test_figure1_with_no_observed_pixel(star, tmp_path):
     blank = star._replace(observed=np.full(7514, np.nan, np.float32))
-    style.save(figure1(blank), tmp_path / "blank")
+    style.save(one.draw(blank), tmp_path / "blank.png", "x")
     nothing = blank._replace(synthetic=blank.observed)
-    assert figure1(nothing).axes[0].get_ylim() == (0.5, 1.2)
+    assert one.draw(nothing).axes[0].get_ylim() == (0.5, 1.2)
 
 
 # Figure 2
@@ -116,7 +127,7 @@ def test_figure1_with_no_observed_pixel(star, tmp_path):
 
 def test_figure2(star):
     stages = [STAGES[name] for name in ("pretrain", "finetune_observed", "finetune_iron")]
-    figure = figure2(star, stages)
+    figure = two.draw(star, stages)
     assert len(figure.axes) == 3
     ranges = ["1.515–1.694 µm", "1.515–1.603 µm", "1.611–1.622 µm"]
     assert [panel_words(axes) for axes in figure.axes] == ranges
@@ -149,8 +160,8 @@ def test_titles_of_stages(stage, title):
 
 
 def test_figure2_needs_trained_stages(store, tmp_path):
-    with pytest.raises(SpectraFMError, match=r"pretrain/config\.json: no such file"):
-        draw_figure2(store, [tmp_path / "pretrain"], tmp_path / "figure2")
+    with pytest.raises(SpectraFMError, match=r"pretrain: no such model"):
+        two.figure2(store, [tmp_path / "pretrain"], output=tmp_path / "figure2.png")
 
 
 # Figure 3
@@ -158,12 +169,15 @@ def test_figure2_needs_trained_stages(store, tmp_path):
 
 def test_figure3(tmp_path, actual):
     path = predicted(tmp_path, actual, "finetune_observed", LABELS, FIRST_HALF)
-    figure = figure3(read_predictions(path))
+    figure = three.draw(read_predictions(path))
     panels = [axes for axes in figure.axes if axes.get_title()]
     bars = [axes for axes in figure.axes if not axes.get_title()]
     assert len(panels) == len(bars) == 5
     assert panels[0].get_title() == r"$T_\mathrm{eff}$ (K)"
     assert panels[4].get_title() == "[Fe/H]"
+    assert [bar.get_ylabel() for bar in bars] == [
+        f"Predicted Error ({unit})" for unit in ("K", "dex", "dex", "dex", "dex")
+    ]
     for bar in bars:
         ticks = [text.get_text() for text in bar.get_yticklabels()]
         assert len(ticks) == 5
@@ -180,13 +194,13 @@ def test_figure3_of_a_label_that_no_star_has(tmp_path, actual):
     blank = actual.copy()
     blank[:, LABELS.index("O_FE")] = np.nan
     path = predicted(tmp_path, blank, "finetune_observed", LABELS, FIRST_HALF)
-    figure = figure3(read_predictions(path))
+    figure = three.draw(read_predictions(path))
     assert "no stars" in panel_words(figure.axes[4])
-    style.save(figure, tmp_path / "figure3")
+    style.save(figure, tmp_path / "figure3.png", "x")
 
 
 def test_figure3_of_one_label(tmp_path, actual):
-    figure = figure3(read_predictions(predicted(tmp_path, actual, "fcnn")))
+    figure = three.draw(read_predictions(predicted(tmp_path, actual, "fcnn")))
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["[Fe/H]"]
     assert "Neural network trained from scratch" in figure.get_suptitle()
 
@@ -202,13 +216,13 @@ def four(tmp_path, actual):
 
 def test_figure4(four, actual):
     training = np.linspace(-0.9, 0.3, 100)
-    figure = figure4(four, [training, None, None, training])
+    figure = four_panels.draw(four, [training, None, None, training])
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == [
-        "Neural network\nTrained from scratch on observed\n1.611–1.622 µm",
+        "Neural network\nTrained from scratch on observed\n100 stars\n1.611–1.622 µm",
         "SpectraFM\nPre-trained on synthetic\n1.515–1.694 µm",
         "SpectraFM\nFine-tuned on observed\n1.515–1.603 µm",
-        "SpectraFM\nFine-tuned on observed\n1.611–1.622 µm",
+        "SpectraFM\nFine-tuned on observed\n100 stars, later layers frozen\n1.611–1.622 µm",
     ]
     for axes in panels:
         assert axes.get_xlim() == axes.get_ylim() == (-2.2, 0.6)
@@ -232,7 +246,7 @@ def test_figure4(four, actual):
 def test_figure4_without_iron_poor_stars(tmp_path, actual):
     rich = actual.copy()
     rich[:, LABELS.index("FE_H")] = -0.3
-    figure = figure4([read_predictions(predicted(tmp_path, rich, "fcnn"))], [None])
+    figure = four_panels.draw([read_predictions(predicted(tmp_path, rich, "fcnn"))], [None])
     assert "iron-poor: no stars" in panel_words(figure.axes[0])
     assert f"MOCK SURVEY · {STARS} test stars, 0 iron-poor" in words(figure)
 
@@ -240,49 +254,83 @@ def test_figure4_without_iron_poor_stars(tmp_path, actual):
 def test_figure4_without_any_prediction(four, tmp_path):
     for column in ("FE_H_predicted", "FE_H_uncertainty"):
         four[0][column] = np.float32(np.nan)
-    figure = figure4(four[:1], [np.array([])])
+    figure = four_panels.draw(four[:1], [np.array([])])
     assert "RMSE: no stars" in panel_words(figure.axes[0])
-    style.save(figure, tmp_path / "figure4")
+    style.save(figure, tmp_path / "figure4.png", "x")
 
 
 def test_figure4_counts_stars_outside_its_range(tmp_path, actual):
     far = actual.copy()
     far[2:5, LABELS.index("FE_H")] = -2.6
-    figure = figure4([read_predictions(predicted(tmp_path, far, "fcnn"))], [None])
+    figure = four_panels.draw([read_predictions(predicted(tmp_path, far, "fcnn"))], [None])
     assert "3 outside" in panel_words(figure.axes[0])
 
 
 def test_figure4_tells_stages_of_the_same_kind_apart(four):
-    titles = [axes.get_title() for axes in figure4([four[3], four[3]], [None, None]).axes[:2]]
+    figure = four_panels.draw([four[3], four[3]], [None, None])
+    titles = [axes.get_title() for axes in figure.axes[:2]]
     assert all(title.endswith("\n(finetune_iron)") for title in titles)
 
 
 def test_figure4_labels_a_choice_that_saw_iron_poor_stars(tmp_path, actual):
     path = predicted(tmp_path, actual, "finetune_iron", selection="paper")
-    assert (
-        "chosen on iron-poor stars" in figure4([read_predictions(path)], [None]).axes[0].get_title()
-    )
+    figure = four_panels.draw([read_predictions(path)], [None])
+    assert "chosen on iron-poor stars" in figure.axes[0].get_title()
 
 
-def test_training_stars_come_from_the_store(tmp_path, store, actual):
-    names = fabricated.names_of(STARS)
-    model = fabricated.write_model(tmp_path, "fcnn", [names[3], names[1]])
-    iron = actual[:, LABELS.index("FE_H")]
-    np.testing.assert_array_equal(training_iron(model, store), iron[[3, 1]])
-    assert training_iron(fabricated.write_model(tmp_path, "pretrain"), store) is None
+def test_training_stars_come_from_the_models_folder(tmp_path):
+    stars = pandas.DataFrame({"apogee_id": ["a", "b", "c"], "FE_H": [-0.5, np.nan, 0.1]})
+    model = fabricated.write_model(tmp_path, "fcnn", stars)
+    np.testing.assert_array_equal(training_iron(model), [-0.5, 0.1])
+    other = fabricated.write_model(tmp_path, "finetune_iron", stars.drop(columns="FE_H"))
+    assert training_iron(other) is None
+    assert training_iron(fabricated.write_model(tmp_path, "pretrain")) is None
 
 
-def test_figure4_names_what_is_missing(tmp_path, store, actual):
+def test_figure4_needs_no_store(tmp_path, actual):
+    stars = pandas.DataFrame({"FE_H": np.linspace(-0.9, 0.3, 100)})
+    stages = ("fcnn", "pretrain")
+    models = [fabricated.write_model(tmp_path, s, stars if s == "fcnn" else None) for s in stages]
+    paths = [predicted(tmp_path, actual, stage) for stage in stages]
+    output = tmp_path / "figure4.png"
+    four_panels.figure4(predictions=paths, models=models, output=output)
+    assert output.exists()
+    assert output.with_suffix(".pdf").exists()
+
+
+def test_figure4_checks_the_models(tmp_path, actual):
+    model = fabricated.write_model(tmp_path, "fcnn")
+    (model / "config.json").write_text((model / "config.json").read_text().replace("100", "101"))
+    with pytest.raises(SpectraFMError, match=r"config\.json: SHA-256 differs"):
+        training_iron(model)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(4, 1), (5, 2), (7, 2), (8, 2)])
+def test_figure4_takes_two_rows_for_many_models(four, count, rows):
+    panels = (four * 2)[:count]
+    figure = four_panels.draw(panels, [None] * count)
+    shown = [axes for axes in figure.axes if axes.get_title()]
+    assert len(shown) == count
+    assert len({axes.get_subplotspec().rowspan.start for axes in shown}) == rows
+    # No title is wider than its panel and the gap beside it.
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    for left, right in itertools.pairwise(shown):
+        if left.get_subplotspec().rowspan.start == right.get_subplotspec().rowspan.start:
+            ends = [axes.title.get_window_extent(renderer) for axes in (left, right)]
+            assert ends[0].x1 < ends[1].x0
+
+
+def test_figure4_names_what_is_missing(tmp_path, actual):
     path = predicted(tmp_path, actual, "fcnn")
-    stem = tmp_path / "figure4"
+    output = tmp_path / "figure4.png"
     with pytest.raises(SpectraFMError, match="'fcnn' is not among the models"):
-        draw_figure4([path], [], store, stem)
-    stranger = fabricated.write_model(tmp_path, "fcnn", ["2Mx"])
-    with pytest.raises(SpectraFMError, match="no star '2Mx'"):
-        draw_figure4([path], [stranger], store, stem)
+        four_panels.figure4(predictions=[path], models=[], output=output)
+    model = fabricated.write_model(tmp_path, "fcnn")
     other = predicted(tmp_path, actual, "pretrain", ["TEFF"])
     with pytest.raises(SpectraFMError, match="no column 'FE_H_predicted'"):
-        draw_figure4([other], [stranger], store, stem)
+        four_panels.figure4(predictions=[other], models=[model], output=output)
     assert not list(tmp_path.glob("figure4*"))
 
 
@@ -291,7 +339,7 @@ def test_figure4_names_what_is_missing(tmp_path, store, actual):
 
 def test_figure5():
     lines = read_lines()
-    figure = figure5(fabricated.attention_maps(), lines)
+    figure = five.draw(fabricated.attention_maps(), lines)
     dwarfs, giants = figure.axes
     titles = [axes.get_title(loc="right") for axes in figure.axes]
     assert titles == ["Dwarfs (80 stars)", "Giants (240 stars)"]
@@ -314,7 +362,7 @@ def test_figure5():
 def test_figure5_of_a_part_of_the_spectrum():
     maps = fabricated.attention_maps(windows=FIRST_HALF)
     maps["attention"][0, 2] = np.nan
-    figure = figure5(maps, read_lines())
+    figure = five.draw(maps, read_lines())
     dwarfs, giants = figure.axes
     assert giants.get_xlim() == (15130, 16965)
     assert np.nanmax(giants.lines[0].get_xdata()) < 16028
@@ -328,7 +376,7 @@ def test_figure5_of_a_part_of_the_spectrum():
 
 def test_figure5_of_far_off_windows_breaks_the_axis():
     windows = [[15743.0, 15799.3], [16105.8, 16220.0], [16768.0, 16857.0]]
-    figure = figure5(fabricated.attention_maps(windows=windows), read_lines())
+    figure = five.draw(fabricated.attention_maps(windows=windows), read_lines())
     assert len(figure.axes) == 6
     for axes, (low, high) in zip(figure.axes, windows * 2, strict=True):
         assert axes.get_xlim() == pytest.approx((low - 4, high + 4), abs=0.3)
@@ -349,7 +397,56 @@ def test_lines_are_the_papers_with_brackett_11_corrected():
         assert row["wavelength"].diff().min() > 30
 
 
+def test_figure5_marks_only_populations_that_exist():
+    maps = fabricated.attention_maps().sel(population=["giants"])
+    figure = five.draw(maps, read_lines())
+    assert [axes.get_title(loc="right") for axes in figure.axes] == ["Giants (240 stars)"]
+    assert "MOCK SURVEY · 240 giants" in words(figure)
+
+
+def test_figure5_of_twelve_labels_gives_each_its_height_and_symbol():
+    maps = fabricated.attention_maps()
+    more = xarray.concat([maps, maps, maps.isel(request=slice(2))], "request", data_vars="minimal")
+    more = more.assign_coords(symbol=("request", np.array([f"[{n}/Fe]" for n in range(12)])))
+    more["spectrum"], more["count"] = maps["spectrum"], maps["count"]
+    more["n_stars"] = maps["n_stars"]
+    figure = five.draw(more.assign_coords(request=np.arange(12).astype(str)), read_lines())
+    assert [text.get_text() for text in figure.axes[1].texts][:12] == [
+        f"[{n}/Fe]" for n in range(12)
+    ]
+    assert figure.get_size_inches()[1] > 18
+
+
+def test_figure5_of_a_store_is_one_line(store, tmp_path):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: no attention maps of map-attention"):
+        five.figure5(store, output=tmp_path / "figure5.png")
+
+
 # Names and files
+
+
+@pytest.mark.parametrize("name", ["f.jpg", "f", "f.v1"])
+def test_an_output_that_is_not_written_is_refused(tmp_path, actual, name):
+    path = predicted(tmp_path, actual, "fcnn")
+    with pytest.raises(SpectraFMError, match=r"must end in \.png or \.pdf"):
+        three.figure3(path, output=tmp_path / name)
+    assert not list(tmp_path.glob("f*"))
+
+
+@pytest.mark.parametrize(
+    ("trained", "details"),
+    [
+        ({}, ""),
+        ({"stars": {"count": None}, "freeze": []}, ""),
+        ({"stars": {"count": 100}}, "100 stars"),
+        ({"freeze": ["encoder.1", "decoder", "head"]}, "later layers frozen"),
+        ({"stars": {"count": 100}, "freeze": ["embedding"]}, "100 stars, earlier layers frozen"),
+        ({"freeze": ["dense.2", "dense.4", "mean"]}, "later layers frozen"),
+        ({"freeze": ["embedding", "head"]}, "some layers frozen"),
+    ],
+)
+def test_what_tells_fine_tunings_apart(trained, details):
+    assert training_details(trained) == details
 
 
 def test_windows_in_micron():
@@ -371,27 +468,23 @@ def test_how_a_model_learned(trained, name):
 
 
 def test_commands_write_the_same_bytes_twice(tmp_path, store, actual):
-    names = [
-        name
-        for name, iron in zip(fabricated.names_of(STARS), actual[:, 4], strict=True)
-        if iron > -1
-    ]
+    stars = pandas.DataFrame({"FE_H": actual[:, LABELS.index("FE_H")]}).query("FE_H > -1")
     stages = ("pretrain", "finetune_observed", "finetune_iron")
     models = [
-        fabricated.write_model(tmp_path, stage, names if stage == "finetune_iron" else None)
+        fabricated.write_model(tmp_path, stage, stars if stage == "finetune_iron" else None)
         for stage in stages
     ]
     full = predicted(tmp_path, actual, "finetune_observed", LABELS, FIRST_HALF)
     attention = tmp_path / "attention.zarr"
-    fabricated.write_zarr(attention, fabricated.attention_maps())
+    write_maps(attention, fabricated.attention_maps())
     written = []
     for run in ("first", "second"):
         folder = tmp_path / run
-        draw_figure1(store, folder / "figure1")
-        draw_figure2(store, models, folder / "figure2")
-        draw_figure3(full, folder / "figure3")
-        draw_figure4([full], models, store, folder / "figure4")
-        draw_figure5(attention, folder / "figure5")
+        one.figure1(store, output=folder / "figure1.png")
+        two.figure2(store, models, output=folder / "figure2.pdf")
+        three.figure3(full, output=folder / "figure3.png")
+        four_panels.figure4(predictions=[full], models=models, output=folder / "figure4.png")
+        five.figure5(attention, output=folder / "figure5.png")
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert sorted(written[0]) == [
         f"figure{n}.{kind}" for n in range(1, 6) for kind in ("pdf", "png")
@@ -401,10 +494,10 @@ def test_commands_write_the_same_bytes_twice(tmp_path, store, actual):
 
 
 def test_nothing_is_left_of_a_figure_that_cannot_be_drawn(tmp_path, star):
-    figure = figure1(star)
+    figure = one.draw(star)
     figure.axes[0].set_title("$\\broken$")
     with pytest.raises(ValueError, match="broken"):
-        style.save(figure, tmp_path / "figure1")
+        style.save(figure, tmp_path / "figure1.png", "x")
     assert not list(tmp_path.iterdir())
 
 

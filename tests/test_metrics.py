@@ -7,11 +7,12 @@ import numpy as np
 import pandas
 import pytest
 from astropy.stats import mad_std
+from astropy.table import Table
 
 from making import fabricated
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.collect_metrics import collect_metrics
-from spectrafm.evaluation.score import format_scores, iron_column, score_table
+from spectrafm.evaluation.score import format_scores, score, score_table
 from spectrafm.evaluation.scores import grouped_scores, scores
 from spectrafm.labels import LABELS
 
@@ -140,7 +141,7 @@ def test_parquet_is_known_by_content(tmp_path, table):
 def test_other_labels_are_grouped_by_iron(tmp_path, table):
     path = tmp_path / "table.csv"
     table.assign(LOGG_pred=table["LOGG_actual"] + 1).to_csv(path)
-    found = score_table(path, "LOGG_actual", "LOGG_pred")
+    found = score_table(path, "LOGG_actual", "LOGG_pred", feh="FE_H_actual")
     assert [found[group]["n"] for group in ("all", "rich", "poor")] == [4, 2, 1]
 
 
@@ -153,25 +154,47 @@ def test_feh_names_the_grouping_column(tmp_path, table):
     assert "--feh" in format_scores(ungrouped)
 
 
+@pytest.mark.parametrize("actual", ["feh_true", "[Fe/H]", "TEFF_actual", "y_true", "true_o_fe"])
+def test_no_column_is_guessed_to_hold_iron(tmp_path, table, actual):
+    """Only FE_H... is taken for [Fe/H]; a temperature would put every star among the rich."""
+    path = tmp_path / "table.csv"
+    table.rename(columns={"LOGG_actual": actual}).to_csv(path)
+    found = score_table(path, actual, "FE_H_pred")
+    assert (found["all"]["n"], found["rich"]["n"], found["poor"]["n"]) == (4, 0, 0)
+    assert "--feh" in format_scores(found)
+
+
 @pytest.mark.parametrize(
-    ("actual", "others", "taken"),
-    [
-        ("FE_H_actual", ["TEFF_actual"], "FE_H_actual"),
-        ("feh_true", ["FE_H_actual"], "feh_true"),
-        ("[Fe/H]", [], "[Fe/H]"),
-        ("TEFF_actual", ["FE_H_actual"], "FE_H_actual"),
-        ("y_true", ["FE_H_actual"], "FE_H_actual"),
-        ("y_true", [], "y_true"),
-        ("truth", [], "truth"),
-        ("TEFF_actual", [], None),
-        ("MG_FE_actual", [], None),
-        ("true_o_fe", [], None),
-        ("[Mg/Fe]", [], None),
-        ("logg", [], None),
-    ],
+    ("name", "kind"),
+    [("t.ecsv", "ascii.ecsv"), ("t.fits", "fits"), ("t.xml", "votable"), ("t.dat", "ascii.ecsv")],
 )
-def test_which_column_holds_iron(actual, others, taken):
-    assert iron_column(actual, [actual, *others]) == taken
+def test_score_reads_what_astropy_writes(tmp_path, table, name, kind):
+    units = Table.from_pandas(table)
+    units["FE_H_pred"].unit = "dex"
+    units["spectrum"] = np.zeros((4, 3))
+    units.write(tmp_path / name, format=kind)
+    found = score_table(tmp_path / name, "FE_H_actual", "FE_H_pred", "FE_H_err")
+    assert {group: found[group]["n"] for group in found} == {"all": 3, "rich": 2, "poor": 1}
+    assert found["poor"]["rmse"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rows", [slice(0), slice(None)])
+def test_nothing_to_score_is_an_error(tmp_path, table, rows):
+    path = tmp_path / "table.csv"
+    table.assign(FE_H_pred=np.nan)[rows].to_csv(path)
+    with pytest.raises(SpectraFMError, match=r"none of its \d rows has a number in both"):
+        score_table(path, "FE_H_actual", "FE_H_pred")
+
+
+def test_score_prints_a_table_or_json(tmp_path, table, capsys, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "table.csv"
+    table.to_csv(path)
+    score(path, actual="FE_H_actual", predicted="FE_H_pred")
+    assert "within 1 sigma" in capsys.readouterr().out
+    score(path, actual="FE_H_actual", predicted="FE_H_pred", json=True)
+    assert json.loads(capsys.readouterr().out)["poor"]["n"] == 1
+    assert "3 all, 2 rich, 1 poor stars" in caplog.text
 
 
 def test_missing_table(tmp_path):
@@ -229,7 +252,7 @@ def test_metrics_of_a_run(tmp_path):
         fabricated.IRON_WINDOW,
         fabricated.prediction_table(actual, ["FE_H"]),
     )
-    collect_metrics([path, iron], tmp_path / "metrics.json")
+    collect_metrics([path, iron], output=tmp_path / "metrics.json")
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["mock"] is True
     assert metrics["spectrafm"]
@@ -250,5 +273,5 @@ def test_a_foreign_parquet_is_no_prediction(tmp_path, table):
     path = tmp_path / "table.parquet"
     table.to_parquet(path)
     with pytest.raises(SpectraFMError, match=r"table\.parquet: not a prediction file"):
-        collect_metrics([path], tmp_path / "metrics.json")
+        collect_metrics([path], output=tmp_path / "metrics.json")
     assert not (tmp_path / "metrics.json").exists()

@@ -10,7 +10,8 @@ from making import fabricated
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table1 import table1
 from spectrafm.files import write_parquet
-from spectrafm.labels import LABELS
+from spectrafm.inference.predictions import write_predictions
+from spectrafm.labels import LABELS, Label
 
 LOGG = (1.0, 3.5)
 
@@ -44,13 +45,18 @@ def astronn(folder, actual, stars=True):
     return path
 
 
+def tabulate(paths, catalogue, logg, stem):
+    """Write Table 1 under a name without suffix."""
+    table1(paths, astronn=catalogue, logg=logg, output=stem.with_suffix(".csv"))
+
+
 def written(stem):
     return {kind: stem.with_suffix(f".{kind}").read_text() for kind in ("csv", "md", "tex")}
 
 
 def test_numbers_of_the_giants(tmp_path, actual):
     paths = predictions(tmp_path, actual)
-    table1(paths, astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
+    tabulate(paths, astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
     table = pandas.read_csv(tmp_path / "table1.csv", index_col="label")
     assert list(table.index) == list(LABELS)
 
@@ -71,13 +77,13 @@ def test_the_interval_of_logg_is_open(tmp_path, actual):
     actual[:, LABELS.index("LOGG")] = 1.0
     actual[2:5, LABELS.index("LOGG")] = [1.5, 3.5, 3.4]
     catalogue = astronn(tmp_path, actual, stars=False)
-    table1(predictions(tmp_path, actual), catalogue, LOGG, tmp_path / "table1")
+    tabulate(predictions(tmp_path, actual), catalogue, LOGG, tmp_path / "table1")
     table = pandas.read_csv(tmp_path / "table1.csv")
     assert set(table["pretrain--first_half:n"]) == {2}
 
 
 def test_mock_says_so_and_shows_nothing_published(tmp_path, actual):
-    table1(
+    tabulate(
         predictions(tmp_path, actual),
         astronn(tmp_path, actual, stars=False),
         LOGG,
@@ -93,7 +99,7 @@ def test_mock_says_so_and_shows_nothing_published(tmp_path, actual):
 
 
 def test_dr17_has_astronn_first_and_the_published_apart(tmp_path, actual):
-    table1(
+    tabulate(
         predictions(tmp_path, actual, mock=False),
         astronn(tmp_path, actual),
         LOGG,
@@ -116,13 +122,13 @@ def test_dr17_has_astronn_first_and_the_published_apart(tmp_path, actual):
 def test_another_release_shows_nothing_published(tmp_path, actual):
     catalogue = astronn(tmp_path, actual)
     write_parquet(catalogue, pandas.read_parquet(catalogue), {"release": "dr19"})
-    table1(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
+    tabulate(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
     assert "published:" not in written(tmp_path / "table1")["md"]
 
 
 def test_markdown_rows_have_equal_cells(tmp_path, actual):
     catalogue = astronn(tmp_path, actual)
-    table1(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
+    tabulate(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
     text = written(tmp_path / "table1")["md"]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
@@ -131,7 +137,7 @@ def test_markdown_rows_have_equal_cells(tmp_path, actual):
 
 def test_latex_is_well_formed(tmp_path, actual):
     catalogue = astronn(tmp_path, actual)
-    table1(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
+    tabulate(predictions(tmp_path, actual, mock=False), catalogue, LOGG, tmp_path / "table1")
     text = written(tmp_path / "table1")["tex"]
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len({row.count("&") for row in rows}) == 1
@@ -144,13 +150,13 @@ def test_latex_is_well_formed(tmp_path, actual):
 
 def test_a_choice_that_saw_iron_poor_stars_is_labelled(tmp_path, actual):
     catalogue = astronn(tmp_path, actual, stars=False)
-    table1(predictions(tmp_path, actual, selection="paper"), catalogue, LOGG, tmp_path / "table1")
+    tabulate(predictions(tmp_path, actual, selection="paper"), catalogue, LOGG, tmp_path / "table1")
     assert "chosen on iron-poor stars" in written(tmp_path / "table1")["md"]
 
 
 def test_models_of_the_same_kind_are_told_apart(tmp_path, actual):
     path = predictions(tmp_path, actual)[0]
-    table1([path, path], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
+    tabulate([path, path], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
     assert "(pretrain)" in written(tmp_path / "table1")["md"]
 
 
@@ -163,16 +169,62 @@ def test_bad_input_leaves_nothing(tmp_path, actual):
         fabricated.IRON_WINDOW,
         fabricated.prediction_table(actual, ["FE_H"]),
     )
-    with pytest.raises(SpectraFMError, match=r"iron_window\.parquet: no column 'LOGG_actual'"):
-        table1([iron], catalogue, LOGG, tmp_path / "table1")
+    with pytest.raises(
+        SpectraFMError, match=r"iron_window\.parquet: no column 'LOGG_actual' or 'logg'"
+    ):
+        tabulate([iron], catalogue, LOGG, tmp_path / "table1")
     mock = predictions(tmp_path / "mock", actual)
     real = predictions(tmp_path / "real", actual, mock=False)
     with pytest.raises(SpectraFMError, match="mock and of real"):
-        table1([mock[0], real[1]], catalogue, LOGG, tmp_path / "table1")
+        tabulate([mock[0], real[1]], catalogue, LOGG, tmp_path / "table1")
     twice = pandas.read_parquet(catalogue)
     write_parquet(catalogue, pandas.concat([twice, twice.iloc[:1]]))
     with pytest.raises(SpectraFMError, match=r"astronn\.parquet: star 2M00000199"):
-        table1(real, catalogue, LOGG, tmp_path / "table1")
+        tabulate(real, catalogue, LOGG, tmp_path / "table1")
     with pytest.raises(SpectraFMError, match="no such file"):
-        table1(real, tmp_path / "none.parquet", LOGG, tmp_path / "table1")
+        tabulate(real, tmp_path / "none.parquet", LOGG, tmp_path / "table1")
     assert not list(tmp_path.glob("table1*"))
+
+
+def test_no_star_in_the_range_is_an_error(tmp_path, actual):
+    """Until 0.1 it was a table of dashes."""
+    catalogue = astronn(tmp_path, actual, stars=False)
+    with pytest.raises(SpectraFMError, match=r"none of its 200 stars has 5 < log g < 6"):
+        tabulate(predictions(tmp_path, actual), catalogue, (5.0, 6.0), tmp_path / "table1")
+    assert not list(tmp_path.glob("table1*"))
+
+
+def test_log_g_may_be_a_column_of_the_store(tmp_path, actual):
+    """A model that knows no log g is predicted beside the catalogue's."""
+    table = fabricated.prediction_table(actual, ["FE_H"])
+    table["logg"] = actual[:, LABELS.index("LOGG")]
+    iron = fabricated.write_prediction(
+        tmp_path, "fcnn", "iron_window", fabricated.IRON_WINDOW, table
+    )
+    tabulate([iron], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
+    found = pandas.read_csv(tmp_path / "table1.csv")
+    assert found["label"].tolist() == ["FE_H"]
+    logg = table["logg"]
+    giants = (logg > 1) & (logg < 3.5) & table["FE_H_predicted"].notna()
+    assert found["fcnn--iron_window:n"].item() == (giants & table["FE_H_actual"].notna()).sum()
+
+
+def test_labels_units_and_symbols_come_from_the_predictions(tmp_path, actual):
+    table = fabricated.prediction_table(actual, ["LOGG", "FE_H"])
+    table = table.rename(columns=lambda name: name.replace("FE_H", "AGE"))
+    path = tmp_path / "p.parquet"
+    facts = {"stage": "a", "evaluation": "b", "mock": True, "windows": [[15000.0, 16000.0]]}
+    facts |= {"spectra": "observed", "trained": fabricated.STAGES["finetune_observed"]}
+    labels = [Label("LOGG", "dex(cm s-2)", r"$\log g$"), Label("AGE", "Gyr", "age")]
+    write_predictions(path, table, labels, facts)
+    tabulate([path], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
+    texts = written(tmp_path / "table1")
+    assert re.search(r"\| age +\| Gyr ", texts["md"])
+    assert "{age} & Gyr" in texts["tex"]
+    assert pandas.read_csv(tmp_path / "table1.csv")["label"].tolist() == ["LOGG", "AGE"]
+
+
+def test_an_output_that_is_not_written_is_refused(tmp_path, actual):
+    catalogue = astronn(tmp_path, actual, stars=False)
+    with pytest.raises(SpectraFMError, match=r"must end in \.csv or \.md or \.tex"):
+        table1(predictions(tmp_path, actual), astronn=catalogue, output=tmp_path / "table1.txt")

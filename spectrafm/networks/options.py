@@ -15,8 +15,8 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 class Block(Section):
     """One Transformer block."""
 
-    heads: Width
-    feedforward: Width
+    heads: Width = Field(description="attention heads; the network's dimension is a multiple")
+    feedforward: Width = Field(description="width of the layer behind the attention")
 
 
 class Model(Section):
@@ -24,13 +24,14 @@ class Model(Section):
 
     prefix: ClassVar[str] = "model."
 
-    dimension: Width = Field(256, multiple_of=2)
+    dimension: Width = Field(256, multiple_of=2, description="width of a token")
     encoder: list[Block] = Field(
         [
             Block(heads=16, feedforward=2048),
             Block(heads=8, feedforward=1024),
         ],
         max_length=32,
+        description="blocks of self-attention over the tokens, in order",
     )
     decoder: list[Block] = Field(
         [
@@ -39,10 +40,19 @@ class Model(Section):
             Block(heads=4, feedforward=512),
         ],
         max_length=32,
+        description="blocks in which a request attends to the tokens, in order",
     )
-    head: list[Width] = Field([2048, 1024, 512, 256], max_length=32)
-    dropout: float = Field(0.05, ge=0, lt=1)
-    encoding: Literal["paper", "log_wavelength"] = "paper"
+    head: list[Width] = Field(
+        [2048, 1024, 512, 256],
+        max_length=32,
+        description="widths of the layers that make value and uncertainty of an answer",
+    )
+    dropout: float = Field(0.05, ge=0, lt=1, description="share of activations dropped in training")
+    encoding: Literal["paper", "log_wavelength"] = Field(
+        "paper",
+        description="how a wavelength is encoded. paper: equation 2, 1.5-1.7 micron; "
+        "log_wavelength: log-spaced periods, 0.3-5.3 micron",
+    )
     flux_scale: float = Field(0.1, gt=0, description="a token holds (flux - 1) / flux_scale")
 
     @model_validator(mode="after")

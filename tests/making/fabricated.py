@@ -11,9 +11,10 @@ import xarray
 import zarr
 
 from spectrafm.files import write_parquet
+from spectrafm.inference.attention_maps import dataset_of
 from spectrafm.integrity import write_checksums
-from spectrafm.labels import LABELS, UNITS
-from spectrafm.spectra import pixel_mask
+from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS, UNITS
+from spectrafm.spectra import pixels_in
 from spectrafm.store.arrays import consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
@@ -47,6 +48,7 @@ STAGES = {
         "windows": IRON_WINDOW,
         "labels": ["FE_H"],
         "stars": {"where": "FE_H > -1", "count": 100},
+        "freeze": ["encoder.1", "decoder", "head"],
         "selection": "validation",
     },
     "fcnn": {
@@ -127,11 +129,13 @@ def write_prediction(
     path = folder / "predictions" / f"{stage}--{evaluation}.parquet"
     labels = [label for label in LABELS if f"{label}_predicted" in table]
     units = {f"{label}_predicted": UNITS[label] for label in labels}
+    described = {label: {"unit": UNITS[label], "symbol": SYMBOLS[label]} for label in labels}
     kept = {key: value for key, value in STAGES[stage].items() if key != "start_from"}
     metadata = {
         "stage": stage,
         "evaluation": evaluation,
         "units": units,
+        "labels": described,
         "spectra": "observed",
         "windows": windows,
         "trained": {**kept, **trained},
@@ -143,14 +147,26 @@ def write_prediction(
     return path
 
 
-def write_model(folder: Path, stage: str, training_stars: list[str] | None = None) -> Path:
-    """Write ``models/<stage>/config.json``."""
+def write_model(folder: Path, stage: str, training: pandas.DataFrame | None = None) -> Path:
+    """Write ``models/<stage>`` without a network, with the stars it learned from where given."""
     path = folder / "models" / stage
     path.mkdir(parents=True)
-    config = {"stage": STAGES[stage]}
-    if training_stars is not None:
-        config["training_stars"] = training_stars
+    config = {
+        "architecture": STAGES[stage]["architecture"],
+        "pixels": 500,
+        "model": {},
+        "stage_name": stage,
+        "stage": STAGES[stage],
+        "labels": STAGES[stage]["labels"],
+        "tokens": 512,
+        "training_star_count": STAGES[stage]["stars"]["count"] or 1000,
+        "mock": True,
+    }
     (path / "config.json").write_text(json.dumps(config))
+    (path / "model.safetensors").write_bytes(b"no weights")
+    if training is not None:
+        write_parquet(path / "training_stars.parquet", training)
+    write_checksums(path)
     return path
 
 
@@ -208,26 +224,21 @@ def write_zarr(path: Path, data: xarray.Dataset) -> Path:
 
 def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
     """Attention with one peak a label, at the wavelength that `PEAKS` gives, in all windows."""
-    seen = pixel_mask(WAVELENGTH, windows)
+    seen = np.unique(np.concatenate(pixels_in(WAVELENGTH, windows)))
     wavelength = WAVELENGTH[seen]
     rng = np.random.default_rng(4)
     maps = rng.uniform(0.2, 1.2, (2, len(LABELS), wavelength.size))
     for number, peak in enumerate(PEAKS):
         maps[:, number] += 20 * np.exp(-0.5 * ((wavelength - peak) / 3) ** 2)
     _, synthetic = spectra_of(2)
-    return xarray.Dataset(
-        {
-            "attention": (("population", "request", "wavelength"), maps),
-            "count": (("population", "wavelength"), np.full((2, wavelength.size), 80)),
-            "spectrum": (("population", "wavelength"), synthetic[:, seen]),
-            "n_stars": (("population",), [80, 240]),
-        },
-        coords={
-            "population": np.array(["dwarfs", "giants"], dtype=object),
-            "request": np.array(LABELS, dtype=object),
-            "wavelength": wavelength,
-        },
-        attrs={"mock": mock, "stage": "pretrain"},
+    return dataset_of(
+        maps,
+        np.full((2, wavelength.size), 80),
+        synthetic[:, seen],
+        {"dwarfs": 80, "giants": 240},
+        PAPER_LABELS,
+        wavelength,
+        {"mock": mock, "stage": "pretrain"},
     )
 
 

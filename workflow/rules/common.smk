@@ -167,3 +167,22 @@ def shown_in(figure):
         "predictions": predictions | {"models": models_of(names)},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
+
+
+def command_of(figure):
+    """A figure's command, what it reads, and the star that it draws."""
+
+    def command(wildcards, input):
+        shows = FIGURES[figure].shows
+        if shows == "predictions":
+            return [
+                figure,
+                "--predictions",
+                *input.predictions,
+                "--models",
+                *input.models,
+            ]
+        star = RUN.figures.star if shows in ("star", "models") else None
+        return [figure, *input, *([f"--star={star}"] if star else [])]
+
+    return command

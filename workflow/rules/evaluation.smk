@@ -87,6 +87,8 @@ if RUN.draws.stages:
             md=f"{RESULTS}/tables/draws.md",
         log:
             f"{LOGS}/table_draws.log",
+        benchmark:
+            f"{BENCHMARKS}/table_draws.tsv"
         localrule: True
         conda:
             "../../envs/spectrafm.yaml"
