@@ -10,14 +10,6 @@ from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 SOURCE = RUN.survey.source if RUN.mock is not None else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
-
-
-def selection_options(wildcards):
-    """Options of `select-stars`; a function, since Snakemake takes braces in a text for wildcards."""
-    survey = options(RUN.survey, only=[Release, Shards])
-    return options(RUN.selection) + survey + options(RUN, only=[Labels])
-
-
 if RUN.mock is not None:
 
     rule mock_survey:
@@ -79,7 +71,10 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        options=selection_options,
+        # A function, since Snakemake takes braces in a text for wildcards.
+        options=lambda wildcards: options(RUN.selection)
+        + options(RUN.survey, only=[Release, Shards])
+        + options(RUN, only=[Labels]),
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
