@@ -63,7 +63,7 @@ def full_disk_for(output: Path, monkeypatch) -> Iterator[None]:
 
 
 def test_there_are_as_many_writers_as_said():
-    assert len(WRITERS) == 29
+    assert len(WRITERS) == 30
 
 
 @pytest.mark.parametrize(("command", "output"), WRITERS)

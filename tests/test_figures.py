@@ -10,15 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from making import fabricated
 from making.fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
-from spectrafm import plugs
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.wording import training_details, training_name, windows_text
-from spectrafm.figures import FIGURES, caption, style
 from spectrafm.figures import figure1 as one
 from spectrafm.figures import figure2 as two
 from spectrafm.figures import figure3 as three
 from spectrafm.figures import figure4 as four_panels
 from spectrafm.figures import figure5 as five
+from spectrafm.figures import style
 from spectrafm.figures.figure2 import stage_title
 from spectrafm.figures.figure5 import read_lines
 from spectrafm.figures.models import training_iron
@@ -424,14 +423,6 @@ def test_figure5_of_a_store_is_one_line(store, tmp_path):
 
 
 # Names and files
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_captions_are_the_first_paragraphs_of_the_docstrings(name):
-    said = caption(name)
-    function = plugs.load(FIGURES[name].where)
-    assert said == " ".join(function.__doc__.split("\n\n")[0].split())
-    assert said.endswith(".")
 
 
 @pytest.mark.parametrize("name", ["f.jpg", "f", "f.v1"])

@@ -13,9 +13,9 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.published import TABLE1
 from spectrafm.evaluation.scores import scores
 from spectrafm.evaluation.wording import (
+    distinct_names,
     model_name,
     selection_note,
-    told_apart,
     unit_text,
     windows_text,
 )
@@ -120,7 +120,7 @@ def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float
     mock = facts[0]["mock"]
     if any(fact["mock"] != mock for fact in facts):
         raise SpectraFMError("table1: predictions of mock and of real stars in one table")
-    headings = told_apart([_heading_of(table) for table in tables], tables)
+    headings = distinct_names([_heading_of(table) for table in tables], tables)
     columns = [
         _column(table, heading.replace("\n", " "))
         for table, heading in zip(tables, headings, strict=True)

@@ -96,7 +96,7 @@ def stars_text(table: pandas.DataFrame) -> str:
     return f"{len(table):,} {splits} stars"
 
 
-def told_apart(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> list[str]:
+def distinct_names(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> list[str]:
     """Add the stage to names that occur twice.
 
     Stages may differ in ways that their names do not tell, such as the seed.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 
@@ -38,21 +35,3 @@ FIGURES = {
     ),
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
 }
-
-
-def caption(name: str) -> str:
-    """The first paragraph of a figure's docstring, read without importing what draws it.
-
-    Parameters
-    ----------
-    name : str
-        A key of `FIGURES`.
-    """
-    module, _, function = FIGURES[name].where.partition(":")
-    found = find_spec(module)
-    tree = ast.parse(Path(found.origin).read_text())
-    verb = next(
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function
-    )
-    paragraph = (ast.get_docstring(verb) or "").split("\n\n")[0]
-    return " ".join(paragraph.split())

@@ -16,9 +16,9 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import grouped_scores
 from spectrafm.evaluation.wording import (
     architecture_name,
+    distinct_names,
     selection_note,
     stars_text,
-    told_apart,
     training_details,
     training_name,
     windows_text,
@@ -150,7 +150,7 @@ def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
         if note := selection_note(trained):
             lines.append(note)
         titles.append("\n".join(filter(None, lines)))
-    return told_apart(titles, panels)
+    return distinct_names(titles, panels)
 
 
 def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:

@@ -110,7 +110,7 @@ class TrainedModel:
         return [label for label in wanted if label in self.network.labels]
 
     def doubts(self, wavelength: np.ndarray, windows: Windows, labels: Sequence[str]) -> list[str]:
-        """What is asked of the model that it was not trained for, a phrase each.
+        """Wavelengths and labels beyond those that the model was trained for, a phrase each.
 
         Parameters
         ----------

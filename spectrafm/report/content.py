@@ -17,8 +17,9 @@ from spectrafm import files
 from spectrafm.evaluation.published import FIGURE4, TABLE1
 from spectrafm.evaluation.table1 import MEASURES
 from spectrafm.evaluation.wording import unit_text
-from spectrafm.figures import FIGURES, caption
+from spectrafm.figures import FIGURES
 from spectrafm.labels import SYMBOLS
+from spectrafm.plugs import caption_of
 from spectrafm.report.stages import Stage, benchmark_seconds, time_text
 
 GROUPS = ("all", "rich", "poor")
@@ -201,7 +202,7 @@ def figures(run: Path) -> list[Figure]:
             Figure(
                 name,
                 name.replace("figure", "Figure ") if name in FIGURES else name,
-                caption(name) if name in FIGURES else "",
+                caption_of(FIGURES[name].where) if name in FIGURES else "",
                 base64.b64encode(png.read_bytes()).decode() if png.exists() else "",
                 f"figures/{pdf.name}" if pdf.exists() else "",
             )

@@ -98,6 +98,11 @@ def _content(run: Path) -> dict[str, Any]:
         "outcome": content.outcome(metrics),
         "times": content.run_times(run, stages),
         "scores": content.scores(metrics, stages),
+        "flagged": [
+            f"{name}: {facts['flagged']:,} of {facts['asked']:,} rows"
+            for name, facts in metrics["predictions"].items()
+            if facts.get("flagged")
+        ],
         "figure4_published": content.figure4_beside_published(metrics),
         "figures": figures,
         "missing": missing,

@@ -10,6 +10,13 @@ from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 SOURCE = RUN.survey.source if RUN.mock is not None else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
+
+SELECTION = (
+    options(RUN.selection)
+    + options(RUN.survey, only=[Release, Shards])
+    + options(RUN, only=[Labels])
+)
+
 if RUN.mock is not None:
 
     rule mock_survey:
@@ -71,10 +78,8 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        # A function, since Snakemake takes braces in a text for wildcards.
-        options=lambda wildcards: options(RUN.selection)
-        + options(RUN.survey, only=[Release, Shards])
-        + options(RUN, only=[Labels]),
+        # A function: Snakemake takes the braces of a plain text for wildcards.
+        options=lambda wildcards: SELECTION,
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
