@@ -7,13 +7,12 @@ section is an option of the command that the section belongs to (``stages.pretra
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
@@ -32,27 +31,12 @@ from spectrafm.layers import (
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
+from spectrafm.resources import Resources
 from spectrafm.spectra import check_windows
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.mock.options import Mock
 from spectrafm.training.options import Stage
-
-
-def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?(MB|GB|TB)", value):
-        raise ValueError(f"{value!r} is no amount such as 500MB, 32GB or 1.5TB")
-    return value
-
-
-def _runtime(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?[mhd]", value):
-        raise ValueError(f"{value!r} is no time such as 90m, 12h or 1.5d")
-    return value
-
-
-Memory = Annotated[str, AfterValidator(_memory)]
-Runtime = Annotated[str, AfterValidator(_runtime)]
 
 
 class Evaluation(Predict):
@@ -76,32 +60,6 @@ class Draws(Section):
         None, description="evaluation whose options their predictions have"
     )
     label: LabelName = Field("FE_H", description="label that the table of draws scores")
-
-
-class Resources(Section):
-    """What a job asks of the machine; no command line holds any of it."""
-
-    gpus: int = Field(1, ge=0, description="GPUs, on one node; 0: none")
-    gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
-        None, description="which GPU, as the cluster names it; null: any"
-    )
-    threads: int = Field(8, ge=1, description="CPU cores")
-    memory: Memory = Field("32GB", description="of the first try; a retry asks for more")
-    runtime: Runtime = Field("12h", description="of the first try; a retry asks for more")
-    partition: str | None = Field(None, description="partition; null: what the profile says")
-    account: str | None = Field(None, description="account; null: what the profile says")
-
-    @property
-    def memory_mb(self) -> int:
-        """The memory in MB, as Snakemake counts it."""
-        number, unit = float(self.memory[:-2]), self.memory[-2:]
-        return math.ceil(number * {"MB": 1, "GB": 1000, "TB": 1_000_000}[unit])
-
-    @property
-    def minutes(self) -> int:
-        """The runtime in minutes, as Snakemake counts it."""
-        number, unit = float(self.runtime[:-1]), self.runtime[-1]
-        return math.ceil(number * {"m": 1, "h": 60, "d": 24 * 60}[unit])
 
 
 #: Entries of ``resources`` that are no stages: jobs of the workflow, and those of its surveys.

@@ -169,6 +169,16 @@ def shown_in(figure):
     }[FIGURES[figure].shows]
 
 
+def caption(where):
+    """The caption of a verb's output in Snakemake's report, which reads it from a parameter."""
+
+    # A function, since Snakemake takes braces in a text for wildcards.
+    def text(wildcards):
+        return caption_of(where)
+
+    return text
+
+
 def command_of(figure):
     """A figure's command, what it reads, and the star that it draws."""
 

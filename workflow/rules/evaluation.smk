@@ -69,7 +69,7 @@ rule table1:
     conda:
         "../../envs/spectrafm.yaml"
     params:
-        caption=caption_of(COMMANDS["table1"]),
+        caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
     shell:
         "spectrafm table1 {input.predictions} --astronn {input.astronn} --logg {params.logg}"

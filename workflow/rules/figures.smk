@@ -28,7 +28,7 @@ for name in RUN.drawn:
         conda:
             "../../envs/spectrafm.yaml"
         params:
-            caption=caption_of(FIGURES[name].where),
+            caption=caption(FIGURES[name].where),
             # Not in the text, which is read when the job runs: `name` is then the last figure's.
             command=command_of(name),
         shell:
