@@ -2,13 +2,17 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from snakemake.utils import update_config
 
 from making import toy_store
 from making.toy_training import MODEL, STAGE, stage
+from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
 from spectrafm.labels import LABELS
@@ -19,8 +23,10 @@ from spectrafm.training import sampling, train
 from spectrafm.training.batch import draw_batch
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Sampling, Schedule, Stars
-from spectrafm.training.schedule import learning_rate
+from spectrafm.training.schedule import learning_rate, rate_of_step
 from spectrafm.training.stars import DeviceStars, balanced, choose, meets, subset
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,42 @@ def test_learning_rate_is_pytorchs_cosine():
     for epoch in range(20):
         assert learning_rate(ours, epoch) == pytest.approx(theirs.get_last_lr()[0])
         theirs.step()
+
+
+def stages_of(*overlays):
+    """The stages of config.yaml with overlays on it, each with its steps per epoch."""
+    content = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    for overlay in overlays:
+        update_config(content, yaml.safe_load((REPOSITORY / overlay).read_text()))
+    everyone = 90_000 if content.get("mock") is None else 1_200
+    for name, options in read_config(content).stages.items():
+        stars = options.stars.count or everyone
+        yield pytest.param(options, -(-stars // options.batch), id=name)
+
+
+@pytest.mark.parametrize(("options", "steps"), [*stages_of(), *stages_of("configs/demo.yaml")])
+def test_the_last_step_of_each_cosine_runs_at_the_minimum(options, steps):
+    """Not at the peak, which a restart that comes one step too early would give it."""
+    schedule = options.schedule
+    rates = [rate_of_step(schedule, step, steps) for step in range(options.epochs * steps)]
+    assert min(rates) > 0
+    nearly = schedule.minimum + 1e-3 * schedule.learning_rate
+    end = schedule.warmup_epochs + schedule.restart_epochs
+    while end <= options.epochs:
+        last = round(end * steps) - 1
+        assert rates[last] <= max(nearly, 1.1 * schedule.minimum), f"step {last}"
+        assert rates[last] < rates[last - 1]
+        end += schedule.restart_epochs
+
+
+def test_metrics_log_the_rate_that_the_last_step_used(pretrained, store):
+    with open(pretrained / "metrics.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    steps = int(rows[0]["step"])
+    for row in rows:
+        used = rate_of_step(STAGE.schedule, int(row["step"]) - 1, steps)
+        assert float(row["learning_rate"]) == pytest.approx(used)
+    assert float(rows[-1]["learning_rate"]) < 0.05 * STAGE.schedule.learning_rate
 
 
 # Which pixels are shown.

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from astropy.stats import mad_std
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -165,10 +166,10 @@ class SpectraFM(Network):
 
     @staticmethod
     def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre and scale of each label: median and 1.4826 x median absolute deviation."""
+        """Centre and scale of each label: median and scaled median absolute deviation."""
         values = label.numpy()
         centre = np.nanmedian(values, axis=0)
-        scale = 1.4826 * np.nanmedian(np.abs(values - centre), axis=0)
+        scale = np.asarray(mad_std(values, axis=0, ignore_nan=True), values.dtype)
         return torch.from_numpy(centre), torch.from_numpy(scale)
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from spectrafm.training.interruption import Interruption
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import ALONE, Processes
 from spectrafm.training.sampling import generator_for
-from spectrafm.training.schedule import learning_rate
+from spectrafm.training.schedule import rate_of_step
 from spectrafm.training.stars import DeviceStars
 from spectrafm.training.step import Learner, Tally
 from spectrafm.training.validation import validate
@@ -170,7 +170,8 @@ class Training:
         steps = range(self.step, self.stage.epochs * self.steps_per_epoch)
         saved = time.monotonic()
         self._end_epoch_if_due(interruption)
-        for _ in track(steps, f"training {self.name}") if self.processes.first else steps:
+        told = track(steps, f"training {self.name}", unit="step")
+        for _ in told if self.processes.first else steps:
             if self._out_of_patience():
                 logger.info(
                     "%s: stopped after epoch %d: no better one since", self.name, self.epoch
@@ -185,10 +186,16 @@ class Training:
 
     def train_step(self) -> None:
         """Do the next step."""
-        epoch, number = divmod(self.step, self.steps_per_epoch)
-        rate = learning_rate(self.stage.schedule, epoch + (number + 1) / self.steps_per_epoch)
+        epoch = self.step // self.steps_per_epoch
+        rate = rate_of_step(self.stage.schedule, self.step, self.steps_per_epoch)
         self.learner.step(self._rows(self.step), self.step, epoch, rate)
         self.step += 1
+
+    def _last_rate(self) -> float:
+        """The learning rate of the last step; NaN where there was none."""
+        if self.learner is None:
+            return math.nan
+        return rate_of_step(self.stage.schedule, self.step - 1, self.steps_per_epoch)
 
     def _rows(self, step: int) -> Tensor:
         """The stars of a step, those of all processes."""
@@ -261,7 +268,7 @@ class Training:
         row = {
             "epoch": epoch,
             "step": self.step,
-            "learning_rate": learning_rate(stage.schedule, epoch),
+            "learning_rate": self._last_rate(),
             "training_loss": training_loss,
             "validation_loss": loss,
             "skipped_steps": self.skipped,

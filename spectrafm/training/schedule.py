@@ -10,6 +10,22 @@ import math
 from spectrafm.training.options import Schedule
 
 
+def rate_of_step(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of one step: that of its middle.
+
+    At its end the last step of a cosine would have the rate of the restart, the largest of all,
+    and spoil the annealed weights; at its beginning the first step of a warm-up would have none.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    step : int
+        Counted from 0 over the whole training.
+    steps_per_epoch : int
+    """
+    return learning_rate(schedule, (step + 0.5) / steps_per_epoch)
+
+
 def learning_rate(schedule: Schedule, epoch: float) -> float:
     """Learning rate at a point of the training.
 
