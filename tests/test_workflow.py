@@ -142,7 +142,7 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("to", [os.kill, os.killpg])
 def test_a_stopped_training_is_told_itself_and_its_log_is_whole(tmp_path, number, to):
-    """As Snakemake starts it: the shell becomes the training, beside it only what writes the log."""
+    """As Snakemake starts it: the shell becomes the training; beside it only tee is left."""
     rule = (REPOSITORY / "workflow/rules/training.smk").read_text()
     (logged,) = re.findall(r'( > >\(.*) 2>&1"$', rule, re.MULTILINE)
     log = tmp_path / "x.log"
