@@ -1,7 +1,9 @@
 """The workflow: linted, its graph quick to build, and run whole on a very small mock survey."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -123,6 +125,42 @@ def over_the_demo(folder, *given):
     )  # fmt: skip
 
 
+#: A training that a signal stops: it says much before it ends with the code of an interruption.
+STOPPED = """
+import signal, sys, time
+def stop(number, frame):
+    for line in range(3000):
+        print("saving", line, file=sys.stderr)
+    sys.exit(75)
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, stop)
+print("begun", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("to", [os.kill, os.killpg])
+def test_a_stopped_training_is_told_itself_and_its_log_is_whole(tmp_path, number, to):
+    """As Snakemake starts it: the shell becomes the training; beside it only tee is left."""
+    rule = (REPOSITORY / "workflow/rules/training.smk").read_text()
+    (logged,) = re.findall(r'( > >\(.*) 2>&1"$', rule, re.MULTILINE)
+    log = tmp_path / "x.log"
+    (tmp_path / "train.py").write_text(STOPPED)
+    command = f"exec {sys.executable} {tmp_path / 'train.py'}{logged} 2>&1".format(log=log)
+    assert "exec {params.launcher} train" in rule
+    process = subprocess.Popen(
+        ["bash", "-c", f"set -euo pipefail; {command}"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == "begun\n"
+    to(process.pid, number)
+    shown = process.stderr.read().splitlines()
+    assert process.wait(30) == 75
+    assert shown[-1] == "saving 2999"
+    assert log.read_text().splitlines() == ["begun", *shown]
+
+
 def test_schema_is_the_typed_configuration():
     written = json.loads((REPOSITORY / "workflow/schemas/config.schema.json").read_text())
     assert written == schema(), "renew it with `make schema`"
@@ -179,6 +217,7 @@ def test_everything_named_in_the_plan_is_there(run):
         "attention/pretrain.zarr/zarr.json",
         *(f"figures/figure{n}.{ending}" for n in range(1, 6) for ending in ("png", "pdf")),
         "report.html",
+        "SHA256SUMS",
     ]  # fmt: skip
     assert not [name for name in names if not (results / name).exists()]
     assert not list(results.rglob("*.partial")), "nothing half-written is left"
@@ -283,7 +322,7 @@ def test_a_figure_alone_is_redrawn(run):
 
 
 def test_a_changed_stage_retrains_itself_and_what_follows(run):
-    options = {"stages": {"finetune_iron": {"epochs": 1}}}
+    options = {"stages": {"finetune_iron_direct": {"epochs": 1}}}
     (run / "changed.yaml").write_text(yaml.safe_dump(options))
     configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
     found = snakemake(

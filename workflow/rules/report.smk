@@ -1,5 +1,5 @@
 # Requires: everything else of the run
-# Makes:    report.html
+# Makes:    report.html, SHA256SUMS
 #
 #   store, models, metrics, tables, figures -> report
 #   verify checks every file that the run holds, made whenever it is asked for
@@ -14,11 +14,12 @@ rule report:
         rules.table1.output,
         FIGURE_FILES,
     output:
-        report(
+        page=report(
             f"{RESULTS}/report.html",
             caption="../report/output.rst",
             category="The run on one page",
         ),
+        sums=f"{RESULTS}/SHA256SUMS",
     log:
         f"{LOGS}/report.log",
     localrule: True
@@ -27,7 +28,7 @@ rule report:
     params:
         caption=caption(COMMANDS["report"]),
     shell:
-        "spectrafm report {output} > {log} 2>&1"
+        "spectrafm report {output.page} > {log} 2>&1"
 
 
 rule verify:
