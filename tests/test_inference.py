@@ -143,7 +143,7 @@ def test_the_table_of_predictions(model, store, tmp_path):
         "apogee_id", "split",
         "TEFF_actual", "TEFF_error", "TEFF_predicted", "TEFF_uncertainty",
         "FE_H_actual", "FE_H_error", "FE_H_predicted", "FE_H_uncertainty",
-        "logg", "good_pixels", "flags",
+        "snr", "logg", "good_pixels", "flags",
     ]  # fmt: skip
     stars = load_stars(store, "observed", "test")
     assert table["apogee_id"].tolist() == stars.apogee_id.tolist()
