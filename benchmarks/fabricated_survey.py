@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from making.sas_tree import ASPCAP, RELEASE, aspcapstar_bytes, row, spectra_of, write_allstar
+from making.survey_run import select
 from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Selection, Survey
-from spectrafm.surveys.apogee.select_stars import select_stars
+from spectrafm.surveys.apogee.options import Survey
 
 #: Stars of one field, which share a folder and a list of SHA-1 sums.
 FIELD_STARS = 250
@@ -46,9 +46,8 @@ def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path
         (root / paths.sha1sum_path(RELEASE, ASPCAP, *names)).write_text("".join(lines))
 
     survey = Survey(source=str(root), shards=shards)
-    tables = [folder / name for name in ("selected.parquet", "alternates.parquet", "cuts.csv")]
-    select_stars(root / paths.allstar_path(RELEASE, ASPCAP), *tables, Selection(), survey)
-    return survey, tables[0], tables[1]
+    selected, alternates, _ = select(root / paths.allstar_path(RELEASE, ASPCAP), folder, survey)
+    return survey, selected, alternates
 
 
 class _Template:

@@ -73,7 +73,7 @@ def ways(url: str, files: dict[str, bytes], folder: Path) -> dict[str, Callable[
 
     def ours(keep: Path | None = None) -> None:
         survey = Survey(source=url, connections=CONNECTIONS, keep=keep and str(keep))
-        found = dict(fetch(paths, sha1s, survey))
+        found = {f.path: f.content for f in fetch(paths, sha1s, survey, survey)}
         assert found == files
 
     def kept() -> None:

@@ -31,18 +31,30 @@ DR17 = 128_762
 
 def fetched(selected: Path, alternates: Path, spectra: Path, survey: Survey, number: int) -> float:
     """Fetch one shard; the most memory that its process took, in GB."""
-    outputs = (spectra / f"{number:03d}.zarr", spectra / f"{number:03d}.missing.parquet")
-    fetch_spectra(selected, alternates, number, *outputs, survey)
+    fetch_spectra(
+        selected=selected,
+        alternates=alternates,
+        shard=number,
+        output=spectra / f"{number:03d}.zarr",
+        missing=spectra / f"{number:03d}.missing.parquet",
+        archive=survey,
+        limits=survey,
+    )
     return peak_gigabytes()
 
 
 def built(run: Path, selected: Path, shards: int) -> float:
     """Join the shards."""
     spectra, catalogue = run / "spectra", run / "catalogue"
-    paths = [spectra / f"{number:03d}.zarr" for number in range(shards)]
-    missing = [spectra / f"{number:03d}.missing.parquet" for number in range(shards)]
-    outputs = (run / "store.zarr", catalogue / "missing.parquet", catalogue / "funnel.csv")
-    build_store(selected, catalogue / "cuts.csv", paths, missing, *outputs)
+    build_store(
+        selected=selected,
+        cuts=catalogue / "cuts.csv",
+        shards=[spectra / f"{number:03d}.zarr" for number in range(shards)],
+        shard_missing=[spectra / f"{number:03d}.missing.parquet" for number in range(shards)],
+        store=run / "store.zarr",
+        missing=catalogue / "missing.parquet",
+        funnel=catalogue / "funnel.csv",
+    )
     return peak_gigabytes()
 
 

@@ -59,8 +59,15 @@ def ingest(folder: Path, stars: int, rounds: int) -> dict:
         np.savez(folder / "loop.npz", **spectra_in_loop())
 
     def spectrafm() -> None:
-        outputs = (folder / "000.zarr", folder / "000.missing.parquet")
-        fetch_spectra(selected, alternates, 0, *outputs, survey)
+        fetch_spectra(
+            selected=selected,
+            alternates=alternates,
+            shard=0,
+            output=folder / "000.zarr",
+            missing=folder / "000.missing.parquet",
+            archive=survey,
+            limits=survey,
+        )
 
     ways = {
         "spectrafm": spectrafm,
@@ -77,6 +84,7 @@ def ingest(folder: Path, stars: int, rounds: int) -> dict:
 def load(folder: Path, rounds: int) -> dict:
     """The store that `ingest` left to memory: observed flux, labels, names, as a network needs."""
     store = folder / "000.zarr"
+    # Without a flux range, of stars without a bad pixel: what is stored.
     expected = load_stars(store, "observed")
     arrays = {
         name: np.strings.encode(values) if values.dtype.kind == "U" else values

@@ -7,43 +7,36 @@ section is an option of the command that the section belongs to (``stages.pretra
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
 from spectrafm.labels import LabelName, Labels
+from spectrafm.layers import (
+    DRAW,
+    SEEDS,
+    draw_of,
+    require_keys,
+    with_draws,
+    with_likes,
+    without_nulls,
+)
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
+from spectrafm.resources import Resources
 from spectrafm.spectra import check_windows
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.mock.options import Mock
-from spectrafm.training.options import Stage, Stars
-
-
-def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?(MB|GB|TB)", value):
-        raise ValueError(f"{value!r} is no amount such as 500MB, 32GB or 1.5TB")
-    return value
-
-
-def _runtime(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?[mhd]", value):
-        raise ValueError(f"{value!r} is no time such as 90m, 12h or 1.5d")
-    return value
-
-
-Memory = Annotated[str, AfterValidator(_memory)]
-Runtime = Annotated[str, AfterValidator(_runtime)]
+from spectrafm.training.options import Stage
 
 
 class Evaluation(Predict):
@@ -58,45 +51,15 @@ class MappedStage(Attention):
     stage: Name = Field("pretrain", description="stage whose model is looked into")
 
 
-#: What stands between a stage's name and the seed of a draw of its stars.
-DRAW = "_draw"
-
-
 class Draws(Section):
     """Repeated trainings on other draws of a stage's few stars; the target `draws` makes them."""
 
     stages: list[Name] = Field([], description="stages to repeat; each has a stars.count")
-    seeds: list[int] = Field([77, 78, 79], min_length=1, description="seeds of the draws")
+    seeds: list[int] = Field(list(SEEDS), min_length=1, description="seeds of the draws")
     evaluation: Name | None = Field(
         None, description="evaluation whose options their predictions have"
     )
     label: LabelName = Field("FE_H", description="label that the table of draws scores")
-
-
-class Resources(Section):
-    """What a job asks of the machine; no command line holds any of it."""
-
-    gpus: int = Field(1, ge=0, description="GPUs, on one node; 0: none")
-    gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
-        None, description="which GPU, as the cluster names it; null: any"
-    )
-    threads: int = Field(8, ge=1, description="CPU cores")
-    memory: Memory = Field("32GB", description="of the first try; a retry asks for more")
-    runtime: Runtime = Field("12h", description="of the first try; a retry asks for more")
-    partition: str | None = Field(None, description="partition; null: what the profile says")
-    account: str | None = Field(None, description="account; null: what the profile says")
-
-    @property
-    def memory_mb(self) -> int:
-        """The memory in MB, as Snakemake counts it."""
-        number, unit = float(self.memory[:-2]), self.memory[-2:]
-        return math.ceil(number * {"MB": 1, "GB": 1000, "TB": 1_000_000}[unit])
-
-    @property
-    def minutes(self) -> int:
-        """The runtime in minutes, as Snakemake counts it."""
-        number, unit = float(self.runtime[:-1]), self.runtime[-1]
-        return math.ceil(number * {"m": 1, "h": 60, "d": 24 * 60}[unit])
 
 
 #: Entries of ``resources`` that are no stages: jobs of the workflow, and those of its surveys.
@@ -171,7 +134,7 @@ class Config(Labels):
     def drawn_predictions(self) -> list[str]:
         """``<stage>--<evaluation>`` of every draw of the stages in ``draws``."""
         return [
-            f"{_draw_of(stage, self.stages[stage].stars.seed, seed)}--{self.draws.evaluation}"
+            f"{draw_of(stage, self.stages[stage].stars.seed, seed)}--{self.draws.evaluation}"
             for stage in self.draws.stages
             for seed in self.draws.seeds
         ]
@@ -311,84 +274,12 @@ def read_config(content: Mapping[str, Any]) -> Config:
     SpectraFMError
         One line that names the first wrong key, what it holds and what is allowed.
     """
-    content = _without_nulls(content)
+    content = without_nulls(content)
     if isinstance(content.get("stages"), Mapping):
-        content["stages"] = _with_likes(content["stages"])
-        _require_keys(content["stages"])
-        content["stages"] = _with_draws(content["stages"], content.get("draws"))
+        content["stages"] = with_likes(content["stages"])
+        require_keys(content["stages"])
+        content["stages"] = with_draws(content["stages"], content.get("draws"))
     return validated(_config_of(content.get("survey")), content, "config")
-
-
-def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content without entries that are null, and without resources of stages that are."""
-    kept = dict(content)
-    for key in ("labels", "stages", "evaluations", "resources"):
-        if isinstance(content.get(key), Mapping):
-            kept[key] = {name: value for name, value in content[key].items() if value is not None}
-    stages = content.get("stages")
-    if isinstance(stages, Mapping) and isinstance(kept.get("resources"), Mapping):
-        gone = {name for name, stage in stages.items() if stage is None}
-        kept["resources"] = {job: v for job, v in kept["resources"].items() if job not in gone}
-    return kept
-
-
-def _with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """The stages, each with what it has from the stage that its ``like`` names."""
-
-    def resolved(name: str, below: tuple[str, ...]) -> Any:
-        stage = stages[name]
-        if not isinstance(stage, Mapping) or stage.get("like") is None:
-            return stage
-        other = stage["like"]
-        key = f"config: stages.{name}.like"
-        if other not in stages:
-            raise SpectraFMError(f"{key}: no stage {other!r}; known: {', '.join(stages)}")
-        if other in (*below, name):
-            raise SpectraFMError(f"{key}: a circle through {other!r}")
-        own = {k: v for k, v in stage.items() if k != "like"}
-        return _merged(resolved(other, (*below, name)), own)
-
-    return {name: resolved(name, ()) for name in stages}
-
-
-def _with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
-    """The stages, and each that ``draws`` names once more for every other seed of its stars.
-
-    What is wrong with ``draws`` is left to its own section.
-    """
-    more = {}
-    if isinstance(draws, Mapping) and isinstance(draws.get("stages"), list):
-        for stage in draws["stages"]:
-            options = stages.get(stage) if isinstance(stage, str) else None
-            if isinstance(options, Mapping):
-                own = (options.get("stars") or {}).get("seed", Stars().seed)
-                for seed in draws.get("seeds", Draws().seeds):
-                    changed = _merged(options, {"stars": {"seed": seed}})
-                    more[_draw_of(stage, own, seed)] = changed
-    return {**stages, **more}
-
-
-def _draw_of(stage: str, own: int, seed: int) -> str:
-    """Name of a stage's draw; that with its own seed is the stage itself."""
-    return stage if seed == own else f"{stage}{DRAW}{seed}"
-
-
-def _merged(below: Any, above: Any) -> Any:
-    """Mappings key by key; anything else is replaced."""
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
-        return above
-    both = {key: _merged(below[key], above[key]) for key in below.keys() & above.keys()}
-    return {**below, **above, **both}
-
-
-def _require_keys(stages: Mapping[str, Any]) -> None:
-    for name, stage in stages.items():
-        for key, field in Stage.model_fields.items():
-            if field.is_required() and isinstance(stage, Mapping) and key not in stage:
-                raise SpectraFMError(
-                    f"config: stages.{name}.{key}: required; "
-                    "write it, or have it from another stage by `like: STAGE`"
-                )
 
 
 def _config_of(survey: Any) -> type[Config]:

@@ -44,13 +44,83 @@ def test_lint_finds_nothing(tmp_path):
     assert found.returncode == 0, found.stderr
 
 
+def rule_files():
+    """Every file of the workflow's rules."""
+    patterns = ("Snakefile", "demo/Snakefile", "workflow/Snakefile", "workflow/rules/*.smk")
+    patterns += ("spectrafm/surveys/*/*.smk",)
+    return sorted(path for pattern in patterns for path in REPOSITORY.glob(pattern))
+
+
+def rules():
+    """The text of each rule, with its name and the file that it stands in."""
+    for path in rule_files():
+        for text in re.split(r"^ *(?=rule\b)", path.read_text(), flags=re.MULTILINE)[1:]:
+            yield path.name, text.split(":")[0].removeprefix("rule").strip() or "a loop's", text
+
+
 def test_rules_are_formatted():
-    rules = [REPOSITORY / "Snakefile", REPOSITORY / "workflow/Snakefile"]
-    rules += sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
     found = subprocess.run(
-        [BIN / "snakefmt", "--check", *rules], capture_output=True, text=True, check=False
+        [BIN / "snakefmt", "--check", *rule_files()], capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr
+
+
+def test_every_rule_says_what_it_does_and_what_costs_time_is_timed():
+    assert len(list(rules())) > 15
+    for file, name, text in rules():
+        assert re.match(r'rule ?\w*:\s+"""[A-Z].*\."""', text), f"{file}: {name}"
+        if "spectrafm " in text and name not in ("report", "verify"):
+            assert "benchmark:" in text, f"{file}: {name}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["all"],
+        [],
+        ["--configfile", "mine.yaml", "--", "mine"],
+        ["--configfile", "configs/demo.yaml", "mine.yaml", "--", "mine"],
+        ["--config", "run=mine", "--", "all"],
+        ["--configfile", "mine.yaml", "--config", "run=mine", "--", "mine"],
+    ],
+)
+def test_nothing_over_the_demo_starts_a_download(demo_folder, given):
+    found = over_the_demo(demo_folder, *given)
+    assert found.returncode == 0, found.stderr
+    assert re.search(r"^mock_survey +1$", found.stdout + found.stderr, re.MULTILINE)
+
+
+def test_what_would_leave_the_mock_survey_is_refused_with_a_way_on(demo_folder):
+    (demo_folder / "real.yaml").write_text("mock: null\n")
+    found = over_the_demo(demo_folder, "--configfile", "real.yaml", "--", "all")
+    assert found.returncode != 0
+    shown = found.stdout + found.stderr
+    assert "--profile demo is for the mock survey" in shown
+    assert "snakemake --cores 2 --configfile" in shown
+
+
+def test_a_base_that_is_not_there_is_refused(demo_folder):
+    (demo_folder / "none.yaml").write_text("base: configs/none.yaml\n")
+    found = over_the_demo(demo_folder, "--configfile", "none.yaml", "--", "all")
+    assert found.returncode != 0
+    assert "config: base: configs/none.yaml: no such file" in found.stdout + found.stderr
+
+
+@pytest.fixture
+def demo_folder(tmp_path):
+    """A folder from which the demo's profile is found, with a file of a user's own."""
+    for name in ("Snakefile", "config.yaml", "configs", "demo", "envs", "spectrafm", "workflow"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "mine.yaml").write_text("stages: {mine: {like: finetune_iron, seed: 9}}\n")
+    return tmp_path
+
+
+def over_the_demo(folder, *given):
+    """A dry run with the demo's profile; its Snakefile includes those of the repository."""
+    return subprocess.run(
+        [BIN / "snakemake", "--profile", "demo", "--dry-run", "--quiet", "rules", *given],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def test_schema_is_the_typed_configuration():
@@ -77,12 +147,18 @@ def test_a_wrong_key_stops_before_any_job(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The finished tiny run's working directory."""
+def finished(tmp_path_factory):
+    """The finished tiny run's working directory, and what the terminal showed of it."""
     folder = tmp_path_factory.mktemp("tiny")
     done = tiny(folder, "all")
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return folder, done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(finished):
+    """The finished tiny run's working directory."""
+    return finished[0]
 
 
 def test_everything_named_in_the_plan_is_there(run):
@@ -150,6 +226,34 @@ def test_the_readme_examples_run(run, capsys):
             exec(example.replace("results/demo", str(run / "results/tiny")), names)
     assert names["window"].shape[1] == 512
     assert np.isfinite(names["prediction"].value).all()
+
+
+def test_the_terminal_shows_the_logs_of_the_trainings(finished):
+    folder, shown = finished
+    logs = list((folder / "results/tiny/logs/train").iterdir())
+    assert len(logs) >= 6
+    for log in logs:
+        lines = log.read_text().splitlines()
+        assert lines
+        assert set(lines) <= set(shown.splitlines()), log.name
+
+
+def test_every_job_says_in_its_log_what_it_did(run):
+    for log in (run / "results/tiny/logs").rglob("*.log"):
+        assert re.search(r"\d", log.read_text()), f"{log.name}: no line with a count"
+
+
+def test_every_job_is_timed(run):
+    timed = {path.stem for path in (run / "results/tiny/benchmarks").rglob("*.tsv")}
+    assert {"pretrain", "build_store", "fetch_allstar", "000", "figure1", "table1"} <= timed
+
+
+def test_snakemakes_own_report_is_made_offline(run):
+    made = tiny(run, "--report=run.html")
+    assert made.returncode == 0, made.stderr[-3000:]
+    page = (run / "run.html").read_text()
+    assert "figure5.png" in page
+    assert "MOCK SURVEY" in page, "what the run is"
 
 
 def test_a_second_run_has_nothing_to_do(run):

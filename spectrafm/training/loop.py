@@ -170,7 +170,8 @@ class Training:
         steps = range(self.step, self.stage.epochs * self.steps_per_epoch)
         saved = time.monotonic()
         self._end_epoch_if_due(interruption)
-        for _ in track(steps, f"training {self.name}") if self.processes.first else steps:
+        told = track(steps, f"training {self.name}", unit="step")
+        for _ in told if self.processes.first else steps:
             if self._out_of_patience():
                 logger.info(
                     "%s: stopped after epoch %d: no better one since", self.name, self.epoch

@@ -167,3 +167,32 @@ def shown_in(figure):
         "predictions": predictions | {"models": models_of(names)},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
+
+
+def caption(where):
+    """The caption of a verb's output in Snakemake's report, which reads it from a parameter."""
+
+    # A function, since Snakemake takes braces in a text for wildcards.
+    def text(wildcards):
+        return caption_of(where)
+
+    return text
+
+
+def command_of(figure):
+    """A figure's command, what it reads, and the star that it draws."""
+
+    def command(wildcards, input):
+        shows = FIGURES[figure].shows
+        if shows == "predictions":
+            return [
+                figure,
+                "--predictions",
+                *input.predictions,
+                "--models",
+                *input.models,
+            ]
+        star = RUN.figures.star if shows in ("star", "models") else None
+        return [figure, *input, *([f"--star={star}"] if star else [])]
+
+    return command

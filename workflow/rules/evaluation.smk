@@ -69,7 +69,7 @@ rule table1:
     conda:
         "../../envs/spectrafm.yaml"
     params:
-        caption=caption_of(COMMANDS["table1"]),
+        caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
     shell:
         "spectrafm table1 {input.predictions} --astronn {input.astronn} --logg {params.logg}"
@@ -87,6 +87,8 @@ if RUN.draws.stages:
             md=f"{RESULTS}/tables/draws.md",
         log:
             f"{LOGS}/table_draws.log",
+        benchmark:
+            f"{BENCHMARKS}/table_draws.tsv"
         localrule: True
         conda:
             "../../envs/spectrafm.yaml"

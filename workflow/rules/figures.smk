@@ -4,16 +4,6 @@
 # One rule for each figure in spectrafm.figures.FIGURES, by what it shows.
 
 
-# How its command is told.
-ARGUMENTS = {
-    "star": "{input.store} {params.star:q}",
-    "models": "{input.store} {input.models} {params.star:q}",
-    "prediction": "{input.prediction}",
-    "predictions": "--predictions {input.predictions} --models {input.models}",
-    "attention": "{input.attention}",
-}
-STAR = [f"--star={RUN.figures.star}"] if RUN.figures.star else []
-
 for name in RUN.drawn:
 
     rule:
@@ -38,11 +28,11 @@ for name in RUN.drawn:
         conda:
             "../../envs/spectrafm.yaml"
         params:
-            caption=caption_of(FIGURES[name].where),
-            star=STAR if FIGURES[name].shows in ("star", "models") else [],
+            caption=caption(FIGURES[name].where),
+            # Not in the text, which is read when the job runs: `name` is then the last figure's.
+            command=command_of(name),
         shell:
-            f"spectrafm {name} {ARGUMENTS[FIGURES[name].shows]}"
-            " --output {output.png} > {log} 2>&1"
+            "spectrafm {params.command:q} --output {output.png} > {log} 2>&1"
 
 
 FIGURE_FILES = [

@@ -25,7 +25,7 @@ rule report:
     conda:
         "../../envs/spectrafm.yaml"
     params:
-        caption=caption_of(COMMANDS["report"]),
+        caption=caption(COMMANDS["report"]),
     shell:
         "spectrafm report {output} > {log} 2>&1"
 

@@ -11,12 +11,11 @@ SOURCE = RUN.survey.source if RUN.mock is not None else []
 SHARDS = [f"{number:03d}" for number in range(RUN.survey.shards)]
 
 
-
-def selection_options(wildcards):
-    """Options of `select-stars`; a function, since Snakemake takes braces in a text for wildcards."""
-    survey = options(RUN.survey, only=[Release, Shards])
-    return options(RUN.selection) + survey + options(RUN, only=[Labels])
-
+SELECTION = (
+    options(RUN.selection)
+    + options(RUN.survey, only=[Release, Shards])
+    + options(RUN, only=[Labels])
+)
 
 if RUN.mock is not None:
 
@@ -79,7 +78,8 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        options=selection_options,
+        # A function: Snakemake takes the braces of a plain text for wildcards.
+        options=lambda wildcards: SELECTION,
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
         " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"

@@ -1,0 +1,94 @@
+"""What a part of the configuration has from another: overlays, stages like others, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.training.options import Stage, Stars
+
+#: What stands between a stage's name and the seed of a draw of its stars.
+DRAW = "_draw"
+
+#: Seeds of the draws, where the configuration names none.
+SEEDS = (77, 78, 79)
+
+
+def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content without entries that are null, and without resources of stages that are."""
+    kept = dict(content)
+    for key in ("labels", "stages", "evaluations", "resources"):
+        if isinstance(content.get(key), Mapping):
+            kept[key] = {name: value for name, value in content[key].items() if value is not None}
+    stages = content.get("stages")
+    if isinstance(stages, Mapping) and isinstance(kept.get("resources"), Mapping):
+        gone = {name for name, stage in stages.items() if stage is None}
+        kept["resources"] = {job: v for job, v in kept["resources"].items() if job not in gone}
+    return kept
+
+
+def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages, each with what it has from the stage that its ``like`` names."""
+
+    def resolved(name: str, below: tuple[str, ...]) -> Any:
+        stage = stages[name]
+        if not isinstance(stage, Mapping) or stage.get("like") is None:
+            return stage
+        other = stage["like"]
+        key = f"config: stages.{name}.like"
+        if other not in stages:
+            raise SpectraFMError(f"{key}: no stage {other!r}; known: {', '.join(stages)}")
+        if other in (*below, name):
+            raise SpectraFMError(f"{key}: a circle through {other!r}")
+        own = {k: v for k, v in stage.items() if k != "like"}
+        return merged(resolved(other, (*below, name)), own)
+
+    return {name: resolved(name, ()) for name in stages}
+
+
+def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
+    """The stages, and each that ``draws`` names once more for every other seed of its stars.
+
+    What is wrong with ``draws`` is left to its own section.
+    """
+    more = {}
+    if isinstance(draws, Mapping) and isinstance(draws.get("stages"), list):
+        for stage in draws["stages"]:
+            options = stages.get(stage) if isinstance(stage, str) else None
+            if isinstance(options, Mapping):
+                own = (options.get("stars") or {}).get("seed", Stars().seed)
+                for seed in draws.get("seeds", SEEDS):
+                    changed = merged(options, {"stars": {"seed": seed}})
+                    more[draw_of(stage, own, seed)] = changed
+    return {**stages, **more}
+
+
+def draw_of(stage: str, own: int, seed: int) -> str:
+    """Name of a stage's draw; that with its own seed is the stage itself."""
+    return stage if seed == own else f"{stage}{DRAW}{seed}"
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Mappings key by key; anything else is replaced."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys()}
+    return {**below, **above, **both}
+
+
+def require_keys(stages: Mapping[str, Any]) -> None:
+    """Check that each stage has what no default can say.
+
+    Raises
+    ------
+    SpectraFMError
+        Naming the stage and the key.
+    """
+    for name, stage in stages.items():
+        for key, field in Stage.model_fields.items():
+            if field.is_required() and isinstance(stage, Mapping) and key not in stage:
+                raise SpectraFMError(
+                    f"config: stages.{name}.{key}: required; "
+                    "write it, or have it from another stage by `like: STAGE`"
+                )
