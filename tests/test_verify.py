@@ -24,7 +24,7 @@ CHECKED = (
     "report.html",
     "SHA256SUMS",
     "tables/*",
-    "store.zarr/MANIFEST.json",
+    "store.zarr/SHA256SUMS",
     "spectra/000.zarr/observed/c/0/0",
 )
 
