@@ -1,11 +1,12 @@
 """A small store of invented spectra whose lines follow the labels, for tests that train."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from spectrafm.labels import LABELS, PAPER_LABELS, error_column
+from spectrafm.labels import LABELS, PAPER_LABELS, Label, error_column
 from spectrafm.store.layout import Column, Stars, write_store
 from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 
@@ -68,14 +69,16 @@ def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
     return Stars(table, spectra)
 
 
-def write_toy_store(path: Path, stars: Stars | None = None) -> Path:
-    """Write invented stars as a store."""
+def write_toy_store(
+    path: Path, stars: Stars | None = None, labels: Sequence[Label] = PAPER_LABELS
+) -> Path:
+    """Write invented stars as a store, with all labels or some."""
     write_store(
         path,
         [stars or toy_stars()],
         {"title": "toy", "mock": True},
         wavelength=WAVELENGTH,
-        labels=PAPER_LABELS,
+        labels=labels,
         columns=COLUMNS,
     )
     return path
