@@ -1,6 +1,7 @@
 """SpectraFM: a stellar foundation model from public APOGEE spectra.
 
-What most people need is at hand here, and imported when it is first used::
+The functions that most users need; each is imported at its first use, so that
+``import spectrafm`` does not load torch::
 
     import spectrafm
 
@@ -10,7 +11,7 @@ What most people need is at hand here, and imported when it is first used::
 
 __version__ = "0.1.0"
 
-#: Name -> module that defines it.
+#: Public name -> module that defines it.
 _DOOR = {
     "from_pretrained": "spectrafm.networks.saved",
     "read_store": "spectrafm.store.read",

@@ -1,8 +1,9 @@
-"""The ``spectrafm`` command: a table of sub-commands, each made from its function's signature.
+"""The ``spectrafm`` command line, made from the signatures and docstrings of its functions.
 
-Positional parameters are positional, keyword-only ones are options ``--name``, and a parameter that
-is a `spectrafm.options.Section` gives the section's keys as options; help is the docstring's
-(numpydoc). Only the command that runs is imported: ``spectrafm --help`` does not wait for torch.
+Positional parameters of a function become positional arguments, keyword-only parameters become
+options ``--name``, and a parameter whose type is a `spectrafm.options.Section` adds each key of the
+section as an option. Help texts come from the numpydoc docstring. Only the function that runs is
+imported, so that ``spectrafm --help`` does not load torch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from spectrafm.figures import FIGURES
 from spectrafm.plugs import caption_of, load
 from spectrafm.surveys import SURVEYS
 
-#: Commands by purpose, what most people want first: command -> module:function.
+#: Commands by purpose, the most used first: command -> module:function.
 GROUPS: dict[str, dict[str, str]] = {
     "Use a model": {
         "predict": "spectrafm.inference.predict:predict",
@@ -35,7 +36,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Train a model": {
         "train": "spectrafm.training.train:train",
     },
-    "Judge predictions": {
+    "Evaluate predictions": {
         "score": "spectrafm.evaluation.score:score",
         "collect-metrics": "spectrafm.evaluation.collect_metrics:collect_metrics",
         "table1": "spectrafm.evaluation.table1:table1",
@@ -46,7 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "report": "spectrafm.report.report:report",
         "verify": "spectrafm.report.verify:verify",
     },
-    "From a survey to the store (the workflow's first half)": {
+    "Make the store from a survey (the first half of the workflow)": {
         **{name: where for survey in SURVEYS.values() for name, where in survey.commands.items()},
         "build-store": "spectrafm.store.build_store:build_store",
     },
@@ -54,7 +55,7 @@ GROUPS: dict[str, dict[str, str]] = {
 
 COMMANDS = {name: where for group in GROUPS.values() for name, where in group.items()}
 
-#: Exit code of a wrong command line, as argparse has it.
+#: Exit code for a malformed command line, the same as argparse's.
 BAD_USE = 2
 
 
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectrafm {command}: {stopped}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (such as `head`) has had enough.
+        # The reader of the output (such as `head`) has closed the pipe.
         sys.stdout = None
         return 0
     except OSError as error:
@@ -107,7 +108,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
 
 def overview() -> str:
-    """The help of ``spectrafm`` itself: every command, by purpose."""
+    """Help text of ``spectrafm --help``: every command, by purpose."""
     width = max(map(len, COMMANDS)) + 4
     columns = min(shutil.get_terminal_size().columns, 110)
     lines = [
@@ -124,12 +125,12 @@ def overview() -> str:
 
 
 def plain(text: str) -> str:
-    """A docstring's text without the marks of reStructuredText."""
+    """Text of a docstring without reStructuredText's backquotes."""
     return re.sub(r"``?([^`]+)``?", r"\1", text)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line that names the command."""
+    """An argument parser that prints errors as one line, which names the command."""
 
     def error(self, message: str):
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
@@ -137,7 +138,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(command: str, verb: Callable) -> argparse.ArgumentParser:
-    """The command line of one command, from its function's signature and docstring."""
+    """Build the argument parser of a command from its function's signature and docstring."""
     from docstring_parser.numpydoc import parse
 
     from spectrafm.options import add_options
@@ -178,7 +179,7 @@ def _section(parameter: inspect.Parameter) -> bool:
 
 
 def _usage(command: str, verb: Callable) -> str:
-    """Positional and required arguments; of the others, that there are some."""
+    """Usage line: positional and required arguments by name, then ``[options]``."""
     words = [f"spectrafm {command}"]
     for parameter in _parameters(verb):
         if not _section(parameter) and parameter.default is parameter.empty:
@@ -194,7 +195,7 @@ def _flag(name: str) -> str:
 
 
 def _type(annotation: Any) -> tuple[type, str | int | None]:
-    """Type of one value, and how many there are (argparse's ``nargs``)."""
+    """Type of one value of a parameter, and the number of values (argparse's ``nargs``)."""
     if get_origin(annotation) in (Union, UnionType):
         (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
     if get_origin(annotation) is tuple:
@@ -205,7 +206,7 @@ def _type(annotation: Any) -> tuple[type, str | int | None]:
 
 
 def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, about: str) -> None:
-    """Add a parameter that is no section."""
+    """Add the argument of a parameter whose type is not a section."""
     kind, many = _type(parameter.annotation)
     required = parameter.default is parameter.empty
     named = parameter.kind is parameter.KEYWORD_ONLY
@@ -241,7 +242,7 @@ def _metavar(name: str, kind: type, named: bool) -> str:
 
 
 def _values(verb: Callable, given: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that a command line gives to its function."""
+    """Arguments for a command's function, from the parsed command line."""
     from spectrafm.options import section_of
 
     values = {}
@@ -260,7 +261,7 @@ def _names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _like(word: str, known: Sequence[str]) -> str:
-    """``; did you mean ...`` for a word that is nearly a known one, or the end of one."""
+    """``; did you mean ...`` for a word that resembles or ends a known one; else empty."""
     word = word.partition("=")[0].replace("-", "_").strip("_")
     simple = {name.replace("-", "_").strip("_"): name for name in known}
     near = [name for name in simple if name.rpartition(".")[2] == word]

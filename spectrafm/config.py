@@ -1,8 +1,9 @@
-"""The whole configuration of a run: the rooms' sections put together, and what must agree.
+"""The configuration of a run: the sections of all packages, and checks that they agree.
 
-``config.yaml`` at the top of the repository is the paper's run, each key explained. A key of a
-section is an option of the command that the section belongs to (``stages.pretrain.epochs: 325`` is
-``spectrafm train --epochs=325``), so names, types and defaults have one source of truth.
+``config.yaml`` at the top of the repository describes the paper's run and explains each key. Each
+key of a section is also an option of the command that reads the section
+(``stages.pretrain.epochs: 325`` is ``spectrafm train --epochs=325``), so that names, types and
+defaults are defined once.
 """
 
 from __future__ import annotations
@@ -40,29 +41,29 @@ from spectrafm.training.options import Stage
 
 
 class Evaluation(Predict):
-    """Which spectra the labels of a set of stages are predicted from."""
+    """One evaluation: predictions of several stages from the same spectra."""
 
-    stages: list[Name] = Field(min_length=1, description="stages whose models predict")
+    stages: list[Name] = Field(min_length=1, description="stages whose models predict labels")
 
 
 class MappedStage(Attention):
     """The attention maps of Figure 5."""
 
-    stage: Name = Field("pretrain", description="stage whose model is looked into")
+    stage: Name = Field("pretrain", description="stage whose model is mapped")
 
 
 class Draws(Section):
-    """Repeated trainings on other draws of a stage's few stars; the target `draws` makes them."""
+    """Stages repeated on other draws of their few training stars, by the target `draws`."""
 
     stages: list[Name] = Field([], description="stages to repeat; each has a stars.count")
     seeds: list[int] = Field(list(SEEDS), min_length=1, description="seeds of the draws")
     evaluation: Name | None = Field(
-        None, description="evaluation whose options their predictions have"
+        None, description="evaluation whose options the predictions of the draws use"
     )
     label: LabelName = Field("FE_H", description="label that the table of draws scores")
 
 
-#: Entries of ``resources`` that are no stages: jobs of the workflow, and those of its surveys.
+#: Entries that ``resources`` may have besides stages: jobs of the workflow and of its surveys.
 JOBS = (
     "default",
     "predict",
@@ -77,10 +78,12 @@ class Config(Labels):
 
     run: Name = Field("dr17", description="name of the run, and of its folder in results/")
     base: str | None = Field(
-        None, description="configuration between config.yaml and this one; null: none"
+        None, description="configuration file between config.yaml and this one; null: none"
     )
     survey: Survey = Survey()
-    mock: Mock | None = Field(None, description="the mock survey; null: the survey is real")
+    mock: Mock | None = Field(
+        None, description="options of the mock survey; null: the survey is real"
+    )
     selection: Selection = Selection()
     model: Model = Model()
     stages: dict[Name, Stage] = Field({}, description="trainings, by name")
@@ -90,7 +93,7 @@ class Config(Labels):
     figures: Figures = Figures()
     resources: dict[Name, Resources] = Field(
         {},
-        description="by stage or job; default: what the others do not say",
+        description="resources by stage or job; the entry default holds for all jobs",
     )
 
     @model_validator(mode="after")
@@ -100,14 +103,14 @@ class Config(Labels):
         return self
 
     def resources_of(self, job: str, **own: Any) -> Resources:
-        """What a job asks for: its own entry, else ``own``, else the default entry.
+        """Resources of a job: from its own entry, else from ``own``, else from the default entry.
 
         Parameters
         ----------
         job : str
             A stage, or one of `JOBS`.
         own
-            What the job's rule says of itself.
+            Resources that the job's rule sets.
         """
         given: dict[str, Any] = {}
         for entry in ("default", job.partition(DRAW)[0]):
@@ -116,14 +119,14 @@ class Config(Labels):
             if entry == "default":
                 given |= own
         resources = Resources(**given)
-        # What is no training is one process.
+        # Only trainings run in several processes, one for each GPU.
         gpus = resources.gpus if job in self.stages else min(resources.gpus, 1)
         model = resources.gpu_model if gpus else None
         return resources.model_copy(update={"gpus": gpus, "gpu_model": model})
 
     @property
     def predictions(self) -> list[str]:
-        """``<stage>--<evaluation>`` of every prediction the configuration asks for."""
+        """``<stage>--<evaluation>`` of every prediction in ``evaluations``."""
         return [
             f"{stage}--{name}"
             for name, evaluation in self.evaluations.items()
@@ -140,18 +143,18 @@ class Config(Labels):
         ]
 
     def shown_in(self, figure: str) -> list[str]:
-        """Names of the models or predictions in a figure; none where it is not drawn."""
+        """Names of the models or predictions in a figure; empty if the figure is not drawn."""
         shown = getattr(self.figures, figure, None) or []
         return [shown] if isinstance(shown, str) else list(shown)
 
     @property
     def drawn(self) -> list[str]:
-        """The figures of the run: all but those of which the configuration says null."""
+        """Names of the figures of the run: all except those that the configuration sets to null."""
         choosable = type(self.figures).model_fields
         return [name for name in FIGURES if name not in choosable or self.shown_in(name)]
 
 
-# What must agree between the sections. Each raises ValueError with the key it is about.
+# Checks that sections agree. Each raises ValueError, whose message begins with the key.
 
 
 def _known(key: str, what: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -161,7 +164,7 @@ def _known(key: str, what: str, names: Iterable[str], known: Iterable[str]) -> N
 
 
 def _starts(config: Config) -> None:
-    """Each stage starts from one of its own architecture, and none from itself."""
+    """Check that each stage starts from one of its architecture, without circular references."""
     for name, stage in config.stages.items():
         key = f"stages.{name}.start_from"
         seen, at = {name}, stage
@@ -183,7 +186,7 @@ def _starts(config: Config) -> None:
 
 
 def _draws(config: Config) -> None:
-    """Each stage that is repeated draws a number of stars, and its predictions have options."""
+    """Check that each stage in ``draws`` draws stars, and that ``draws.evaluation`` exists."""
     draws = config.draws
     _known("draws.stages", "stage", draws.stages, config.stages)
     for name in draws.stages:
@@ -194,7 +197,7 @@ def _draws(config: Config) -> None:
 
 
 def _labels(config: Config) -> None:
-    """What is learned, predicted or selected on is a label of the run."""
+    """Check that stages and evaluations use only labels of the run."""
     for name, stage in config.stages.items():
         _known(f"stages.{name}.labels", "label", stage.labels or [], config.labels)
         condition = re.match(r"[A-Za-z][A-Za-z0-9_]*", stage.stars.where or "")
@@ -205,14 +208,14 @@ def _labels(config: Config) -> None:
 
 
 def _windows(config: Config) -> None:
-    """Each window lies where the survey has wavelengths."""
+    """Check that each window overlaps the survey's wavelength range."""
     covered = load(SURVEYS[config.survey.name].wavelength_range)
     windows = {f"stages.{name}": stage.windows for name, stage in config.stages.items()}
     windows |= {f"evaluations.{name}": part.windows for name, part in config.evaluations.items()}
     windows["attention"] = config.attention.windows
-    for key, asked in windows.items():
+    for key, wanted in windows.items():
         try:
-            check_windows(asked or [], covered, f"{key}.windows")
+            check_windows(wanted or [], covered, f"{key}.windows")
         except SpectraFMError as error:
             raise ValueError(str(error)) from None
 
@@ -225,7 +228,7 @@ def _mock(config: Config) -> None:
 
 
 def _shown(config: Config) -> None:
-    """Figures and tables show what is made."""
+    """Check that figures and Table 1 show stages and predictions that the run makes."""
     if not config.stages:
         return
     wanted = {name: config.shown_in(name) for name in config.drawn} | {
@@ -249,13 +252,13 @@ def _resources(config: Config) -> None:
     for job in config.resources:
         if job not in known:
             raise ValueError(f"resources: no stage or job {job!r}; known: {', '.join(known)}")
-    # All stages are jobs of one rule: either all name a partition or none.
+    # All stages are jobs of one Snakemake rule, so either all name a partition or none does.
     everyone = config.resources.get("default", Resources())
     for job in config.resources.keys() & config.stages.keys():
         for key in ("partition", "account"):
             if getattr(config.resources[job], key) and not getattr(everyone, key):
                 raise ValueError(
-                    f"resources.{job}.{key}: give resources.default.{key} too, for the others"
+                    f"resources.{job}.{key}: set resources.default.{key} too, for other stages"
                 )
 
 
@@ -265,14 +268,14 @@ def _resources(config: Config) -> None:
 def read_config(content: Mapping[str, Any]) -> Config:
     """Validate the content of a ``config.yaml``.
 
-    A label, stage, evaluation or resource that is null is left out: so a file that stands over
-    another can take it away. A stage with ``like: OTHER`` has all that it does not say from
-    stage OTHER, mappings key by key.
+    A label, stage, evaluation or resource that is null is left out, so that an overlay file can
+    remove it. A stage with ``like: OTHER`` inherits each key that it does not set from stage
+    OTHER; mappings are merged key by key.
 
     Raises
     ------
     SpectraFMError
-        One line that names the first wrong key, what it holds and what is allowed.
+        One line that names the first wrong key, its value and what is allowed.
     """
     content = without_nulls(content)
     if isinstance(content.get("stages"), Mapping):
@@ -283,7 +286,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
 
 
 def _config_of(survey: Any) -> type[Config]:
-    """The configuration with the options of the survey that it names."""
+    """The configuration class whose section ``survey`` holds the options of the named survey."""
     name = survey.get("name", "apogee") if isinstance(survey, Mapping) else "apogee"
     if name not in SURVEYS:
         known = ", ".join(SURVEYS)
@@ -301,11 +304,11 @@ def _with_survey(options: type[Section]) -> type[Config]:
 def schema() -> dict:
     """JSON schema of ``config.yaml``, made from the typed configuration."""
     made = Config.model_json_schema()
-    # It describes the file, in which a stage may have its required keys from another.
+    # The schema describes the file, in which a stage may inherit its required keys by `like`.
     stage = made["$defs"]["Stage"]
     stage.pop("required", None)
     stage["properties"]["like"] = {
-        "description": "stage that says what this one does not",
+        "description": "stage from which this one inherits each key that it does not set",
         "type": "string",
     }
     return made

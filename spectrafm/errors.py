@@ -1,8 +1,8 @@
-"""What can go wrong in a way that the user can mend, and the exit codes that say so."""
+"""Errors that the user can correct, and the exit codes of the ``spectrafm`` command."""
 
 from __future__ import annotations
 
-#: Exit code of bad input, options or data; bad use of the command line is argparse's 2.
+#: Exit code for bad input, options or data; a malformed command line exits with argparse's 2.
 BAD_INPUT = 3
 
 #: Exit code of a command that a signal stopped and that can resume (EX_TEMPFAIL of sysexits.h).
@@ -10,8 +10,8 @@ INTERRUPTED = 75
 
 
 class SpectraFMError(Exception):
-    """Something the user can mend: the message is one line that names file, star or key."""
+    """An error that the user can correct; its one-line message names the file, star or key."""
 
 
 class InterruptedTraining(Exception):
-    """A signal has stopped a training; its weights and moments are in a checkpoint."""
+    """A signal stopped a training, whose weights and optimizer moments are in a checkpoint."""

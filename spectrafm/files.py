@@ -1,6 +1,6 @@
-"""Writing files so that a half-written one never stands at a final path.
+"""Atomic writing: a half-written file or folder never appears at its final path.
 
-This is the only module that renames anything into place.
+This is the only module that renames a file or folder into place.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from spectrafm.errors import SpectraFMError
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
-    """Give a temporary sibling of ``path`` to write; move it into place when the block ends well.
+    """Yield a temporary path next to ``path`` and rename it to ``path`` when the block succeeds.
 
-    Works for files and for folders (the caller makes the folder). When the block raises, the
-    temporary is removed and whatever stood at ``path`` before is untouched. A leftover of a
+    Works for files and for folders (the caller creates the folder). When the block raises, the
+    temporary is deleted and the previous content of ``path`` is unchanged. A temporary left by a
     killed run is overwritten.
 
     Parameters
     ----------
-    path : path-like
-        Where the finished file or folder shall stand. Its parent folder is created.
+    path : pathlib.Path or str
+        Final path of the file or folder. Its parent folder is created.
     shared : bool
-        Whether other processes may be writing the same file: each then has its own temporary, and
-        the last one stays.
+        Whether other processes may be writing the same file: each then has its own temporary
+        path, and the last one to finish wins.
 
     Yields
     ------
     pathlib.Path
-        The temporary path, in the same folder, hence on the same file system.
+        The temporary path, in the same folder and hence on the same file system.
 
     Raises
     ------
     SpectraFMError
-        When the disk, a quota or a limit has no room for it; names the path and the bytes that
-        had been written.
+        When the disk is full, or a quota or file-size limit is reached; names the path and the
+        number of bytes that were written.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,8 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
     try:
         yield temporary
         _flush(temporary)
-        # A folder cannot be replaced in one step: move the old one aside first. One that a killed
-        # run has left aside goes too.
+        # A folder cannot be replaced in one step: move the old one aside first, after deleting
+        # one that a killed run may have left there.
         aside = final.with_name(f".{final.name}.old")
         remove(aside)
         if final.is_dir():
@@ -77,18 +77,20 @@ def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]
 
 @contextlib.contextmanager
 def naming_a_full_disk(path: str | os.PathLike, part: Path) -> Iterator[None]:
-    """Say where and after how many bytes there was no room, for what `atomic_path` cannot write.
+    """Turn a full disk inside the block into a `SpectraFMError`, where `atomic_path` is not used.
 
     Parameters
     ----------
-    path : path-like
-        The file that is to be.
-    part : Path
-        What is written inside the block.
+    path : pathlib.Path or str
+        Final path of the file, which the message names.
+    part : pathlib.Path
+        File that is written inside the block.
 
     Raises
     ------
     SpectraFMError
+        When the disk is full, or a quota or file-size limit is reached; names the path and the
+        number of bytes that were written.
     """
     try:
         yield
@@ -100,26 +102,25 @@ def naming_a_full_disk(path: str | os.PathLike, part: Path) -> Iterator[None]:
 
 
 def require_suffix(path: str | os.PathLike, *suffixes: str) -> None:
-    """Refuse an output whose name promises another format than the one that is written.
+    """Refuse an output path whose suffix does not match the format that is written.
 
     Raises
     ------
     SpectraFMError
-        Naming the suffixes that are possible.
+        Names the path and the allowed suffixes.
     """
     if Path(path).suffix not in suffixes:
         raise SpectraFMError(f"{path}: the output's name must end in {' or '.join(suffixes)}")
 
 
-#: How writers say that nothing more can be written: the disk is full, a quota is used up, or the
-#: file would be larger than the limit on it.
+#: Error numbers of a full disk, an exhausted quota and a file above the process's size limit.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _full_disk(
     path: str | os.PathLike, part: Path, error: BaseException | None
 ) -> SpectraFMError | None:
-    """The error to raise where one, or one that it followed from, means that a disk is full."""
+    """`SpectraFMError` to raise if an error or one of its causes means that the disk is full."""
     while isinstance(error, Exception) and not isinstance(error, SpectraFMError):
         if reason := _no_room(error):
             return SpectraFMError(
@@ -130,9 +131,10 @@ def _full_disk(
 
 
 def _no_room(error: Exception) -> str | None:
-    """The system's words for a full disk, if that is what an error says.
+    """The system's message for a full disk, if an error reports one; otherwise None.
 
-    Writers in C and Rust (pyarrow, safetensors) quote them; numpy only counts what it wrote.
+    Writers in C and Rust (pyarrow, safetensors) quote the system's message; numpy only reports
+    how many bytes were requested and written.
     """
     for number in _NO_ROOM:
         if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
@@ -142,13 +144,13 @@ def _no_room(error: Exception) -> str | None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Size in bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def remove(path: str | os.PathLike) -> None:
-    """Remove a file or a whole folder if it is there."""
+    """Delete a file or a whole folder if it exists."""
     path = Path(path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -157,7 +159,7 @@ def remove(path: str | os.PathLike) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Ask the disk to keep a file, or every file of a folder, before it is renamed."""
+    """Flush a file, or every file in a folder, to disk (fsync) before it is renamed."""
     targets = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     for target in targets:
         with open(target, "rb") as handle:
@@ -173,18 +175,18 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes, shared: bool = False) -> None:
-    """Write ``content`` to ``path``, whole or not at all; see `atomic_path`."""
+    """Write bytes to a file atomically; see `atomic_path`."""
     with atomic_path(path, shared) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike, content: str) -> None:
-    """Write ``content`` to ``path`` as UTF-8, whole or not at all."""
+    """Write text to a file as UTF-8, atomically."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write ``content`` as indented JSON, whole or not at all."""
+    """Write a JSON-serialisable object as indented JSON, atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -209,10 +211,10 @@ def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) 
 
     Parameters
     ----------
-    path : path-like
+    path : pathlib.Path or str
     table : pandas.DataFrame
     metadata : dict, optional
-        What made the table: units, options, versions.
+        Record of how the table was made: units, options, versions.
     """
     import pyarrow
     import pyarrow.parquet
@@ -249,14 +251,14 @@ def read_parquet(path: str | os.PathLike):
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal text."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @functools.cache
 def code_version() -> str:
-    """The package version, with the git commit where the code runs from a checkout."""
+    """The package version, followed by the git commit if the code runs from a checkout."""
     version = spectrafm.__version__
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
@@ -270,6 +272,6 @@ def code_version() -> str:
     return f"{version}+{described.stdout.strip()}" if described.returncode == 0 else version
 
 
-def provenance(**facts: Any) -> dict:
-    """What made a result: the code's version and the given facts (options, inputs, seeds)."""
-    return {"spectrafm": code_version(), **facts}
+def provenance(**record: Any) -> dict:
+    """Record of how a result was made: the code's version and the given options and inputs."""
+    return {"spectrafm": code_version(), **record}

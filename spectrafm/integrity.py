@@ -1,9 +1,9 @@
-"""``SHA256SUMS``: written last into a folder of many files, it lists what the folder must hold.
+"""``SHA256SUMS``: the checksum list of a folder, written into it last.
 
-A Zarr store from which a chunk file is lost opens and reads as fill values, and its metadata have
-no checksum. The list has the SHA-256 of every file, in the format of ``sha256sum``, so that
-``sha256sum --check SHA256SUMS``, run inside the folder, verifies it; a folder without one is not
-complete. Folders of older versions have ``MANIFEST.json`` with the same hashes.
+zarr reads a lost chunk file as fill values, and Zarr metadata have no checksum, so each store has
+a list with the SHA-256 of every file. The list is in the format of ``sha256sum``: running
+``sha256sum --check SHA256SUMS`` inside the folder verifies it. A folder without the list is
+incomplete. Older versions of SpectraFM wrote ``MANIFEST.json`` with the same hashes instead.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import sha256_of_file, write_text
 
 CHECKSUMS = "SHA256SUMS"
-#: The list of older versions.
+#: Name of the checksum list in folders that older versions of SpectraFM wrote.
 MANIFEST = "MANIFEST.json"
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 
 
 def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
-    """List the SHA-256 of the files of a folder; none of them may be written afterwards.
+    """Write the checksum list of a folder, whose files must not change afterwards.
 
     Parameters
     ----------
-    folder : Path
+    folder : pathlib.Path
     names : iterable of str, optional
-        Paths relative to the folder. Default: every file of it and of the folders in it.
+        Paths relative to the folder. Default: every file in it and in its subfolders.
     """
     listed = sorted(names_in(folder) if names is None else names)
     hashes = {name: sha256_of_file(folder / name) for name in listed}
@@ -40,17 +40,17 @@ def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def checksum_list(hashes: dict[str, str]) -> str:
-    """The text of a list, as ``sha256sum`` writes it."""
+    """Text of a checksum list (digest by file name), as ``sha256sum`` writes it."""
     return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 by name of the files that a folder must hold.
+    """Read a folder's checksum list: SHA-256 by name of each file that the folder must hold.
 
     Raises
     ------
     SpectraFMError
-        When there is no list, or it is not one.
+        When the folder has no checksum list, or the list is damaged.
     """
     path = folder / CHECKSUMS
     if not path.is_file() and (folder / MANIFEST).is_file():
@@ -68,7 +68,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 
 def _hashes_of_manifest(path: Path) -> dict[str, str]:
-    """The same of a folder of an older version; its manifest ends with its own SHA-256."""
+    """SHA-256 by file name from a ``MANIFEST.json``, which ends with its own SHA-256."""
     try:
         text = path.read_bytes().decode()
         content = json.loads(text)
@@ -83,9 +83,9 @@ def _hashes_of_manifest(path: Path) -> dict[str, str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Files of a folder and of those in it, as the list calls them.
+    """Relative paths, sorted, of the files that a folder's checksum list must name.
 
-    Hidden files are left out: Snakemake puts its time stamp into the folders it keeps track of.
+    Hidden files are left out: Snakemake writes a timestamp file into each folder it tracks.
     """
     paths = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in paths if path.name[0] != ".")
@@ -93,15 +93,15 @@ def names_in(folder: Path) -> list[str]:
 
 
 def check_presence(folder: Path) -> None:
-    """Check that every listed file is there and no other is, and every bit of the metadata.
+    """Check that a store holds exactly its listed files, and verify its metadata.
 
-    That takes milliseconds, hence whenever a store is opened; the chunks have checksums of their
-    own, which are verified as they are read.
+    This takes milliseconds, so it runs whenever a store is opened. Chunk files are checked for
+    presence only: each has a checksum of its own, which zarr verifies when it reads the chunk.
 
     Raises
     ------
     SpectraFMError
-        Naming the first file that is missing, damaged or not listed.
+        Names the first file that is missing, damaged or not listed.
     """
     listed = read_checksums(folder)
     for name, digest in listed.items():
@@ -112,7 +112,7 @@ def check_presence(folder: Path) -> None:
 
 
 def faults_in(folder: Path) -> Iterator[str]:
-    """Name every file that is missing, damaged or not listed, after reading them all."""
+    """Read every file in a folder; yield a message for each missing, damaged or unlisted one."""
     listed = read_checksums(folder)
     for name, digest in listed.items():
         if fault := _fault_of(folder, name, digest):
@@ -128,7 +128,7 @@ def _unlisted(folder: Path, listed: dict[str, str]) -> Iterator[str]:
 
 
 def _fault_of(folder: Path, name: str, digest: str | None) -> str | None:
-    """What is wrong with one file, if anything; without a digest only its presence is checked."""
+    """Message about a missing or damaged file, else None; a digest of None checks presence only."""
     array, _, within = name.partition("/")
     owner = f"{folder}: array {array!r}" if within else f"{folder}:"
     path = folder / name
@@ -140,17 +140,17 @@ def _fault_of(folder: Path, name: str, digest: str | None) -> str | None:
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of its list of checksums."""
+    """SHA-256 of a file; for a folder, SHA-256 of its checksum list."""
     return sha256_of_file(_hashed(path))
 
 
 def hashes_beside(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """`hash_of` files and folders, by their paths relative to a folder."""
+    """`hash_of` each file or folder, by its path relative to ``folder``."""
     return {Path(os.path.relpath(path, folder)).as_posix(): hash_of(path) for path in paths}
 
 
 def faults_beside(folder: Path, hashes: dict[str, str]) -> Iterator[str]:
-    """Name every file that is not what `hashes_beside` saw."""
+    """Yield a message for each file that is missing or has changed since `hashes_beside`."""
     for name, digest in hashes.items():
         path = Path(os.path.normpath(folder / name))
         if not _hashed(path).is_file():
@@ -160,7 +160,7 @@ def faults_beside(folder: Path, hashes: dict[str, str]) -> Iterator[str]:
 
 
 def _hashed(path: Path) -> Path:
-    """The file whose SHA-256 stands for a file or folder."""
+    """The file to hash: the file itself, or the checksum list of a folder."""
     if not path.is_dir():
         return path
     listed = path / CHECKSUMS

@@ -1,4 +1,4 @@
-"""Labels: catalogue columns that a network may be asked for. They come from the configuration."""
+"""Labels: the catalogue columns that networks predict, as the configuration defines them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from spectrafm.options import Section
 
 
 class Label(NamedTuple):
-    """A stellar label as it stands in a store, a network and a prediction."""
+    """A stellar label, as stores, networks and predictions describe it."""
 
-    name: str  # of the catalogue's column
-    unit: str  # that `astropy.units.Unit` parses
+    name: str  # name of the catalogue column
+    unit: str  # in a form that `astropy.units.Unit` parses
     symbol: str  # matplotlib mathtext
 
 
@@ -28,15 +28,15 @@ def _unit(value: str) -> str:
     return value
 
 
-#: A unit that `astropy.units.Unit` parses.
+#: A unit in a form that `astropy.units.Unit` parses.
 LabelUnit = Annotated[str, AfterValidator(_unit)]
 
-#: A catalogue column; part of column names and command lines.
+#: Name of a catalogue column; it becomes part of output columns and of command lines.
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class LabelOptions(Section):
-    """One label: what its catalogue column means."""
+    """Unit, symbol and error column of one label."""
 
     unit: LabelUnit = Field(
         "dex", description="unit, as astropy.units.Unit parses it: K, dex, dex(cm s-2)"
@@ -69,7 +69,7 @@ class Labels(Section):
     )
 
     def table(self) -> tuple[Label, ...]:
-        """The labels as the rest of the package knows them."""
+        """Name, unit and symbol of each label; the symbol defaults to the name."""
         return tuple(
             Label(name, label.unit, label.symbol or name) for name, label in self.labels.items()
         )
@@ -79,7 +79,7 @@ class Labels(Section):
         return tuple(label.error or error_column(name) for name, label in self.labels.items())
 
 
-#: A condition on a label, such as ``FE_H > -1``: its name, how it is compared, and with what.
+#: A condition such as ``FE_H > -1``: the name of a label, a comparison and a number.
 CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
 
 #: The paper's labels as `Label`, and their names.
@@ -91,7 +91,7 @@ SYMBOLS = {label.name: label.symbol for label in PAPER_LABELS}
 #: [Fe/H] below which a star counts as iron-poor (paper section 4.1).
 IRON_POOR = -1.0
 
-#: log g below which a star counts as a giant, above which as a dwarf (paper section 4.2).
+#: A star with log g below 3.0 is a giant, one with log g above 4.0 a dwarf (paper section 4.2).
 GIANT_BELOW = 3.0
 DWARF_ABOVE = 4.0
 

@@ -1,4 +1,4 @@
-"""What a part of the configuration has from another: overlays, stages like others, draws."""
+"""Resolving a layered configuration: null entries, ``like`` between stages, draws of stages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 from spectrafm.errors import SpectraFMError
 from spectrafm.training.options import Stage, Stars
 
-#: What stands between a stage's name and the seed of a draw of its stars.
+#: Text between the stage's name and the seed in the name of a draw, such as ``fcnn_draw78``.
 DRAW = "_draw"
 
-#: Seeds of the draws, where the configuration names none.
+#: Default seeds of the draws.
 SEEDS = (77, 78, 79)
 
 
 def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content without entries that are null, and without resources of stages that are."""
+    """Drop labels, stages, evaluations and resources that are null, and resources of such stages.
+
+    An overlay file deletes an entry of the file below it by setting the entry to null.
+    """
     kept = dict(content)
     for key in ("labels", "stages", "evaluations", "resources"):
         if isinstance(content.get(key), Mapping):
@@ -29,7 +32,13 @@ def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """The stages, each with what it has from the stage that its ``like`` names."""
+    """Resolve ``like``: a stage inherits each key that it does not set from the named stage.
+
+    Raises
+    ------
+    SpectraFMError
+        When ``like`` names an unknown stage, or the references are circular.
+    """
 
     def resolved(name: str, below: tuple[str, ...]) -> Any:
         stage = stages[name]
@@ -48,9 +57,9 @@ def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
-    """The stages, and each that ``draws`` names once more for every other seed of its stars.
+    """Add a copy of each stage in ``draws.stages`` for every seed in ``draws.seeds``.
 
-    What is wrong with ``draws`` is left to its own section.
+    A malformed ``draws`` adds nothing here; the validation of its section reports the error.
     """
     more = {}
     if isinstance(draws, Mapping) and isinstance(draws.get("stages"), list):
@@ -65,12 +74,12 @@ def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
 
 
 def draw_of(stage: str, own: int, seed: int) -> str:
-    """Name of a stage's draw; that with its own seed is the stage itself."""
+    """Name of a stage's draw with a seed; the draw with the stage's own seed is the stage."""
     return stage if seed == own else f"{stage}{DRAW}{seed}"
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Mappings key by key; anything else is replaced."""
+    """Merge two values: mappings key by key; otherwise ``above`` replaces ``below``."""
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
         return above
     both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys()}
@@ -78,17 +87,17 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def require_keys(stages: Mapping[str, Any]) -> None:
-    """Check that each stage has what no default can say.
+    """Check that each stage sets the keys that have no default.
 
     Raises
     ------
     SpectraFMError
-        Naming the stage and the key.
+        Names the stage and the missing key.
     """
     for name, stage in stages.items():
         for key, field in Stage.model_fields.items():
             if field.is_required() and isinstance(stage, Mapping) and key not in stage:
                 raise SpectraFMError(
                     f"config: stages.{name}.{key}: required; "
-                    "write it, or have it from another stage by `like: STAGE`"
+                    "set it, or inherit it from another stage with `like: STAGE`"
                 )

@@ -1,10 +1,10 @@
-"""Sections of options: typed, refused in one line when wrong, the same in file and command line.
+"""Sections: typed groups of options that are the same in ``config.yaml`` and on command lines.
 
-A room owns its options: each section is a class beside the code that reads it, and
-`spectrafm.config` puts the sections together. The workflow turns a section of ``config.yaml`` into
-options (`options`); a command adds the same options to its parser (`add_options`) and builds the
-section again (`section_of`). So a key of the file, an option and a field are one thing, and every
-printed command line works alone.
+Each section is a class next to the code that reads it, and `spectrafm.config` combines the
+sections. The workflow turns a section of ``config.yaml`` into command-line options (`options`); a
+command adds the same options to its parser (`add_options`) and builds the section again
+(`section_of`). A key of the file, an option and a field therefore share one name, and every
+command line that Snakemake prints also works by itself.
 """
 
 from __future__ import annotations
@@ -21,36 +21,42 @@ from pydantic.fields import FieldInfo
 
 from spectrafm.errors import SpectraFMError
 
-#: Name of a stage, an evaluation, a run: a part of paths and of command lines.
+#: Name of a stage, an evaluation or a run; it becomes part of paths and of command lines.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
+#: A share between 0 and 1, both excluded.
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values cannot be changed later."""
+    """Base class of configuration sections: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    #: Put before each key on a command line.
+    #: Prefix of each key on a command line.
     prefix: ClassVar[str] = ""
 
 
 def options(
     section: Section, only: Sequence[str | type[Section]] = (), without: Sequence[str] = ()
 ) -> list[str]:
-    """A section as command-line options, ``--key=value``, nested keys joined with dots.
+    """Write a section as command-line options ``--key=value``, nested keys joined with dots.
 
-    Every key is given, defaults too, so that a command line is complete by itself and Snakemake's
-    reason for running a job again reads like a difference of configurations.
+    Defaults are written too, so that a command line is complete by itself and Snakemake's reason
+    for rerunning a job reads like a difference between configurations.
 
     Parameters
     ----------
     section : Section
     only : sequence of str or Section class
-        Top-level keys to give, or sections whose keys to give; all where empty.
+        Top-level keys to write, or section classes whose keys to write; empty: all keys.
     without : sequence of str
         Top-level keys to leave out.
+
+    Returns
+    -------
+    list of str
+        One ``--key=value`` for each key.
     """
     chosen = {
         key for part in only for key in ([part] if isinstance(part, str) else part.model_fields)
@@ -68,7 +74,7 @@ def options(
 def _leaves(
     section: type[Section], content: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, Any, FieldInfo]]:
-    """Dotted key, value in ``content`` and field of each key that is no section itself."""
+    """Yield dotted key, value in ``content`` and field of each key that is not a section."""
     for key, field in section.model_fields.items():
         if _is_section(field.annotation):
             yield from _leaves(field.annotation, content.get(key) or {}, f"{above}{key}.")
@@ -110,7 +116,7 @@ def _plain(value: Any) -> Any:
 
 
 def syntax(annotation: Any) -> str:
-    """How a value of a type is written in YAML: ``[[NUMBER, NUMBER], ...]``, ``{train,test}``."""
+    """YAML syntax of a type, for help texts: ``[[NUMBER, NUMBER], ...]``, ``{train,test}``."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return syntax(inner[0])
@@ -132,12 +138,12 @@ def syntax(annotation: Any) -> str:
 
 
 def section_of(section: type[Section], arguments) -> Any:
-    """Build a section from options that `add_options` added.
+    """Build a section from the parsed options that `add_options` added.
 
     Raises
     ------
     SpectraFMError
-        Naming the option with a wrong value and what is allowed.
+        Names the option with an invalid value and what is allowed.
     """
     content: dict[str, Any] = {}
     for key, _, _ in _leaves(section, {}):
@@ -153,7 +159,7 @@ def section_of(section: type[Section], arguments) -> Any:
 
 
 def _value_of(text: str) -> Any:
-    """An option's text as `options` wrote it (JSON), or as a person types it (YAML)."""
+    """Parse an option's text: JSON as `options` writes it, or YAML as people type it."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -165,12 +171,12 @@ def _value_of(text: str) -> Any:
 
 
 def validated(section: type[Section], content: Mapping[str, Any], where: str) -> Any:
-    """Build a section from plain values, turning pydantic's report into one clear line.
+    """Build a section from plain values; a validation error becomes a one-line message.
 
     Raises
     ------
     SpectraFMError
-        Naming the key, the value found and what is allowed.
+        Names the key, the value found and what is allowed.
     """
     try:
         return section.model_validate(content)
@@ -180,7 +186,7 @@ def validated(section: type[Section], content: Mapping[str, Any], where: str) ->
 
 def _one_line(section: type[Section], error: ValidationError) -> str:
     problems = error.errors()
-    # Where a value may be one of several types, pydantic reports each try: name the key once.
+    # For a value of several possible types pydantic reports one error a type: name the key once.
     problem = problems[0]
     location = [part for part in problem["loc"] if not _names_a_type(part)]
     key = ".".join(str(part) for part in location)
@@ -205,12 +211,12 @@ def _one_line(section: type[Section], error: ValidationError) -> str:
 
 
 def _names_a_type(part: Any) -> bool:
-    """Whether a piece of pydantic's location is the name of a tried type, not a key."""
+    """Whether a part of pydantic's error location names a type of a union, not a key."""
     return isinstance(part, str) and re.match(r"^(literal|list|function|constrained|tuple)\[", part)
 
 
 def _section_at(annotation: Any, location: list) -> type[Section] | None:
-    """The section class that a key path leads to."""
+    """The section class at a key path; None if there is none."""
     for part in location:
         annotation = _section_in(annotation)
         if annotation is None:
@@ -221,7 +227,7 @@ def _section_at(annotation: Any, location: list) -> type[Section] | None:
 
 
 def _description_of(section: type[Section], location: list) -> str | None:
-    """Description of the field that a key path leads to."""
+    """Description of the field at a key path, or of the nearest field above it."""
     keys = [part for part in location if isinstance(part, str)]
     for end in range(len(keys), 0, -1):
         owner = _section_at(section, keys[: end - 1])
@@ -231,7 +237,7 @@ def _description_of(section: type[Section], location: list) -> str | None:
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
-    """The section class itself, or the one that an optional, a list or a mapping holds."""
+    """The section class that an annotation is, or that its optional, list or mapping holds."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = [found for found in map(_section_in, get_args(annotation)) if found]

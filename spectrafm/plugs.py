@@ -1,4 +1,7 @@
-"""Plugs: what people add. A registry names a thing and where its code is, and imports nothing."""
+"""Looking up what a registry names (a network, survey or figure) by ``package.module:name``.
+
+A registry maps names to such strings, so that reading it imports none of the code.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 
 def load(where: str) -> Any:
-    """Import what a registry names.
+    """Import the object that a registry entry names.
 
     Parameters
     ----------
@@ -22,12 +25,19 @@ def load(where: str) -> Any:
 
 
 def docstring_of(where: str) -> str:
-    """Docstring of what a registry names, read from the source: nothing of it is imported.
+    """Read the docstring of a registry entry from the source file, without importing it.
 
     Parameters
     ----------
     where : str
-        ``package.module:function``.
+        ``package.module:name`` of a function or class.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        When the module does not exist.
+    AttributeError
+        When the module defines no such function or class.
     """
     module, _, name = where.partition(":")
     spec = find_spec(module)
@@ -40,11 +50,11 @@ def docstring_of(where: str) -> str:
 
 
 def caption_of(where: str) -> str:
-    """First paragraph of the docstring of what a registry names, on one line.
+    """First paragraph of the docstring of a registry entry, joined into one line.
 
     Parameters
     ----------
     where : str
-        ``package.module:function``.
+        ``package.module:name`` of a function or class.
     """
     return " ".join(docstring_of(where).partition("\n\n")[0].split())

@@ -10,24 +10,24 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-#: Seconds between two log lines when there is no terminal. A line is written when an item is
-#: done, so this is less than the 15 seconds after which a log shall show that work goes on.
+#: Seconds between two log lines without a terminal. A line is written when an item is done, so
+#: this is below the 15 seconds within which a log must show that the work continues.
 LOG_INTERVAL = 10.0
 
 logger = logging.getLogger(__name__)
 
 
 class Meter:
-    """How far some work has come, told while it runs; a context manager.
+    """Progress display of one piece of work; a context manager.
 
     Parameters
     ----------
     what : str
-        What is being done, such as ``"fetching spectra"``.
+        Description of the work, such as ``"fetching spectra"``.
     total : int, optional
-        Number of units of the whole work, where it is known.
+        Total number of units, if known.
     unit : str
-        What is counted, in the singular: ``"file"``, ``"step"``.
+        Name of one unit, in the singular: ``"file"``, ``"step"``.
     """
 
     def __init__(self, what: str, total: int | None = None, unit: str = "item"):
@@ -51,7 +51,7 @@ class Meter:
         Parameters
         ----------
         size : int
-            Bytes that came with it; where there are any, megabytes and rate are told too.
+            Bytes transferred for the unit; if not 0, megabytes and rate are shown too.
         failed : bool
             Whether the unit counts as failed.
         """
@@ -80,17 +80,18 @@ class Meter:
             )
 
     def bytes(self, size: int, whole: int | None) -> None:
-        """Tell how much of one large file has arrived.
+        """Show how much of one large file has arrived.
 
         Parameters
         ----------
         size : int
-            Bytes that are here.
+            Bytes received so far.
         whole : int or None
-            Bytes of the whole file, where they are known.
+            Size of the whole file in bytes, if known.
         """
         if self._first_size is None or size < self._first_size:
-            # A resumed transfer begins with bytes that cost no time; a restarted one has none.
+            # Bytes from before a resumed transfer do not count towards its rate; a restarted
+            # transfer has none.
             self._first_size = size
         if self._terminal:
             bar = self._opened_bar(whole, "B", unit_scale=True)
@@ -110,7 +111,7 @@ class Meter:
         return True
 
     def _extras(self) -> str:
-        """Bytes, rate and failures, where there are any."""
+        """Text with the bytes, rate and number of failures; empty if there are none."""
         rate = self.size / max(time.monotonic() - self._start, 1e-3)
         traffic = f", {self.size / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s" if self.size else ""
         return f"{traffic}, {self.failed} failed" if self.size or self.failed else traffic
@@ -126,17 +127,17 @@ class Meter:
 def track(
     items: Iterable[Item], what: str, total: int | None = None, unit: str = "item"
 ) -> Iterator[Item]:
-    """Yield ``items`` and tell how far the work has come, with the time left.
+    """Yield ``items`` and show the progress through them, with the time left.
 
     Parameters
     ----------
     items : iterable
     what : str
-        What is being done, such as ``"training pretrain"``.
+        Description of the work, such as ``"training pretrain"``.
     total : int, optional
-        Number of items, where ``items`` has no length.
+        Number of items; needed if ``items`` has no length.
     unit : str
-        What an item is, in the singular: ``"step"``.
+        Name of one item, in the singular: ``"step"``.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)

@@ -1,4 +1,4 @@
-"""What jobs ask of the machine, or of a cluster's scheduler: written as a person writes it."""
+"""Resources that jobs request from the machine or a cluster's scheduler, in readable units."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from spectrafm.options import Section
 
 def _memory(value: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)?(MB|GB|TB)", value):
-        raise ValueError(f"{value!r} is no amount such as 500MB, 32GB or 1.5TB")
+        raise ValueError(f"{value!r} is not a memory size such as 500MB, 32GB or 1.5TB")
     return value
 
 
 def _runtime(value: str) -> str:
     if not re.fullmatch(r"\d+(\.\d+)?[mhd]", value):
-        raise ValueError(f"{value!r} is no time such as 90m, 12h or 1.5d")
+        raise ValueError(f"{value!r} is not a duration such as 90m, 12h or 1.5d")
     return value
 
 
@@ -28,26 +28,28 @@ Runtime = Annotated[str, AfterValidator(_runtime)]
 
 
 class Resources(Section):
-    """What a job asks of the machine; no command line holds any of it."""
+    """Resources of a job; they are not part of its command line, so a change reruns nothing."""
 
-    gpus: int = Field(1, ge=0, description="GPUs, on one node; 0: none")
+    gpus: int = Field(1, ge=0, description="number of GPUs, all on one node; 0: none")
     gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
-        None, description="which GPU, as the cluster names it; null: any"
+        None, description="GPU model by the cluster's name for it, such as a100; null: any"
     )
-    threads: int = Field(8, ge=1, description="CPU cores")
-    memory: Memory = Field("32GB", description="of the first try; a retry asks for more")
-    runtime: Runtime = Field("12h", description="of the first try; a retry asks for more")
-    partition: str | None = Field(None, description="partition; null: what the profile says")
-    account: str | None = Field(None, description="account; null: what the profile says")
+    threads: int = Field(8, ge=1, description="number of CPU cores")
+    memory: Memory = Field("32GB", description="memory of the first try; a retry requests more")
+    runtime: Runtime = Field(
+        "12h", description="time limit of the first try; a retry requests more"
+    )
+    partition: str | None = Field(None, description="SLURM partition; null: the profile's")
+    account: str | None = Field(None, description="SLURM account; null: the profile's")
 
     @property
     def memory_mb(self) -> int:
-        """The memory in MB, as Snakemake counts it."""
+        """The memory in MB (Snakemake's ``mem_mb``), rounded up."""
         number, unit = float(self.memory[:-2]), self.memory[-2:]
         return math.ceil(number * {"MB": 1, "GB": 1000, "TB": 1_000_000}[unit])
 
     @property
     def minutes(self) -> int:
-        """The runtime in minutes, as Snakemake counts it."""
+        """The time limit in minutes (Snakemake's ``runtime``), rounded up."""
         number, unit = float(self.runtime[:-1]), self.runtime[-1]
         return math.ceil(number * {"m": 1, "h": 60, "d": 24 * 60}[unit])

@@ -1,4 +1,4 @@
-"""What a spectrum is, whatever instrument it comes from."""
+"""Kinds of spectra, wavelength windows and pixel masks, for any instrument."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import AfterValidator
 
 from spectrafm.errors import SpectraFMError
 
-#: Observed spectra of stars, or the models that fit them best.
+#: Observed spectra of stars, or their best-fit models.
 Kind = Literal["observed", "synthetic"]
 
 #: Side of the split.
 Split = Literal["train", "validation", "test"]
 
-#: Angstrom: a window that begins below this is one in another unit.
+#: Angstrom; a window that begins below this wavelength must be in another unit.
 SHORTEST = 2000.0
 
-#: Angstrom in each unit that wavelengths of the infrared are often given in.
+#: Angstrom per unit, for the other units in which infrared wavelengths are often given.
 _UNITS = {"micron": 1e4, "nm": 10.0}
 
 
@@ -37,7 +37,7 @@ def _window(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-#: Shortest and longest wavelength, both included: vacuum Angstrom.
+#: Shortest and longest wavelength, both included, in vacuum Angstrom.
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 
 
@@ -47,28 +47,28 @@ def _flux_range(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-#: Lowest and highest normalised flux that is kept; a pixel outside is missing.
+#: Lowest and highest normalised flux; a pixel with flux outside this range is missing.
 FluxRange = Annotated[tuple[float, float], AfterValidator(_flux_range)]
 
 
 def check_windows(
     windows: Sequence[tuple[float, float]], wavelength_range: tuple[float, float], of: str = ""
 ) -> None:
-    """Refuse a window that lies outside of a range of wavelengths.
+    """Refuse a window that lies outside a range of wavelengths.
 
     Parameters
     ----------
     windows : sequence of (float, float)
-        Shortest and longest wavelength of each, Angstrom.
+        Shortest and longest wavelength of each window, Angstrom.
     wavelength_range : (float, float)
         First and last wavelength of a grid, Angstrom.
     of : str
-        What has that range, such as the path of a store; begins the message.
+        Owner of the grid, such as the path of a store; the error message begins with it.
 
     Raises
     ------
     SpectraFMError
-        Naming the window, the range and, where the numbers fit another unit, that unit.
+        Names the window, the range and, if the numbers fit another unit, that unit.
     """
     shortest, longest = wavelength_range
     for window in windows:
@@ -81,15 +81,15 @@ def pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]]) ->
 
     Parameters
     ----------
-    wavelength : ndarray, shape (P,)
-        Vacuum Angstrom.
+    wavelength : numpy.ndarray
+        Shape (pixels,), vacuum Angstrom.
     windows : sequence of (float, float)
-        Shortest and longest wavelength of each, Angstrom.
+        Shortest and longest wavelength of each window, Angstrom.
 
     Returns
     -------
-    list of ndarray of int
-        In the order of ``windows``; empty where no pixel lies in a window.
+    list of numpy.ndarray
+        One integer array for each window; empty if no pixel lies in the window.
     """
     return [
         np.flatnonzero((wavelength >= shortest) & (wavelength <= longest))
@@ -100,19 +100,21 @@ def pixels_in(wavelength: np.ndarray, windows: Sequence[tuple[float, float]]) ->
 def pixel_mask(
     wavelength: np.ndarray, windows: Sequence[tuple[float, float]] | None, of: str = ""
 ) -> np.ndarray:
-    """Which pixels lie in any of the windows; all of them where ``windows`` is None.
+    """Mask of the pixels that lie in any of the windows; all pixels if ``windows`` is None.
 
     Parameters
     ----------
-    wavelength : ndarray, shape (P,)
-        Vacuum Angstrom, increasing.
+    wavelength : numpy.ndarray
+        Shape (pixels,), vacuum Angstrom, increasing.
     windows : sequence of (float, float), optional
+        Shortest and longest wavelength of each window, Angstrom.
     of : str
-        What has these pixels, such as the path of a store; begins the message.
+        Owner of the pixels, such as the path of a store; the error message begins with it.
 
     Returns
     -------
-    ndarray of bool, shape (P,)
+    numpy.ndarray
+        bool, shape (pixels,).
 
     Raises
     ------
@@ -144,7 +146,7 @@ def _no_pixel(window: tuple[float, float], covered: tuple[float, float], of: str
 
 
 def _hint(window: tuple[float, float], unit: str) -> str:
-    """The likely unit of a window, and how it is written in Angstrom."""
+    """Part of an error message: the window's likely unit, and the window in Angstrom."""
     angstrom = [round(end * _UNITS[unit], 6) for end in window]
     return f" looks like {unit}: write {_text(angstrom)}"
 

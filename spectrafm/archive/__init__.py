@@ -1,1 +1,1 @@
-"""How files come here, from a server or a disk: nothing of any survey is in it."""
+"""Fetching files of a survey archive, from a server or a disk, for any survey."""

@@ -1,4 +1,4 @@
-"""Opening FITS files so that any damage is one error that names the file."""
+"""Reading FITS files and catalogues; damage of any kind raises one error that names the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from astropy.io import fits
 
 from spectrafm.errors import SpectraFMError
 
-#: Older releases fill unknown values with -9999 or -9999.99; DR17 uses NaN.
+#: Values at or below this are fill values. Older releases fill unknown values with -9999 or
+#: -9999.99; DR17 uses NaN.
 FILL = -9000.0
 
 #: Bytes of a catalogue read at a time.
@@ -23,15 +24,15 @@ BLOCK = 1 << 24
 
 @contextlib.contextmanager
 def opened_fits(file: Path | BinaryIO, name: str) -> Iterator[fits.HDUList]:
-    """Open a FITS file for reading; whatever goes wrong inside the block names the file.
+    """Open a FITS file for reading; errors inside the block become one that names the file.
 
-    A file on disk is memory-mapped (the catalogues are large), a file in memory is not.
+    A file on disk is memory-mapped, since catalogues are large; a file in memory is not.
 
     Parameters
     ----------
     file : pathlib.Path or binary file object
     name : str
-        How the file is called in error messages.
+        Name of the file in error messages.
 
     Yields
     ------
@@ -45,8 +46,8 @@ def opened_fits(file: Path | BinaryIO, name: str) -> Iterator[fits.HDUList]:
         broad ``except``.
     """
     with warnings.catch_warnings():
-        # Old releases carry cards that are not standard: harmless. A file cut short is not,
-        # though astropy only warns of it.
+        # Non-standard cards in old releases are harmless. A truncated file is not, but astropy
+        # only warns about it, so that warning becomes an error.
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=".*truncated")
         try:
@@ -63,20 +64,21 @@ def opened_fits(file: Path | BinaryIO, name: str) -> Iterator[fits.HDUList]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A table of many rows on disk.
+    """A FITS table of many rows on disk.
 
     Attributes
     ----------
     path : pathlib.Path
     name : str
-        How the file is called in error messages.
+        Name of the file in error messages.
     offset : int
         Byte at which the rows begin.
     rows : int
+        Number of rows.
     row : numpy.dtype
-        One row as it lies on disk.
+        Type of one row on disk.
     scaled : frozenset of str
-        Columns whose values are not those on disk (TSCAL, TZERO).
+        Columns whose values on disk must be scaled (TSCAL, TZERO).
     """
 
     path: Path
@@ -91,14 +93,19 @@ class Catalogue:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns."""
+        """Names of the columns."""
         return self.row.names or ()
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The rows, a few at a time, and which ones they are.
+        """Yield blocks of rows, each with the slice of row numbers that it covers.
 
-        Reading, not mapping: pages of a mapped file count as memory of the process, so that a
-        scheduler would see 4 GB of allStar in a job that keeps 0.2.
+        Blocks are read, not memory-mapped: pages of a mapped file count as memory of the process,
+        so that a scheduler would charge 4 GB for allStar to a job that keeps 0.2 GB.
+
+        Raises
+        ------
+        SpectraFMError
+            When the file ends before its last row.
         """
         at_once = max(1, BLOCK // self.row.itemsize)
         for start in range(0, self.rows, at_once):
@@ -111,9 +118,10 @@ class Catalogue:
 
 
 def has_hdu(hdus: fits.HDUList, number: int) -> bool:
-    """Whether an HDU is there, without reading on behind it as ``len(hdus)`` does.
+    """Whether a file has an HDU of this number, without reading the HDUs after it.
 
-    Where a damaged header makes the length of an HDU negative, that never ends.
+    ``len(hdus)`` reads all HDUs, and never returns if a damaged header makes the length of an HDU
+    negative.
     """
     try:
         return hdus[number] is not None
@@ -128,7 +136,7 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
     Raises
     ------
     SpectraFMError
-        Also when HDU1 is no table.
+        When the file is missing, truncated or damaged, or HDU1 is not a table.
     """
     with opened_fits(path, name) as hdus:
         if not has_hdu(hdus, 1) or hdus[1].is_image:
@@ -147,22 +155,29 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
 def read_columns(
     catalogue: Catalogue, columns: Iterable[str], integers: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Read columns of a catalogue in native byte order; of the others nothing is kept.
+    """Read columns of a catalogue into memory, in native byte order.
 
-    Text is stripped of its padding. Numbers are measured values: floats, with NaN for fill values.
-    Those of ``integers`` are flags or identifiers: int64, as they are.
+    Text is stripped of its padding. Numbers are taken as measured values and returned as floats,
+    with NaN in place of fill values. Columns in ``integers`` are flags or identifiers and are
+    returned as int64.
 
     Parameters
     ----------
     catalogue : Catalogue
     columns : iterable of str
+        Names of the columns to read.
     integers : collection of str
-        Which of them are no measured values.
+        Those of ``columns`` that hold flags or identifiers.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        One array for each column, shape (rows,) or (rows, elements).
 
     Raises
     ------
     SpectraFMError
-        Naming the file and the columns that it lacks.
+        Names the file and the columns that it lacks.
     """
     columns = list(columns)
     missing = [column for column in columns if column not in catalogue.names]
@@ -170,22 +185,22 @@ def read_columns(
         raise SpectraFMError(f"{catalogue.name}: no column {', '.join(missing)}")
     for column in columns:
         if column in catalogue.scaled:
-            raise SpectraFMError(f"{catalogue.name}: column {column} is scaled, as no release's is")
+            raise SpectraFMError(f"{catalogue.name}: column {column} is scaled; not supported")
     raw = {column: np.empty(catalogue.rows, catalogue.row[column]) for column in columns}
     for rows, block in catalogue.blocks():
         for column in columns:
             raw[column][rows] = block[column]
-    # One after the other, so that raw and native values of all columns never stand side by side.
+    # One column at a time, so that memory never holds raw and native values of all columns.
     return {column: _native(raw.pop(column), column in integers) for column in columns}
 
 
 def _native(values: np.ndarray, integer: bool) -> np.ndarray:
     if values.dtype.kind == "S":
-        # Whatever bytes a row holds, the other rows can be read: Latin-1 knows all of them.
+        # Latin-1 decodes any byte, so that a damaged row does not prevent reading the others.
         return np.strings.strip(np.strings.decode(values, "latin-1"), " \0")
     values = values.astype(values.dtype.newbyteorder("="))
     if not integer:
-        # A float that holds every integer of the column's size.
+        # A float type that represents every integer of the column's type.
         kind = np.promote_types(values.dtype, np.float32)
         values = values.astype(kind, copy=False)
         values[values <= FILL] = np.nan
@@ -193,6 +208,6 @@ def _native(values: np.ndarray, integer: bool) -> np.ndarray:
     if values.dtype.kind == "f":
         return np.nan_to_num(values, nan=0).astype(np.int64)
     if values.dtype.itemsize == 4:
-        # The sign of a 32-bit flag is its bit 31, not a sign.
+        # The sign bit of a 32-bit flag is flag bit 31.
         values = values.view(np.uint32)
     return values.astype(np.int64)

@@ -1,8 +1,9 @@
-"""One file over HTTP: whole and as published, or a named reason why not.
+"""Fetching one file over HTTP: the whole file as published, or a `Failure` with its reason.
 
-A server may cut a body short with or without saying its length, stall, trickle, never end, send an
-error page with status 200, a compressed body or another part of the file than asked for. Each try
-is bounded in time, in rate and in size, and what came is judged before anyone else sees it.
+A server may truncate a body with or without stating its length, stall, trickle, never end, or send
+an error page with status 200, a compressed body or another part of the file than the requested one.
+Each try therefore has limits on time, rate and size, and the body is validated before any other
+code sees it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from yarl import URL
 from spectrafm.archive.checksums import listed
 from spectrafm.archive.paths import checked_path
 
-#: What servers answer for a file they do not have (object stores say 403 where listing is denied).
+#: Status codes for a file that the server does not have; object stores send 403 where listing is
+#: denied.
 _ABSENT = {403, 404, 410}
 _WORTH_ANOTHER_TRY = {408, 416, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = 5
@@ -40,18 +42,18 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a file could not be had.
+    """Why a file could not be fetched.
 
     Attributes
     ----------
     reason : str
         Such as ``absent (404)``, ``wrong sha1`` or ``short body``.
     absent : bool
-        The source answered that it does not have the file.
+        Whether the source answered that it does not have the file.
     passing : bool
-        Another try may succeed.
+        Whether another try may succeed.
     wait : float
-        Seconds that the server asks to wait before it.
+        Seconds to wait before the next try, as the server demands.
     """
 
     reason: str
@@ -62,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a file: see the options of the same name."""
+    """Limits on one file; see the options of the same names in `spectrafm.archive.options`."""
 
     tries: int
     first_wait: float
@@ -74,7 +76,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Client:
-    """An open session, how many requests it may have under way, and the bounds of each file."""
+    """An open session, a semaphore for its simultaneous requests, and the limits on each file."""
 
     session: aiohttp.ClientSession
     free: asyncio.Semaphore
@@ -82,22 +84,22 @@ class Client:
 
 
 class _GivenUp(Exception):
-    """A try that was ended on our side; its text is the reason."""
+    """The client abandoned a try; the message is the reason."""
 
 
 class Received:
-    """What has arrived of a file so far.
+    """The part of a file that has been received so far.
 
     Attributes
     ----------
     sink : BinaryIO
-        Where the bytes go; readable, since they are judged when all are there.
+        File object that the bytes are written to; readable, since the whole body is validated.
     size : int
-        Bytes in it.
+        Bytes received.
     whole : int or None
-        Bytes of the whole file, once the server has said so.
+        Size of the whole file in bytes, once the server has stated it.
     validator : str or None
-        What the server calls this state of the file: its ETag, or when it was last changed.
+        The server's ETag or Last-Modified date of this version of the file.
     report : callable
         Called with ``size`` and ``whole`` whenever bytes have arrived.
     """
@@ -109,7 +111,7 @@ class Received:
         self._take_stock()
 
     def _take_stock(self) -> None:
-        """Begin with what is in the sink."""
+        """Set size and digest from the bytes that the sink already holds."""
         self.whole: int | None = None
         self.validator: str | None = None
         self.digest = hashlib.sha1()
@@ -125,13 +127,13 @@ class Received:
         self.report(self.size, self.whole)
 
     def restart(self) -> None:
-        """Forget everything: the next bytes are the file's first."""
+        """Discard all received bytes; the next ones are the file's first."""
         self.sink.seek(0)
         self.sink.truncate()
         self._take_stock()
 
     def ends(self) -> tuple[bytes, bytes]:
-        """The first and the last bytes."""
+        """The first and the last 512 bytes received."""
         self.sink.seek(0)
         first = self.sink.read(512)
         self.sink.seek(max(0, self.size - 512))
@@ -139,22 +141,22 @@ class Received:
 
 
 def url_of(source: str, path: str) -> URL:
-    """URL of a file; a plus sign, which field names hold, stays as it is.
+    """URL of a file; a plus sign, which occurs in field names, is not escaped.
 
     Raises
     ------
     SpectraFMError
-        When the path leads anywhere but below the source.
+        When the path leads out of the source; see `checked_path`.
     """
     return URL(f"{source.rstrip('/')}/{quote(checked_path(path), safe='/+')}", encoded=True)
 
 
 @contextlib.asynccontextmanager
 async def client(connections: int, limits: Limits) -> AsyncIterator[Client]:
-    """Keep a few connections to servers while the block runs."""
+    """Open a client that keeps up to ``connections`` connections while the block runs."""
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
-        # A compressed body would hide its length, and may unfold to any size: it is refused.
+        # Compressed bodies are refused: their length is unknown and they may expand to any size.
         headers={"Accept-Encoding": "identity"},
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -167,18 +169,23 @@ async def client(connections: int, limits: Limits) -> AsyncIterator[Client]:
 async def get(
     client: Client, url: URL, received: Received, sha1: str | None, resume: bool = False
 ) -> Failure | None:
-    """Bring a file's content into ``received``; the last try's failure if none succeeded.
+    """Fetch a file into ``received``, in up to ``client.limits.tries`` tries.
 
     Parameters
     ----------
     client : Client
     url : yarl.URL
     received : Received
-        May hold the first part of the file where ``resume`` is true.
+        Receives the content; may hold the first part of the file if ``resume`` is true.
     sha1 : str or None
-        As published. A file that is published but absent is asked for again.
+        Published SHA-1. An absent file with a published SHA-1 is requested again.
     resume : bool
-        Whether a further try continues where the last one broke off.
+        Whether a further try continues where the previous one ended.
+
+    Returns
+    -------
+    Failure or None
+        Failure of the last try; None if a try succeeded.
     """
     limits = client.limits
     failure, end = None, math.inf
@@ -193,7 +200,7 @@ async def get(
         if not (resume and (sha1 or received.validator)):
             received.restart()
         async with client.free:
-            # Waiting for other files does not count.
+            # The deadline starts here, so that waiting for other files does not count.
             end = min(end, time.monotonic() + limits.seconds)
             failure = await _bounded_try(client, url, received, sha1, end)
         if failure is None or not failure.passing:
@@ -202,7 +209,7 @@ async def get(
 
 
 def _growing_wait(first: float, attempt: int) -> float:
-    """Twice as long each time; scattered, so that not all files come back at once."""
+    """Seconds to wait before a try: doubled each time, with jitter so that tries spread out."""
     return first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
 
 
@@ -225,7 +232,7 @@ async def _bounded_try(
     except (aiohttp.ClientError, ConnectionError) as error:
         return Failure(f"no answer ({error or type(error).__name__})", passing=True)
     except (ValueError, OverflowError):
-        # A host name, number or date of the answer that cannot be one.
+        # The response holds an invalid host name, number or date.
         return Failure("broken answer", passing=True)
 
 
@@ -249,7 +256,7 @@ async def _try(client: Client, url: URL, received: Received, sha1: str | None) -
 
 
 def _range_headers(received: Received) -> dict[str, str]:
-    """Ask for the rest of a file, as long as it is the same file."""
+    """Headers that request the rest of a file, on condition that the file has not changed."""
     if not received.size:
         return {}
     headers = {"Range": f"bytes={received.size}-"}
@@ -265,10 +272,10 @@ async def _answer(client: Client, url: URL, headers: dict[str, str]) -> aiohttp.
 
 
 def _refusal(response: aiohttp.ClientResponse, sha1: str | None) -> Failure | None:
-    """Why an answer is not (a part of) the file, as far as its head tells."""
+    """Failure if the status and headers of a response show that it is not the file; else None."""
     status = response.status
     if status in _ABSENT:
-        # A server under load may deny what its own list names.
+        # A server under load may answer 404 for a file that its own checksum list names.
         listed = sha1 is not None
         return Failure(f"absent ({status})", absent=not listed, passing=listed)
     if status not in (200, 206):
@@ -282,7 +289,7 @@ def _refusal(response: aiohttp.ClientResponse, sha1: str | None) -> Failure | No
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:
-    """Seconds that a server asks to wait, in either of the two forms it may say so."""
+    """Seconds to wait from the header Retry-After, which holds seconds or a date; else 0."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
@@ -293,7 +300,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> float:
 
 
 def _begin(response: aiohttp.ClientResponse, received: Received) -> Failure | None:
-    """Make ``received`` ready for a body: the whole file's, or the rest of it."""
+    """Prepare ``received`` for the body of a response: the whole file or the rest of it."""
     if response.status == 206:
         part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         start, whole = map(int, part.groups()) if part else (0, 0)
@@ -311,7 +318,7 @@ def _begin(response: aiohttp.ClientResponse, received: Received) -> Failure | No
 
 
 async def _pieces(response: aiohttp.ClientResponse, limits: Limits) -> AsyncIterator[bytes]:
-    """The body as it comes, as long as it comes fast enough."""
+    """Yield the body in pieces; raise `_GivenUp` if it stalls or falls below the minimum rate."""
     since, arrived = time.monotonic(), 0
     while True:
         try:
@@ -331,7 +338,7 @@ async def _pieces(response: aiohttp.ClientResponse, limits: Limits) -> AsyncIter
 
 
 def _flaw(path: str, received: Received, sha1: str | None) -> Failure | None:
-    """What is wrong with a body that has ended."""
+    """Failure if a complete body is not the whole published file; else None."""
     if not received.size:
         return Failure("empty body", passing=True)
     if received.whole not in (None, received.size):
@@ -353,13 +360,13 @@ def _flaw(path: str, received: Received, sha1: str | None) -> Failure | None:
 
 
 def _ends_a_list(last: bytes) -> bool:
-    """Whether the last bytes of a list of checksums end with the whole name of a FITS file."""
+    """Whether a checksum list, given its last bytes, ends with a complete line of a FITS file."""
     line = listed(last.strip().rpartition(b"\n")[2].decode("utf-8", errors="replace"))
     return line is not None and line[0].endswith(".fits")
 
 
 def mismatch(found: str, sha1: str | None) -> Failure | None:
-    """Whether a file is another than the published one."""
+    """Failure if a file's SHA-1 differs from the published one; else None."""
     if sha1 is None or found == sha1:
         return None
     return Failure(f"wrong sha1 ({found}, published {sha1})", passing=True)

@@ -1,4 +1,4 @@
-"""Options of an archive of files: where it is, how it is asked, what bounds a file."""
+"""Options of an archive: its source, how files are requested, limits on time and size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from spectrafm.options import Section
 
 def _source(value: str) -> str:
     if "://" in value and not value.startswith(("https://", "http://", "file:///")):
-        raise ValueError(f"{value!r} is none of https://..., http://..., file:///... or a folder")
+        raise ValueError(f"{value!r} is not https://..., http://..., file:///... or a folder")
     return value
 
 
 class Archive(Section):
-    """Where an archive is, and how its files are fetched."""
+    """Source of an archive, and how its files are fetched."""
 
     source: Annotated[str, Field(min_length=1), AfterValidator(_source)] = Field(
         "https://data.sdss.org/sas",
@@ -25,8 +25,8 @@ class Archive(Section):
     keep: str | None = Field(
         None,
         min_length=1,
-        description="folder that keeps the fetched files as a mirror of the archive, which is "
-        "read before the server is asked; null: files are not kept",
+        description="folder that keeps fetched files as a mirror of the archive; files in it "
+        "are not fetched again; null: files are not kept",
     )
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
     tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
@@ -36,28 +36,30 @@ class Archive(Section):
     stall_seconds: float = Field(
         30.0,
         gt=0,
-        description="seconds: a try is given up when this long brings less than minimum_rate",
+        description="seconds after which a try is abandoned if it brought less than minimum_rate",
     )
-    minimum_rate: float = Field(1000.0, gt=0, description="bytes a second, over stall_seconds")
+    minimum_rate: float = Field(
+        1000.0, gt=0, description="lowest accepted rate, bytes per second over stall_seconds"
+    )
 
 
 class FileLimits(Section):
-    """What bounds a small file: a spectrum, a list of checksums."""
+    """Limits on a small file: a spectrum or a checksum list."""
 
     file_seconds: float = Field(
         600.0, gt=0, description="deadline of one file in seconds, all tries together"
     )
     file_megabytes: float = Field(
-        64.0, gt=0, description="a file that grows larger (MB) is refused"
+        64.0, gt=0, description="largest size of a file in MB; a larger one is refused"
     )
 
 
 class CatalogueLimits(Section):
-    """What bounds a catalogue."""
+    """Limits on a catalogue."""
 
     catalogue_seconds: float = Field(
         13000.0, gt=0, description="deadline of a catalogue in seconds, all tries together"
     )
     catalogue_megabytes: float = Field(
-        8000.0, gt=0, description="a catalogue that grows larger than this many MB is refused"
+        8000.0, gt=0, description="largest size of a catalogue in MB; a larger one is refused"
     )

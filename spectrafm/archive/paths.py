@@ -1,4 +1,4 @@
-"""Paths below the root of an archive, and where a local archive has its root."""
+"""Paths below the root of an archive, and the root folder of a local archive."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from spectrafm.errors import SpectraFMError
 
 
 def checked_path(path: str) -> str:
-    """Return ``path`` when it stays below whatever root it is put behind.
+    """Return ``path`` if it leads to a place below the root that it is appended to.
 
     Raises
     ------
     SpectraFMError
-        When it is absolute, has a component that is empty, ``.`` or ``..``, or a character that
-        cannot be printed.
+        When the path is absolute, or has an empty component, a component ``.`` or ``..``, or an
+        unprintable character.
     """
     if not path.isprintable() or {"", ".", ".."} & set(path.split("/")):
         raise SpectraFMError(f"{path!r} is not a path below the root of the archive")
@@ -24,7 +24,7 @@ def checked_path(path: str) -> str:
 
 
 def local_root(source: str) -> Path | None:
-    """Folder that a local source names; None for a server."""
+    """Root folder of a local source; None for a server."""
     parts = urlsplit(source)
     if parts.scheme in ("http", "https"):
         return None
@@ -32,5 +32,11 @@ def local_root(source: str) -> Path | None:
 
 
 def below(root: Path, path: str) -> Path:
-    """A file of a local archive; whatever ``path`` says, it stays below the root."""
+    """Path of a file of a local archive.
+
+    Raises
+    ------
+    SpectraFMError
+        When ``path`` leads out of the root; see `checked_path`.
+    """
     return root / checked_path(path)

@@ -1,8 +1,8 @@
-"""From a source and a path to the bytes of a file.
+"""Fetching the bytes of files from an archive, given its source and the files' paths.
 
 A source is the root of an archive: ``https://...``, ``http://...``, ``file:///...`` or a plain
-folder. What a server sends is validated by `spectrafm.archive.http` before anyone parses it. With
-the option ``keep`` it is also kept, in the layout of the archive, and not fetched again.
+folder. `spectrafm.archive.http` validates what a server sends before any code parses it. With the
+option ``keep``, fetched files are also kept in the layout of the archive, and not fetched again.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ _NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
 
 
 class Fetched(NamedTuple):
-    """A file of an archive, or why there is none."""
+    """A fetched file, or the reason why it could not be fetched."""
 
     path: str  # relative to the root of the archive
     content: bytes | Failure
-    sha1: str = ""  # of the content
+    sha1: str = ""  # SHA-1 of the content
 
 
 def fetch(
     paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
 ) -> Iterator[Fetched]:
-    """Give the content of each file, or why there is none, in the order they arrive.
+    """Fetch files; yield each one, or the reason for its failure, in the order of arrival.
 
-    Only a few files are held at a time: the next ones are requested as the caller takes these. A
-    server's time runs on while the caller works on one, so that work should be short.
+    Memory holds only a few files at a time: further ones are requested as the caller takes these.
+    Deadlines keep running while the caller works on a file, so that work should be short.
 
     Parameters
     ----------
     paths : sequence of str
         Paths relative to the root of the archive.
-    sha1s : mapping
-        SHA-1 by path, as published; files that are not in it are not checked.
+    sha1s : mapping of str to str
+        Published SHA-1 by path; files without one are not checked.
     archive : Archive
         An absent file is requested once, unless its SHA-1 is published.
     limits : FileLimits
+        Deadline and largest size of a file.
 
     Yields
     ------
@@ -78,7 +79,7 @@ def fetch(
 def fetch_one(
     path: str, archive: Archive, limits: FileLimits, sha1: str | None = None
 ) -> bytes | Failure:
-    """Content of one small file, or why there is none; see `fetch`."""
+    """Fetch one small file: its content, or the reason for the failure; see `fetch`."""
     sha1s = {} if sha1 is None else {path: sha1}
     return next(file.content for file in fetch([path], sha1s, archive, limits))
 
@@ -90,16 +91,28 @@ def download(
     limits: CatalogueLimits,
     sha1: str | None = None,
 ) -> Failure | None:
-    """Write one large file to disk, piece by piece; an interrupted transfer resumes.
+    """Fetch one large file to disk, piece by piece; an interrupted transfer resumes.
 
-    A local file is copied, not linked: what a run has read must not change when the mirror does,
-    and removing or touching the run's file must not reach the mirror's.
+    A local file is copied, not linked, so that later changes of the mirror do not change the
+    run's file, nor the other way round.
+
+    Parameters
+    ----------
+    path : str
+        Path relative to the root of the archive.
+    destination : pathlib.Path
+        File to write.
+    archive : Archive
+    limits : CatalogueLimits
+        Deadline and largest size of the file.
+    sha1 : str, optional
+        Published SHA-1; None: the content is not checked.
 
     Returns
     -------
     Failure or None
-        None when ``destination`` holds the whole file; otherwise it holds nothing of use, or,
-        from a server and with a published ``sha1``, a first part from which the next call resumes.
+        None if ``destination`` holds the whole file. After a failure its content is incomplete;
+        from a server and with a published ``sha1``, the next call resumes from it.
     """
     root = local_root(archive.source)
     if root is not None:
@@ -170,12 +183,12 @@ def _from_server(
         loop = runner.get_loop()
 
         def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
-            # Not runner.run: its handling of Ctrl-C prints the last result, a whole spectrum.
+            # runner.run is not used: on Ctrl-C it prints the last result, a whole spectrum.
             task = loop.create_task(coroutine)
             try:
                 return loop.run_until_complete(task)
             finally:
-                # After Ctrl-C a generator that still runs could not be closed.
+                # After Ctrl-C the task must end first: a running generator cannot be closed.
                 if task.cancel():
                     loop.run_until_complete(asyncio.wait([task]))
 
@@ -193,10 +206,10 @@ async def _next(arriving: AsyncIterator):
 async def _arriving(
     paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
 ) -> AsyncGenerator[Fetched, None]:
-    """`fetch` from a server.
+    """Fetch files from a server; yield them in the order of arrival.
 
-    Twice as many files as connections are under way, so that a file that waits for its next try
-    does not keep a connection idle.
+    Twice as many files as connections are in progress, so that no connection is idle while a file
+    waits for its next try.
     """
     bounds = _limits(archive, limits.file_seconds, limits.file_megabytes)
     async with http.client(archive.connections, bounds) as client:
