@@ -33,7 +33,7 @@ def paper():
         ({"survey": {"shrads": 3}}, r"survey\.shrads: unknown key; allowed here: .*source, keep"),
         ({"survey": {"shards": "many"}}, r"survey\.shards: .*integer.* \(found 'many'\)"),
         ({"survey": {"shards": 0}}, r"survey\.shards: .*greater than or equal to 1 \(found 0\)"),
-        ({"survey": {"source": "ftp://x"}}, r"survey\.source: 'ftp://x' is none of https"),
+        ({"survey": {"source": "ftp://x"}}, r"survey\.source: 'ftp://x' is not https"),
         ({"selection": {"starflag": ["BAD_PIXLES"]}}, r"'BAD_PIXLES' is no STARFLAG flag; known: "),
         ({"selection": {"aspcapflag": 23}}, r"selection\.aspcapflag: .*list \(found 23\)"),
         (
@@ -152,11 +152,17 @@ def paper():
         ({"resources": {"default": {"gpu": 1}}}, r"default\.gpu: unknown key; allowed here: gpus"),
         ({"resources": {"pretrain": {"gpus": -1}}}, r"pretrain\.gpus: .*equal to 0 \(found -1\)"),
         ({"resources": {"predict": {"memory": 16}}}, r"predict\.memory: .*string \(found 16\)"),
-        ({"resources": {"predict": {"memory": "16 G"}}}, r"'16 G' is no amount such as 500MB"),
-        ({"resources": {"default": {"runtime": "1 day"}}}, r"'1 day' is no time such as 90m, 12h"),
+        (
+            {"resources": {"predict": {"memory": "16 G"}}},
+            r"'16 G' is not a memory size such as 500MB",
+        ),
+        (
+            {"resources": {"default": {"runtime": "1 day"}}},
+            r"'1 day' is not a duration such as 90m, 12h",
+        ),
         (
             {"resources": {"pretrain": {"account": "x"}}},
-            r"resources\.pretrain\.account: give resources\.default\.account too",
+            r"resources\.pretrain\.account: set resources\.default\.account too",
         ),
         ({"threads": 8}, r"^config: threads: unknown key"),
     ],

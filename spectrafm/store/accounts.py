@@ -1,4 +1,4 @@
-"""How the stars of a selection came out: asked = verified + unverified + missing."""
+"""Counting the selected stars: asked = verified + unverified + missing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import pandas as pd
 
 
 def account(asked: int, verified: np.ndarray, missing: pd.DataFrame) -> dict[str, int]:
-    """How the stars asked for came out: asked = verified + unverified + missing.
+    """Count the selected stars: asked = verified + unverified + missing.
 
     Parameters
     ----------
     asked : int
-    verified : numpy.ndarray of bool
-        Of each stored star, whether its file has the published SHA-1.
+        Number of stars selected.
+    verified : numpy.ndarray
+        bool, shape (stars,): whether the file of each stored star has the published SHA-1.
     missing : pandas.DataFrame
-        Of `fetch_spectra`; stars that were replaced are stored.
+        Table of missing files that `fetch_spectra` wrote; stars in it whose column ``replaced`` is
+        true are stored, with another of their observations.
+
+    Returns
+    -------
+    dict of str to int
+        The four counts by name.
     """
     counts = {
         "asked": asked,

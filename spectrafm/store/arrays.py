@@ -1,4 +1,4 @@
-"""Zarr arrays as every store of this package has them: named dimensions, units, checksums."""
+"""Writing Zarr v3 arrays with named dimensions, units and checksums."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from spectrafm.files import atomic_path
 from spectrafm.integrity import write_checksums
 
-#: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
+#: Codecs of each chunk: shuffle, compress, and append a checksum that zarr verifies on reading.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
 
 
 class Variable(NamedTuple):
-    """A small array on its way into a store."""
+    """A small array to be written into a store, with its dimensions and attributes."""
 
     dimensions: tuple[str, ...]
     values: np.ndarray
@@ -29,11 +29,12 @@ class Variable(NamedTuple):
 
 @contextlib.contextmanager
 def _what_zarr_says_of_drafts() -> Iterator[None]:
-    """Silence two warnings of zarr's writer: consolidated metadata and text of a fixed length.
+    """Silence zarr's warnings about consolidated metadata and text of fixed length.
 
-    The specification of Zarr v3 has neither yet. zarr 3.1 and xarray read both without a warning;
-    without consolidated metadata xarray warns, and text of variable length becomes numpy's
-    StringDType, which FITS tables and ``astype(str)`` refuse.
+    The specification of Zarr v3 does not include either yet, but zarr 3.1 and xarray read both
+    without a warning. The alternatives are worse: xarray warns if metadata are not consolidated,
+    and text of variable length becomes numpy's StringDType, which FITS tables and ``astype(str)``
+    refuse.
     """
     with warnings.catch_warnings():
         for message in (
@@ -45,7 +46,7 @@ def _what_zarr_says_of_drafts() -> Iterator[None]:
 
 
 def write_array(group: zarr.Group, name: str, variable: Variable) -> None:
-    """Write a small array as one chunk; text has the length of the longest entry."""
+    """Write a small array as one chunk; text gets the length of its longest entry."""
     values = variable.values
     if values.dtype.kind in "OT":
         values = values.astype(str)
@@ -68,13 +69,13 @@ def write_array(group: zarr.Group, name: str, variable: Variable) -> None:
 
 
 def consolidate(group: zarr.Group) -> None:
-    """Gather all metadata in one file: one read to open, and xarray warns where it is missing."""
+    """Consolidate a group's metadata in one file, so that opening it takes one read."""
     with _what_zarr_says_of_drafts():
         zarr.consolidate_metadata(group.store)
 
 
 def write_dataset(path: Path, variables: dict[str, Variable], attributes: dict[str, Any]) -> None:
-    """Write some small arrays as one Zarr group, whole or not at all."""
+    """Write small arrays as one Zarr group with a checksum list, atomically."""
     with atomic_path(path) as temporary:
         group = zarr.create_group(temporary, zarr_format=3)
         for name, variable in variables.items():

@@ -1,4 +1,4 @@
-"""From shards of spectra to one store."""
+"""Joining shards of spectra to one store."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def build_store(
     missing: Path,
     funnel: Path,
 ) -> None:
-    """Join the shards, in their order, to one store.
+    """Join the shards of spectra, in their order, to one store.
 
     Parameters
     ----------
     selected : pathlib.Path
-        The stars, as `select_stars` wrote them.
+        Table of the selected stars, written by `select_stars`.
     cuts : pathlib.Path
-        What each cut left, as `select_stars` wrote it.
+        CSV with the stars left after each cut, written by `select_stars`.
     shards : sequence of pathlib.Path
-        What `fetch_spectra` wrote, in the order of the shards.
+        Zarr groups that `fetch_spectra` wrote, in the order of the shards.
     shard_missing : sequence of pathlib.Path
-        Its tables of missing files, in the same order.
+        Tables of missing files that `fetch_spectra` wrote, in the same order.
     store : pathlib.Path
         Zarr group to write.
     missing : pathlib.Path
-        Parquet file to write: every star whose best file was not stored, with the reason, and in
-        its metadata how many were asked, verified, unverified and missing.
+        Parquet file to write: every star whose best file was not stored, with the reason. Its
+        metadata hold the numbers of stars asked, verified, unverified and missing.
     funnel : pathlib.Path
-        CSV to write: the cuts with two more lines, the stars whose spectrum is stored, and those
-        of them that have a label.
+        CSV to write: the cuts and two further lines, which count the stars with a stored spectrum
+        and those of them with a label.
 
     Raises
     ------
     SpectraFMError
-        When a shard is missing or damaged, the shards are not of one survey, or stars delivered
-        and stars missing are not the stars selected.
+        When a shard is missing or damaged, the shards differ in survey, release or labels, or the
+        stored and missing stars together are not the selected stars.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def build_store(
         made_with=(selected, cuts, *shards, *shard_missing, missing, funnel),
     )
     logger.info(
-        "%s: %d stars of %d shards, %d with a label; %d asked for, %d stored with the published "
+        "%s: %d stars of %d shards, %d with a label; %d selected, %d stored with the published "
         "SHA-1, %d stored without one, %d missing",
         store,
         len(stored),
@@ -107,7 +107,7 @@ def build_store(
 
 
 def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> dict[str, Any]:
-    """The attributes that all shards share."""
+    """Attributes of the first shard, after checking that all shards agree with it."""
     first = dict(groups[0].attrs)
     for group, path in zip(groups, shards, strict=True):
         for key in ("release", "source", "mock", "label_units"):
@@ -120,14 +120,14 @@ def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> 
 
 
 def _labelled(group: zarr.Group) -> int:
-    """How many stars have a label: the others are stored, but nothing can be learned from them."""
+    """Number of stars with a label; stars without one are stored but not trained on."""
     return int(np.isfinite(read(group, "label")).any(axis=1).sum())
 
 
 def _check_complete(
     selected: pd.Series, stored: Sequence[str], missing: pd.DataFrame, store: Path
 ) -> None:
-    """Every selected star is stored once or missing, and no other star is."""
+    """Check that each selected star is either stored once or missing, and no other star is."""
     lost = missing.loc[~missing["replaced"], "apogee_id"]
     accounted = sorted([*stored, *lost])
     if accounted != sorted(selected):
@@ -138,7 +138,7 @@ def _check_complete(
 
 
 def _stars_of(groups: Sequence[zarr.Group], columns: Sequence[Column]) -> Iterator[Stars]:
-    """The stars of all shards, as many at a time as are written at once."""
+    """Yield the stars of all shards in blocks of up to ``SHARD_STARS``."""
     for group in groups:
         for rows in blocks(group, SHARD_STARS):
             spectra = {name: read(group, name, rows) for name in SPECTRA if name in group}

@@ -1,8 +1,8 @@
-"""How spectra lie in a Zarr v3 store: arrays, dimensions, units, chunks.
+"""Layout of a Zarr v3 store of spectra: arrays, dimensions, units, chunks.
 
-A shard of a fetching job (``spectra/NNN.zarr``) and the whole (``store.zarr``) have the same
-layout. `write_store` writes both. The grid of wavelengths, the labels and what else is kept of
-each star are the survey's.
+A shard of one fetching job (``spectra/NNN.zarr``) and the joined store (``store.zarr``) have the
+same layout; `write_store` writes both. The survey defines the wavelength grid, the labels and the
+further columns of each star.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.labels import Label, error_column
 from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
 
-#: Stars a chunk (what is decoded at once) and stars a shard (what is one file).
+#: Stars per Zarr chunk (decoded at once) and per Zarr shard (one file).
 CHUNK_STARS = 32
 SHARD_STARS = 4096
 
 
 class Spectrum(NamedTuple):
-    """An array of shape (star, wavelength)."""
+    """Type, fill value and attributes of an array of shape (stars, pixels)."""
 
     dtype: type
     fill: Any
     attributes: dict[str, Any]
 
 
-#: What a store holds of every spectrum, as the survey gives it: no flux range is applied.
+#: Arrays of a store with one spectrum per star, as the survey delivers it; the flux range is
+#: applied when stars are loaded.
 SPECTRA = {
     "observed": Spectrum(
         np.float32, np.nan, {"long_name": "observed flux, continuum normalised", "units": "1"}
@@ -55,37 +56,38 @@ SPECTRA = {
     ),
 }
 
-#: Dimension of the labels. It cannot be called ``label``: xarray allows no two-dimensional
+#: Name of the dimension of labels. It cannot be ``label``, since xarray forbids a two-dimensional
 #: variable with the name of one of its dimensions.
 LABEL_DIMENSION = "label_name"
 
-#: What xarray shall show as coordinates, besides the dimensions' own.
+#: Variables that xarray must show as coordinates, besides those of the dimensions.
 COORDINATES = "apogee_id split unit symbol"
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a survey keeps of each star besides spectra and labels: one array of the store.
+    """One array of the store with a survey's data on each star, besides spectra and labels.
 
     Attributes
     ----------
     name : str
-        Of the array.
+        Name of the array.
     dtype : type
-        ``str`` for text.
+        Type of the values; ``str`` for text.
     long_name : str
+        Description of the array.
     units : str, optional
-        As `astropy.units.Unit` parses it.
-    flags : mapping
-        Name and bit of each flag, where the values are flags: CF's ``flag_masks`` and
-        ``flag_meanings``.
+        Unit in a form that `astropy.units.Unit` parses.
+    flags : mapping of str to int, optional
+        Name and bit of each flag, if the values are bit masks; written as the attributes
+        ``flag_masks`` and ``flag_meanings`` of the CF conventions.
     dimension : str
-        Name of a second dimension; empty for one value a star.
+        Name of a second dimension; empty for one value per star.
     entries : sequence of str
         Coordinates along the second dimension.
     columns : sequence of str
-        Columns of `Stars.table` that hold the values, one for each entry; default: the one that
-        is called as the array.
+        Columns of `Stars.table` that hold the values, one for each entry; default: the column
+        with the name of the array.
     """
 
     name: str
@@ -98,7 +100,7 @@ class Column:
     columns: Sequence[str] = ()
 
     def variable(self, table: pd.DataFrame) -> Variable:
-        """The array, with its attributes."""
+        """Build the array and its attributes from a table of stars."""
         attributes: dict[str, Any] = {"long_name": self.long_name}
         if self.units is not None:
             attributes["units"] = self.units
@@ -112,7 +114,7 @@ class Column:
         return Variable(("star", self.dimension), _typed(values, self.dtype), attributes)
 
 
-#: What every store has of a star.
+#: Columns that every store has, whatever the survey.
 _IDENTITY = (
     Column("apogee_id", str, "identifier of the star"),
     Column("split", str, "side of the split: train, validation or test"),
@@ -120,7 +122,7 @@ _IDENTITY = (
 
 
 def _typed(values: np.ndarray, dtype: type) -> np.ndarray:
-    """Values as a store has them; text as wide as the longest entry."""
+    """Convert values to the type in the store; text gets the width of its longest entry."""
     if dtype is not str:
         return values.astype(dtype)
     return values.astype(str) if values.size else np.empty(values.shape, "U1")
@@ -128,15 +130,15 @@ def _typed(values: np.ndarray, dtype: type) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stars:
-    """Some stars on their way into a store.
+    """A block of stars to be written into a store.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a star: apogee_id, split, the survey's columns, the labels and their errors
+        One row per star: apogee_id, split, the survey's columns, the labels and their errors
         (``NAME``, ``NAME_ERR``).
-    spectra : dict
-        The arrays of `SPECTRA`, shape ``(stars, pixels)``; ``synthetic`` may be absent.
+    spectra : dict of str to numpy.ndarray
+        The arrays of `SPECTRA` by name, shape (stars, pixels); ``synthetic`` may be absent.
     """
 
     table: pd.DataFrame
@@ -162,27 +164,28 @@ def write_store(
     synthetic: bool = True,
     made_with: Iterable[Path] = (),
 ) -> None:
-    """Write a store, whole or not at all.
+    """Write a store atomically.
 
-    Spectra are written one whole shard at a time as they come, so that memory holds about
+    Spectra are written one whole Zarr shard at a time as they arrive, so that memory holds about
     ``SHARD_STARS`` of them and no file is written twice.
 
     Parameters
     ----------
     path : pathlib.Path
+        Zarr group to write.
     stars : iterable of Stars
-        In the order of the store.
+        Blocks of stars, in the order of the store.
     attributes : dict
         Attributes of the group: title, survey, release, source, mock, created, provenance ...
     wavelength : numpy.ndarray
-        Angstrom, vacuum, rest frame, of each pixel.
+        Shape (pixels,): Angstrom, vacuum, rest frame.
     labels : sequence of Label
     columns : sequence of Column
-        What the survey keeps of each star.
+        The survey's further columns of each star.
     synthetic : bool
         Whether each star has a synthetic spectrum too.
     made_with : iterable of pathlib.Path
-        Files and stores that it was made of; the attribute ``made_with`` keeps their hashes.
+        Input files and stores; the attribute ``made_with`` records their hashes.
     """
     tables = []
     names = [name for name in SPECTRA if synthetic or name != "synthetic"]
@@ -201,7 +204,7 @@ def write_store(
         table = pd.concat(tables) if tables else _no_stars(every, labels)
         for name, variable in _variables(table, every, labels, wavelength).items():
             write_array(group, name, variable)
-        facts = {
+        described = {
             "Conventions": "CF-1.11",
             **attributes,
             "coordinates": COORDINATES,
@@ -210,14 +213,14 @@ def write_store(
             "made_with": hashes_beside(path, made_with),
         }
         if "verified" in table:
-            facts["verified"] = int(table["verified"].sum())
-        group.attrs.put(facts)
+            described["verified"] = int(table["verified"].sum())
+        group.attrs.put(described)
         consolidate(group)
         write_checksums(temporary)
 
 
 def _whole_shards(stars: Iterable[Stars], names: Sequence[str]) -> Iterator[Stars]:
-    """The same stars in blocks of ``SHARD_STARS``, the last one smaller."""
+    """Regroup stars into blocks of ``SHARD_STARS``; the last block may be smaller."""
     waiting: list[Stars] = []
     for some in stars:
         waiting.append(some)
@@ -245,7 +248,10 @@ def _no_stars(columns: Sequence[Column], labels: Sequence[Label]) -> pd.DataFram
 
 
 def _create_spectra(group: zarr.Group, name: str, pixels: int, stars_per_shard: int) -> None:
-    """An array of spectra with no star yet; with few stars a shard is no longer than they need."""
+    """Create an empty array of spectra; its Zarr shards hold at most ``stars_per_shard`` stars.
+
+    The limit is rounded up to whole chunks, so that a store of few stars has a small shard.
+    """
     chunks = -(-min(stars_per_shard, SHARD_STARS) // CHUNK_STARS)
     group.create_array(
         name,
@@ -267,7 +273,7 @@ def _variables(
     labels: Sequence[Label],
     wavelength: np.ndarray,
 ) -> dict[str, Variable]:
-    """Everything that is small: what is known of each star, the labels, the coordinates."""
+    """The small arrays of a store: columns of each star, labels, coordinates."""
     variables = {column.name: column.variable(table) for column in columns}
     for column in columns:
         if column.dimension and column.dimension != LABEL_DIMENSION:

@@ -1,4 +1,4 @@
-"""Opening a store, noticing what is missing or damaged, loading stars from it."""
+"""Opening a store, detecting missing or damaged files, and loading stars from it."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, Column
 if TYPE_CHECKING:
     import xarray
 
-#: What every store has; those of older versions have no ``mask``: there NaN means bad.
+#: Arrays that every store has. Stores of older versions have no ``mask``; NaN marks bad pixels.
 _ARRAYS = ("observed", "apogee_id", "split", "label", "label_error", LABEL_DIMENSION, "wavelength")
 
-#: 1024 keeps zarr's buffer under malloc's 32 MiB threshold: 20 to 50 % less processor time than
-#: with whole shards.
+#: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
+#: 50 % of the processor time compared with reading whole shards.
 AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class StarSet:
-    """Stars in memory, ready to be learned from or predicted.
+    """Stars in memory, for training or prediction.
 
     Attributes
     ----------
     apogee_id, split : numpy.ndarray
-        Text, shape ``(stars,)``.
+        Text, shape (stars,).
     wavelength : numpy.ndarray
-        float64, shape ``(pixels,)``: Angstrom, vacuum, rest frame.
+        float64, shape (pixels,): Angstrom, vacuum, rest frame.
     flux : numpy.ndarray
-        float32, shape ``(stars, pixels)``: normalised flux of the wanted spectra, NaN = missing.
+        float32, shape (stars, pixels): normalised flux of one kind of spectra; NaN: missing.
     flux_error : numpy.ndarray or None
-        float32, shape ``(stars, pixels)``: one-sigma error of ``flux``, NaN where it is; None
-        where not asked for and for synthetic spectra.
+        float32, shape (stars, pixels): one-sigma error of ``flux``, NaN where ``flux`` is NaN;
+        None if not wanted, and for synthetic spectra.
     label, label_error : numpy.ndarray
-        float32, shape ``(stars, labels)``, in the order of ``labels``; NaN = unknown.
+        float32, shape (stars, labels), in the order of ``labels``; NaN: unknown.
     labels : tuple of Label
         Name, unit and symbol of each label.
     mock : bool
-        Whether the stars are of the mock survey.
-    columns : dict
-        Values per star of the survey's own columns that were asked for and are there.
+        Whether the stars are from the mock survey.
+    columns : dict of str to numpy.ndarray
+        Values per star of the wanted survey columns that the store has.
     """
 
     apogee_id: np.ndarray
@@ -78,21 +78,21 @@ class Star(NamedTuple):
     observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
     synthetic: np.ndarray  # (pixel,); NaN where the store has no synthetic spectra
     mock: bool
-    stars: int  # in the whole store
+    stars: int  # number of stars in the whole store
 
 
 def open_store(path: Path) -> zarr.Group:
-    """Open a store for reading, after checking that nothing of it is missing.
+    """Open a store for reading, after checking that none of its files is missing.
 
-    A missing chunk file would read as fill values, and metadata have no checksum, so both are
-    compared with the store's list of checksums here; each chunk's own checksum is verified as it
-    is read, see `read`.
+    zarr reads a missing chunk file as fill values, and metadata have no checksum, so both are
+    compared with the store's checksum list here. The checksum of each chunk is verified when
+    `read` reads it.
 
     Raises
     ------
     SpectraFMError
-        When the path holds no store, or one without its list, one of its arrays or chunk files;
-        names the path and the array.
+        When the path is not a store, or the store lacks its checksum list, an array or a chunk
+        file; names the path and the array.
     """
     path = Path(path)
     if not path.exists():
@@ -110,15 +110,16 @@ def open_store(path: Path) -> zarr.Group:
 
 
 def read_store(path: Path) -> xarray.Dataset:
-    """Open a store as an `xarray.Dataset`, checked, and not loaded yet.
+    """Open a store as an `xarray.Dataset`, after checking its files; data are read on access.
 
-    For people and figures: dimensions, coordinates, units, flag meanings. Code that trains or
-    predicts uses `load_stars`.
+    The dataset has dimensions, coordinates, units and flag meanings, for interactive use and
+    figures. It opens any Zarr group of this package, such as attention maps. Training and
+    prediction use `load_stars` instead.
 
     Raises
     ------
     SpectraFMError
-        As `open_store`; also for any other Zarr group of this package.
+        When the path is not a Zarr group, or the group lacks its checksum list or a file.
     """
     import xarray
 
@@ -144,7 +145,7 @@ def labels_of(group: zarr.Group) -> tuple[Label, ...]:
 
 
 def columns_of(group: zarr.Group) -> tuple[Column, ...]:
-    """What the survey keeps of each star in this store, as it was described when written."""
+    """Descriptions of the survey's columns in a store, rebuilt from the arrays' attributes."""
     every = {*SPECTRA, *_ARRAYS}
     columns = []
     for name, array in group.arrays():
@@ -174,7 +175,7 @@ def columns_of(group: zarr.Group) -> tuple[Column, ...]:
 
 
 def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
-    """Read (some rows of) an array; text comes as numpy strings.
+    """Read an array of a store, or some rows of it; text is returned as numpy strings.
 
     Raises
     ------
@@ -185,13 +186,13 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
         values = np.asarray(group[name][rows])
     if values.dtype.kind in "fiub":
         return values
-    # Text of older stores is numpy's StringDType, which has no cast to this one.
+    # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
     return values.astype(object).astype(str)
 
 
 @contextlib.contextmanager
 def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
-    """A damaged chunk raises errors of many types in the codecs: all become one."""
+    """Turn any error from reading a damaged chunk into a `SpectraFMError` naming the array."""
     try:
         yield
     except Exception as error:
@@ -202,7 +203,7 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
 
 
 def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
-    """Rows of a store, so many stars at a time."""
+    """Yield slices that cover the rows of a store, ``stars`` rows at a time."""
     n = group["observed"].shape[0]
     for start in range(0, n, stars):
         yield slice(start, min(start + stars, n))
@@ -224,24 +225,28 @@ def load_stars(
     path : pathlib.Path
         The store.
     kind : {"observed", "synthetic"}
-        Which spectra.
+        Kind of spectra to load.
     split : {"train", "validation", "test"}, optional
         Default: all stars.
     windows : sequence of (float, float), optional
         Shortest and longest wavelength of each window, both included, Angstrom. Default: all
         pixels.
     flux_range : (float, float), optional
-        Lowest and highest normalised flux: a pixel outside of it is missing. Default: no limit.
+        Lowest and highest normalised flux: a pixel outside is missing. Default: no limit.
     errors : bool
         Whether ``flux_error`` is loaded too; observed spectra only.
     columns : sequence of str
-        The survey's own columns to load, such as ``snr``; those that the store lacks are left out.
+        Survey columns to load, such as ``snr``; those that the store lacks are left out.
+
+    Returns
+    -------
+    StarSet
 
     Raises
     ------
     SpectraFMError
-        When the store is missing, incomplete or damaged, has no such spectra, or no pixel lies in
-        a window.
+        When the store is missing, incomplete or damaged, has no spectra of this kind, or no pixel
+        lies in a window.
     """
     group = open_store(path)
     if kind not in group:
@@ -283,7 +288,10 @@ def load_stars(
 
 
 def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
-    """A column of a store; in older stores ``teff``, ``logg`` and ``fe_h`` are labels only."""
+    """A column of a store, else the label of the same name, else None.
+
+    Older stores have ``teff``, ``logg`` and ``fe_h`` as labels only.
+    """
     if name in group:
         return read(group, name)
     names = [label.name for label in labels]
@@ -295,7 +303,7 @@ def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray
 def _read_pixels(
     group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
 ) -> np.ndarray:
-    """Rows and pixels of an array of spectra; what holds no wanted star is not decoded."""
+    """Read rows and pixels of an array of spectra; blocks without a wanted star are skipped."""
     shape = np.count_nonzero(wanted), np.count_nonzero(pixels)
     result = np.empty(shape, group[name].dtype)
     columns = _as_slice(pixels)
@@ -314,13 +322,13 @@ def _read_pixels(
 def _read_into(
     part: np.ndarray, group: zarr.Group, name: str, selection: tuple[slice, slice]
 ) -> None:
-    """Read rows and pixels to where they shall be: another copy costs as much as a decoding."""
+    """Read rows and pixels directly into ``part``; a copy would cost as much as the decoding."""
     with _naming_damage(group, name):
         group[name].get_basic_selection(selection, out=NDBuffer.from_numpy_array(part))
 
 
 def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
-    """The places where a mask is true; where they are neighbours a slice, which costs no copy."""
+    """Indices where a mask is true; a slice, which needs no copy, if they are contiguous."""
     places = np.flatnonzero(mask)
     first, last = places[0], places[-1]
     return slice(first, last + 1) if last - first + 1 == len(places) else places
@@ -334,12 +342,12 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
     path : pathlib.Path
         The store.
     apogee_id : str, optional
-        Which star; none: the first giant of the test split.
+        Identifier of the star. Default: the first giant of the test split.
 
     Raises
     ------
     SpectraFMError
-        When the star is not in the store, or the store has no such giant.
+        When the star is not in the store, or the test split has no giant.
     """
     group = open_store(path)
     names = read(group, "apogee_id")

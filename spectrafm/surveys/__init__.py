@@ -1,4 +1,4 @@
-"""Sources of training spectra, one folder each, and a line here; each ends in the store."""
+"""Registry of surveys: sources of training spectra, each a folder here and an entry below."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """A survey: its options, its rules, its commands."""
+    """Where the options, rules and commands of a survey are defined."""
 
-    options: str  # module:Section, the keys of ``survey`` in the configuration
-    rules: str  # Snakemake file beside the survey's code, below spectrafm/surveys/
+    options: str  # module:Section with the keys of ``survey`` in the configuration
+    rules: str  # path of the Snakemake file, relative to spectrafm/surveys/
     commands: dict[str, str]  # command -> module:function
-    wavelength_range: str  # module:name of (first, last) wavelength of its spectra, Angstrom
+    wavelength_range: str  # module:name of (first, last) wavelength of the spectra, Angstrom
 
 
 _APOGEE = "spectrafm.surveys.apogee"

@@ -1,1 +1,1 @@
-"""The APOGEE survey: where files lie, what they hold, which stars stay."""
+"""The APOGEE survey: paths and contents of its files, and the selection of stars."""

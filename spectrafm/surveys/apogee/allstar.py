@@ -1,4 +1,4 @@
-"""The allStar catalogue: one row per star, telescope and field."""
+"""Reading the allStar catalogue, which has one row per star, telescope and field."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ _NAMES = ("APOGEE_ID", "TELESCOPE", "FIELD")
 _MEASURED = ("RA", "DEC", "SNR", "VSCATTER")
 _FLAGS = ("STARFLAG", "ASPCAPFLAG")
 
-#: Always read: populations of stars are told by them, whatever the labels are.
+#: Always read, whatever the labels are: they define populations such as giants and iron-poor stars.
 _PARAMETERS = ("TEFF", "LOGG", "FE_H")
 
-#: Read where the catalogue has them.
+#: Read if the catalogue has them.
 _OPTIONAL = ("VHELIO_AVG", "NVISITS", "J", "H", "K", "GAIAEDR3_PARALLAX")
 _GAIA_ID = "GAIAEDR3_SOURCE_ID"
 
-#: What FPARAM holds, in this order; the arrays of DR13 end after ALPHA_M.
+#: Elements of FPARAM, in order; the arrays of DR13 end after ALPHA_M.
 FPARAM = ("TEFF", "LOGG", "LOGVMICRO", "M_H", "C_M", "N_M", "ALPHA_M", "LGVSINI", "O")
 
 _ARRAYS = ("PARAM", "PARAM_COV", "X_H", "X_H_ERR")
 
-#: Where ASPCAP's arrays hold what the label columns are made of, in DR13 to DR17 alike: elements
-#: of PARAM and of X_H.
+#: Index of each quantity in ASPCAP's arrays PARAM and X_H, the same in DR13 to DR17.
 _IN_PARAM = {"TEFF": 0, "LOGG": 1}
 _IN_X_H = {"C": 0, "N": 2, "O": 3, "MG": 5, "AL": 6, "SI": 7, "S": 9, "K": 10, "CA": 11, "MN": 16}
 _IN_X_H |= {"FE": 17, "NI": 19}
@@ -38,26 +37,26 @@ logger = logging.getLogger(__name__)
 
 
 def flag_column(label: str) -> str:
-    """Name of the catalogue's column with the flags of a label."""
+    """Name of the catalogue column that holds the flags of a label."""
     return f"{label}_FLAG"
 
 
 def fparam_column(parameter: str) -> str:
-    """Name of a table's column with one element of FPARAM."""
+    """Name of the table column that holds one element of FPARAM."""
     return f"FPARAM_{parameter}"
 
 
 def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
-    """Read the columns of allStar that select, describe and label stars.
+    """Read the columns of allStar that are used to select, describe and label stars.
 
-    A table without TEFF, LOGG and FE_H, such as the one inside DR13's aspcapStar files, gets its
-    labels from the arrays PARAM and X_H, as the pipeline makes them.
+    If the table has no columns TEFF, LOGG and FE_H, as inside DR13's aspcapStar files, the labels
+    are computed from the arrays PARAM and X_H, as the ASPCAP pipeline does.
 
     Parameters
     ----------
     path : pathlib.Path
     labels : Labels, optional
-        Which columns are labels, and which their errors. Default: the paper's five.
+        Names of the label columns and of their error columns. Default: the paper's five labels.
 
     Returns
     -------
@@ -65,14 +64,14 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
         One line per row of the catalogue, in its order. Columns: ``row`` (counted from 0),
         APOGEE_ID, TELESCOPE, FIELD (stripped text), RA, DEC (degree), SNR, VSCATTER, VHELIO_AVG
         (km/s), STARFLAG, ASPCAPFLAG (int64), TEFF, LOGG, FE_H, J, H, K, NVISITS,
-        GAIAEDR3_SOURCE_ID, GAIAEDR3_PARALLAX (mas), FPARAM_TEFF ..., and of each label ``NAME``,
-        ``NAME_ERR`` and ``NAME_FLAG``. What the catalogue lacks of the optional ones is NaN or 0;
-        fill values and negative errors are NaN.
+        GAIAEDR3_SOURCE_ID, GAIAEDR3_PARALLAX (mas), FPARAM_TEFF ..., and for each label ``NAME``,
+        ``NAME_ERR`` and ``NAME_FLAG``. Optional columns that the catalogue lacks are filled with
+        NaN or 0; fill values and negative errors become NaN.
 
     Raises
     ------
     SpectraFMError
-        Naming the file and the column that is missing, or the damage.
+        Names the file and the missing column or the damage.
     """
     labels = labels or Labels()
     with opened_catalogue(Path(path), str(path)) as table:
@@ -89,7 +88,7 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
         columns = read_columns(table, wanted, {*_FLAGS, _GAIA_ID, *flags})
         lacking = [name for name in optional if name not in present]
         if lacking:
-            logger.info("%s: no column %s: left empty", path, ", ".join(lacking))
+            logger.info("%s: no column %s: filled with NaN or 0", path, ", ".join(lacking))
         made = {"row": np.arange(len(table))}
     made |= {name: columns[name] for name in (*_NAMES, *_MEASURED, *_FLAGS)}
     made |= {name: columns.get(name, _nothing(table)) for name in _OPTIONAL}
@@ -103,7 +102,7 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
         made |= {name: columns[name] for name in (*_PARAMETERS, *labels.labels)}
         made |= {error_column(name): columns[error] for name, error in errors.items()}
     for name in map(error_column, labels.labels):
-        # Besides -9999, DR16 fills errors with -999.99.
+        # DR16 fills unknown errors with -999.99 as well as -9999.
         made[name] = np.where(made[name] < 0, np.float32(np.nan), made[name])
     return pd.DataFrame(made)
 
@@ -113,7 +112,7 @@ def _nothing(table: Catalogue) -> np.ndarray:
 
 
 def _fparam(values: np.ndarray | None, table: Catalogue) -> dict[str, np.ndarray]:
-    """A column for each element of FPARAM."""
+    """One column for each element of FPARAM; NaN where the catalogue has none."""
     if values is None:
         values = np.empty((len(table), 0), np.float32)
     return {
@@ -125,14 +124,14 @@ def _fparam(values: np.ndarray | None, table: Catalogue) -> dict[str, np.ndarray
 def _labels_from_arrays(
     arrays: dict[str, np.ndarray], labels: Labels, path: str
 ) -> dict[str, np.ndarray]:
-    """The label columns as the pipeline makes them of PARAM and X_H.
+    """Compute the label columns from PARAM and X_H, as the ASPCAP pipeline does.
 
     [X/Fe] = [X/H] - [Fe/H], and its error is that of [X/H].
 
     Raises
     ------
     SpectraFMError
-        Naming the label that the arrays do not hold.
+        Names the label that the arrays do not hold.
     """
     param, x_h, x_h_error = arrays["PARAM"], arrays["X_H"], arrays["X_H_ERR"]
     n = param.shape[1]

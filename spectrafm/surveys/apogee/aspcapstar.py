@@ -1,4 +1,4 @@
-"""What an aspcapStar file holds: one star's observed spectrum, its error, ASPCAP's best fit.
+"""Reading an aspcapStar file: one star's observed spectrum, its error and ASPCAP's best fit.
 
 HDU1 is the pseudo-continuum normalised flux, HDU2 its one-sigma error, HDU3 the best-fit model,
 each on the 8575-pixel grid (vacuum, rest frame); HDU4 is the star's one-row table. Source: SDSS
@@ -26,21 +26,21 @@ from spectrafm.surveys.apogee.grid import (
 #: Errors at or above this mark a pixel as unusable (the pipeline writes 1e10).
 HUGE_ERROR = 1e9
 
-#: Bytes of one element of a FITS binary table column, by its TFORM letter (FITS standard 4.0,
-#: table 18).
+#: Bytes per element of a column of a FITS binary table, by TFORM letter (table 18 of the FITS
+#: standard 4.0, https://fits.gsfc.nasa.gov/fits_standard.html).
 _ELEMENT_BYTES = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16}
 
 
 @dataclass(frozen=True)
 class AspcapStar:
-    """The spectra of one aspcapStar file on the chip pixels, as they are in the file.
+    """The unmasked spectra of one aspcapStar file, on the chip pixels.
 
     Attributes
     ----------
     observed, observed_error, synthetic : numpy.ndarray
-        float32, shape ``(7514,)``: normalised flux, its one-sigma error, ASPCAP's best fit.
+        float32, shape (7514,): normalised flux, its one-sigma error, ASPCAP's best fit.
     apogee_id : str
-        The star the file says it belongs to.
+        Identifier of the star, from the table in the file.
     """
 
     observed: np.ndarray
@@ -50,9 +50,10 @@ class AspcapStar:
 
     @property
     def mask(self) -> np.ndarray:
-        """Whether each pixel of the observed spectrum is bad, so that nothing is known of it.
+        """Whether each pixel of the observed spectrum is bad: bool, shape (7514,).
 
-        That is where the flux is not finite, or its error is not finite, not positive or huge.
+        A pixel is bad if its flux is not finite, or its error is not finite, not positive or at
+        least `HUGE_ERROR`.
         """
         flux, error = self.observed, self.observed_error
         return ~(np.isfinite(flux) & np.isfinite(error) & (error > 0) & (error < HUGE_ERROR))
@@ -64,26 +65,26 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
     Parameters
     ----------
     content : bytes
+        Content of the file.
     name : str
-        How the file is called in error messages.
+        Name of the file in error messages.
     apogee_id : str, optional
-        The star that the file shall be of.
+        Identifier of the star that the file must belong to. Default: any star.
 
     Returns
     -------
     AspcapStar
-        As in the file.
 
     Raises
     ------
     SpectraFMError
-        Naming the file and what is wrong: truncated, an HDU missing, another grid, another
-        type of values, another star.
+        Names the file and the fault: truncated, an HDU missing, a wrong wavelength grid, a wrong
+        type of values or another star.
     """
     with opened_fits(io.BytesIO(content), name) as hdus:
         count = _count_hdus(hdus, len(content), name)
         if count < 5:
-            # Cut where its table begins, a file still has three whole spectra.
+            # A file truncated before its table still has three whole spectra.
             raise SpectraFMError(f"{name}: {count} HDUs, expected at least 5")
         observed, error, synthetic = (_spectrum(hdus[number], number, name) for number in (1, 2, 3))
         found = _apogee_id(hdus[4], content, name)
@@ -93,10 +94,10 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
 
 
 def _count_hdus(hdus: fits.HDUList, size: int, name: str) -> int:
-    """Count the HDUs, each of which must begin where the one before it ends.
+    """Count the HDUs, and check that each begins where the previous one ends.
 
-    astropy takes a header that is cut short for the end of the file; and where a damaged header
-    makes the length of an HDU negative, it reads backwards and never ends.
+    astropy mistakes a truncated header for the end of the file, and never returns if a damaged
+    header makes the length of an HDU negative.
     """
     count = end = 0
     while end < size:
@@ -110,7 +111,7 @@ def _count_hdus(hdus: fits.HDUList, size: int, name: str) -> int:
 
 
 def _spectrum(hdu, number: int, name: str) -> np.ndarray:
-    """The chip pixels of one image, after checking that it lies on APOGEE's grid."""
+    """The chip pixels of one image HDU, after checking that it is on APOGEE's grid."""
     where = f"{name}: HDU{number}"
     shape = hdu.shape if hdu.is_image else None
     if shape != (N_GRID,):
@@ -126,10 +127,10 @@ def _spectrum(hdu, number: int, name: str) -> np.ndarray:
 
 
 def _apogee_id(hdu, content: bytes, name: str) -> str:
-    """APOGEE_ID of the one-row table, taken from its bytes.
+    """APOGEE_ID of the one-row table, parsed from the bytes of the file.
 
-    DR17's table has 234 columns, and astropy takes ten times longer to describe them all than
-    to read the three spectra.
+    astropy is not used because it needs ten times longer to describe the 234 columns of DR17's
+    table than to read the three spectra.
     """
     header, offset = hdu.header, hdu.fileinfo()["datLoc"]
     for number in range(1, header.get("TFIELDS", 0) + 1):
@@ -142,13 +143,14 @@ def _apogee_id(hdu, content: bytes, name: str) -> str:
 
 
 def usable_spectra(content: bytes, name: str, apogee_id: str) -> AspcapStar:
-    """Read a file; refuse a star that has nothing to show.
+    """Read an aspcapStar file, and refuse spectra that hold no information.
 
     Raises
     ------
     SpectraFMError
-        As `read_aspcapstar`; also for an observed spectrum of zeros, a synthetic one of ones
-        (ASPCAP wrote a placeholder; the paper leaves both kinds out), or no good pixel.
+        As `read_aspcapstar`; also if the observed spectrum is all zeros, the synthetic one is all
+        ones (ASPCAP's placeholder), or no pixel is good. The paper also leaves out spectra of
+        zeros and placeholders.
     """
     star = read_aspcapstar(content, name, apogee_id)
     if not star.observed.any():

@@ -1,4 +1,7 @@
-"""What APOGEE's flag bits mean (SDSS DR17, https://www.sdss4.org/dr17/irspec/apogee-bitmasks)."""
+"""Names and bits of APOGEE's flags.
+
+Source: SDSS DR17, https://www.sdss4.org/dr17/irspec/apogee-bitmasks.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ ASPCAPFLAG = {
     "MULTIPLE_SUSPECT": 41,
 }
 
-#: Of one label, in its column NAME_FLAG (APOGEE_PARAMFLAG).
+#: Flags of one label, in its column NAME_FLAG (APOGEE_PARAMFLAG).
 LABEL_FLAG = {
     "GRIDEDGE_BAD": 0,
     "CALRANGE_BAD": 1,
@@ -95,7 +98,7 @@ LABEL_FLAG = {
     "LOGG_CAL_RGB_MS": 27,
 }
 
-#: Every flag of ASPCAPFLAG that says bad or failed. STAR_BAD is set by some of them only.
+#: Every flag of ASPCAPFLAG that means bad or failed. Only some of them also set STAR_BAD.
 ASPCAPFLAG_BAD = tuple(name for name, bit in ASPCAPFLAG.items() if bit >= 16)
 
 BITMASKS = {"STARFLAG": STARFLAG, "ASPCAPFLAG": ASPCAPFLAG}
@@ -108,11 +111,12 @@ def mask_of(bitmask: str, names: Iterable[str]) -> int:
     ----------
     bitmask : {"STARFLAG", "ASPCAPFLAG"}
     names : iterable of str
+        Names of flags.
 
     Raises
     ------
     SpectraFMError
-        When a name is not a flag of that bitmask; the message lists those that are.
+        When a name is not a flag of that bitmask; the message lists the known flags.
     """
     bits = BITMASKS[bitmask]
     mask = 0

@@ -1,4 +1,4 @@
-"""Comparing the selected stars with the paper's, of which the labels were published."""
+"""Comparing the selected stars with the paper's stars, whose labels the authors published."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our stars with a label against those published.
+    """Counts of our stars with a label and of the published stars.
 
     Attributes
     ----------
     ours, published, both : int
-        Stars of each kind.
+        Number of our stars, of published stars, and of stars in both sets.
     only_ours : list of str
-        APOGEE_ID of each star that was not published.
+        APOGEE_ID of each of our stars that is not published.
     repeated : int
-        Stars of ours that share labels and errors with another: 0, or the comparison says little.
+        Number of our stars that share all labels and errors with another. If it is not 0, stars
+        cannot be identified by their labels and the comparison is unreliable.
     """
 
     ours: int
@@ -49,25 +50,26 @@ class Comparison:
 
 
 def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Path]) -> None:
-    """Compare the selected stars with the authors' and print the counts.
+    """Compare the selected stars with the paper's stars and print the counts.
 
     The authors published labels but no identifiers. ASPCAP's labels and errors are ten float32
-    numbers a star, and no two of the published stars share them: equal numbers are the same row
-    of the catalogue.
+    numbers per star, and no two published stars share all of them, so equal numbers identify the
+    same row of the catalogue.
 
     Parameters
     ----------
     stars : pathlib.Path
-        ``catalogue/selected.parquet``, or ``store.zarr``: the stars whose spectra are stored.
+        ``catalogue/selected.parquet`` for all selected stars, or ``store.zarr`` for those whose
+        spectra are stored.
     labels : sequence of pathlib.Path
-        The authors' labels, ``.npy`` arrays with a row a star and a column a label.
+        The authors' labels: ``.npy`` arrays of shape (stars, labels).
     errors : sequence of pathlib.Path
-        Their errors, in the same order.
+        The errors of the authors' labels, in the same order.
 
     Raises
     ------
     SpectraFMError
-        When a file cannot be read or is no such array, or a published star is not among the
+        When a file cannot be read or is not such an array, or a published star is not among the
         selected ones.
 
     Examples
@@ -86,7 +88,7 @@ def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Pat
 
 
 def compare(stars: Path, labels: Sequence[Path], errors: Sequence[Path]) -> Comparison:
-    """Count the stars that are the authors'; see `check_selection`."""
+    """Count the stars that our selection shares with the authors'; see `check_selection`."""
     names, ours = _from_store(stars) if stars.suffix == ".zarr" else _from_table(stars)
     known = np.isfinite(ours[:, : len(LABELS)]).any(axis=1)
     names, keys = names[known], _keys(ours[known])
@@ -138,6 +140,6 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _keys(values: np.ndarray) -> np.ndarray:
-    """One comparable item a row; NaN equals NaN."""
+    """Bytes of each row of numbers as one comparable item; NaN equals NaN."""
     plain = np.ascontiguousarray(np.nan_to_num(values, nan=-9999.0) + np.float32(0))
     return plain.view(f"S{plain.itemsize * plain.shape[1]}").ravel()

@@ -1,4 +1,4 @@
-"""What is kept of the catalogue besides labels: columns of ``selected.parquet`` and the store."""
+"""Catalogue columns, besides labels, that ``selected.parquet`` and the store keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spectrafm.store.layout import LABEL_DIMENSION, Column
 from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column
 from spectrafm.surveys.apogee.bitmasks import ASPCAPFLAG, LABEL_FLAG, STARFLAG
 
-#: Names in the catalogue of the columns that are renamed on the way.
+#: Column of ``selected.parquet`` -> column of the catalogue.
 FROM_ALLSTAR = {
     "telescope": "TELESCOPE",
     "field": "FIELD",
@@ -68,7 +68,7 @@ _FPARAM = Column(
 
 
 def store_columns(labels: Sequence[Label]) -> tuple[Column, ...]:
-    """APOGEE's own columns of a store with these labels."""
+    """APOGEE's columns of a store, given the labels of the run."""
     names = tuple(label.name for label in labels)
     label_flag = Column(
         "label_flag",

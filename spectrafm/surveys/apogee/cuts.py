@@ -1,4 +1,4 @@
-"""The cuts on the catalogue, what each leaves and what each flag takes away."""
+"""Cuts on the catalogue: rows and stars left after each, and rows removed by each flag."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from spectrafm.surveys.apogee.options import Selection
 
 @dataclass(frozen=True)
 class Cut:
-    """One line of the funnel.
+    """One cut on the rows of the catalogue; one line of the funnel.
 
     Attributes
     ----------
     text : str
-        As the funnel says it.
+        Description of the cut in ``funnel.csv``.
     stays : callable
-        From the rows to whether each stays.
+        Function of the rows that returns whether each row stays.
     bitmask : str
-        Column whose flags are cut; empty where the cut is not by flags.
-    bits : mapping
+        Column whose flags remove rows; empty if the cut does not depend on flags.
+    bits : mapping of str to int
         Name and bit of each flag that removes a row.
     """
 
@@ -37,17 +37,17 @@ class Cut:
 
 @dataclass(frozen=True)
 class Funnel:
-    """What the cuts left.
+    """Result of applying the cuts.
 
     Attributes
     ----------
     rows : pandas.DataFrame
         The rows that passed all cuts.
-    lines : list
-        Text, rows and distinct stars left after each cut.
-    flags : list
-        Of each cut by flags and each of its flags: text of the cut, name of the flag, how many of
-        the rows that came to the cut have it, how many have no other flag of the cut.
+    lines : list of (str, int, int)
+        For each cut: its text, and the rows and distinct stars left after it.
+    flags : list of (str, str, int, int)
+        For each flag of each cut by flags: text of the cut, name of the flag, number of rows
+        before the cut with the flag, and number of those with no other flag of the cut.
     """
 
     rows: pd.DataFrame
@@ -56,7 +56,7 @@ class Funnel:
 
 
 def apply_cuts(cuts: list[Cut], rows: pd.DataFrame) -> Funnel:
-    """Apply the cuts one after the other, and count."""
+    """Apply the cuts one after the other, counting rows, stars and flags."""
     lines, flags = [], []
     for cut in cuts:
         if cut.bitmask:
@@ -67,10 +67,7 @@ def apply_cuts(cuts: list[Cut], rows: pd.DataFrame) -> Funnel:
 
 
 def _counted(values: pd.Series, bits: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    """Name of each flag that occurs, rows that have it, rows that have it alone among ``bits``.
-
-    In the order of the bits.
-    """
+    """For each flag that occurs, in order of bits: its name, rows with it, rows with it alone."""
     mask = np.bitwise_or.reduce([_bit(bit) for bit in bits.values()])
     cut_by = values.to_numpy(np.int64).view(np.uint64) & mask
     counts = []
@@ -85,9 +82,9 @@ def _bit(number: int) -> np.uint64:
 
 
 def cuts_of(selection: Selection) -> list[Cut]:
-    """The cuts before the choice of each star's best row.
+    """The cuts of a selection, applied before each star's best row is chosen.
 
-    A comparison with NaN is false, so a row with an unknown SNR or VSCATTER is dropped.
+    A comparison with NaN is false, so a row with unknown SNR or VSCATTER is dropped.
     """
     cuts = [
         Cut("all rows", lambda rows: pd.Series(True, index=rows.index)),
@@ -118,7 +115,7 @@ def _flag_cut(bitmask: str, names: str | list[str]) -> Cut:
 
 
 def _safe_names(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row's names can be components of its file's path."""
+    """Whether the names in each row can be components of a path."""
     kept = pd.Series(True, index=rows.index)
     for column in ("TELESCOPE", "FIELD", "APOGEE_ID"):
         safe = [value for value in rows[column].unique() if _is_safe(value, column)]

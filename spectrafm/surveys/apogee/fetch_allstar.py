@@ -27,25 +27,26 @@ def fetch_allstar(
 ) -> None:
     """Fetch the allStar catalogue.
 
-    Where its SHA-1 is given, a download that was killed resumes where it was.
+    If the published SHA-1 is given, an interrupted download resumes from what it had received.
 
     Parameters
     ----------
     output : pathlib.Path
         FITS file to write.
     archive : Archive
-        Where the catalogue is fetched from.
+        Source of the catalogue.
     limits : CatalogueLimits
         Deadline and largest size.
     release : Release
-        Which release and reduction.
+        Names of the data release and of the ASPCAP reduction.
     catalogue : Catalogue
-        Which form of it, and its published SHA-1.
+        allStar or allStarLite, and its published SHA-1.
 
     Raises
     ------
     SpectraFMError
-        When the source has no such file, its SHA-1 is another, or it is not a whole FITS table.
+        When the source has no such file, or the file has another SHA-1 or is not a whole FITS
+        table.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def fetch_allstar(
         with atomic_path(output) as temporary:
             part.rename(temporary)
     finally:
-        # Without a published SHA-1 nothing could tell whether two parts belong together.
+        # Without a published SHA-1, a resumed file could mix two versions unnoticed.
         if whole or catalogue.allstar_sha1 is None or local_root(archive.source) is not None:
             part.unlink(missing_ok=True)
     published = "its SHA-1 is the published one" if catalogue.allstar_sha1 else "no SHA-1 given"

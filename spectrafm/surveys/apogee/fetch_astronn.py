@@ -1,4 +1,4 @@
-"""astroNN's labels of the selected stars, to compare with (Table 1).
+"""Fetching astroNN's labels of the selected stars, which Table 1 compares with.
 
 Source: the astroNN value-added catalogue of DR17 (Leung & Bovy 2019), a neural network trained
 on whole APOGEE spectra; its abundances are [X/H].
@@ -22,7 +22,7 @@ from spectrafm.labels import Label
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.selected import read_selected
 
-#: Elements that the catalogue has a column X_H of.
+#: Elements for which the catalogue has a column X_H.
 _ELEMENTS = (
     *("C", "CI", "N", "O", "NA", "MG", "AL", "SI", "P", "S", "K", "CA", "TI", "TIII", "V", "CR"),
     *("MN", "FE", "CO", "NI"),
@@ -36,18 +36,19 @@ def fetch_astronn(
 ) -> None:
     """Fetch astroNN's labels of the selected stars.
 
-    Of several rows of a star the one with the smallest error of TEFF is taken.
+    If the catalogue has several rows of a star, the one with the smallest error of TEFF is used.
 
     Parameters
     ----------
     selected : pathlib.Path
-        The stars, as `select_stars` wrote them; says release and labels.
+        Table of the selected stars, written by `select_stars`; its metadata hold the release and
+        the labels.
     output : pathlib.Path
         Parquet file to write: apogee_id and the labels. A label that astroNN does not publish is
-        NaN. Where the source does not have the catalogue, the table has no rows, and a ``note``
-        in its metadata.
+        NaN. If the source does not have the catalogue, the table has no rows and a ``note`` in
+        its metadata.
     archive : Archive
-        Where the catalogue is fetched from.
+        Source of the catalogue.
     limits : CatalogueLimits
         Deadline and largest size.
 
@@ -63,7 +64,7 @@ def fetch_astronn(
     stars, release, labels = read_selected(selected)
     path = paths.astronn_path(release.release)
     name = f"{archive.source}/{path}"
-    # Large, and only a few columns of it are kept: it stays beside the output for a moment.
+    # The catalogue is large and only a few columns are needed, so it is deleted after reading.
     catalogue = output.with_name(f".{output.name}.fits")
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -73,12 +74,12 @@ def fetch_astronn(
         found = _no_labels(labels) if failure else _labels(catalogue, name, labels)
     finally:
         remove(catalogue)
-    facts = provenance(release=release.release, units={label.name: label.unit for label in labels})
+    record = provenance(release=release.release, units={label.name: label.unit for label in labels})
     if failure is not None:
-        facts["note"] = f"the source has no {path}"
+        record["note"] = f"the source has no {path}"
     found = found[found["apogee_id"].isin(stars["apogee_id"])]
-    write_parquet(output, found, facts)
-    note = f" ({facts['note']})" if failure else ""
+    write_parquet(output, found, record)
+    note = f" ({record['note']})" if failure else ""
     logger.info("astroNN's labels of %d of %d selected stars%s", len(found), len(stars), note)
 
 
@@ -90,14 +91,14 @@ def _no_labels(labels: Sequence[Label]) -> pd.DataFrame:
 
 
 def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame:
-    """The labels of every star of the catalogue, one row a star."""
+    """Read the labels of every star of the catalogue, one row per star."""
     made_of = {label.name: _columns_of(label.name) for label in labels}
     wanted = {column for columns in made_of.values() for column in columns}
     with opened_catalogue(catalogue, name) as table:
         rows = pd.DataFrame(
             read_columns(table, dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))))
         )
-    # NaN sorts last.
+    # NaN sorts last, so a row with a known error comes first.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")
     found = {"apogee_id": rows["APOGEE_ID"]}
     for label, columns in made_of.items():
@@ -110,7 +111,7 @@ def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame
 
 
 def _columns_of(label: str) -> tuple[str, ...]:
-    """The column of the catalogue that is a label, or the two whose difference it is."""
+    """The column that holds a label, or two columns whose difference is the label; else empty."""
     element, _, over = label.partition("_")
     if label in ("TEFF", "LOGG") or (over == "H" and element in _ELEMENTS):
         return (label,)

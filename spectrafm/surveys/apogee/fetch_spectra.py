@@ -54,32 +54,33 @@ def fetch_spectra(
 ) -> None:
     """Fetch and check the spectra of one shard of the selected stars.
 
-    A star whose file is absent, broken, of another star or without a good pixel is given by its
-    next best row; labels, flags and S/N are always those of the row whose file was delivered.
+    If a star's file is absent, damaged, of another star or without a good pixel, the star's next
+    best row replaces it. Labels, flags and S/N are always those of the row whose file is stored.
 
     Parameters
     ----------
     selected : pathlib.Path
-        The stars, as `select_stars` wrote them; says release and labels.
+        Table of the selected stars, written by `select_stars`; its metadata hold the release and
+        the labels.
     alternates : pathlib.Path
-        The same stars' other rows.
+        Table of the other rows of the same stars.
     shard : int
-        Which shard, counted from 0.
+        Number of the shard, counted from 0.
     output : pathlib.Path
         Zarr group to write, in the layout of `spectrafm.store.layout`.
     missing : pathlib.Path
         Parquet file to write, with the stars whose best file was not stored: apogee_id, path,
-        reason, replaced (whether another row took its place; otherwise the star is lost). Its
-        metadata holds the counts of `spectrafm.store.accounts.account`.
+        reason, replaced (whether another row replaced it; otherwise the star is missing). Its
+        metadata hold the counts of `spectrafm.store.accounts.account`.
     archive : Archive
-        Where the files are fetched from.
+        Source of the files.
     limits : FileLimits
         Deadline and largest size of a file.
 
     Raises
     ------
     SpectraFMError
-        When a table cannot be read, or the source does not answer for a list of checksums.
+        When a table cannot be read, or the source fails to answer for a checksum list.
 
     Examples
     --------
@@ -106,8 +107,8 @@ def fetch_spectra(
     counts = account(len(asked), read(open_store(output), "verified"), table)
     write_parquet(missing, table, attributes["provenance"] | {"counts": counts})
     logger.info(
-        "shard %d: %d stars asked for, %d stored with the published SHA-1, %d stored without one, "
-        "%d missing; %d given by another row",
+        "shard %d: %d stars selected, %d stored with the published SHA-1, %d stored without one, "
+        "%d missing; %d stored from another row than the best",
         shard,
         *counts.values(),
         int(table["replaced"].sum()),
@@ -124,10 +125,10 @@ def _rows_of(table: pd.DataFrame, shard: int, path: Path) -> pd.DataFrame:
 def _attributes(
     archive: Archive, limits: FileLimits, release: Release, metadata: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the store says of itself."""
+    """Attributes of the store that describe its origin."""
     mock = _is_mock(archive, limits)
     title = f"APOGEE {release.release.upper()} spectra and labels ({release.aspcap})"
-    facts = {key: metadata.get(key) for key in ("allstar_sha1", "selection")}
+    inputs = {key: metadata.get(key) for key in ("allstar_sha1", "selection")}
     return {
         "title": f"MOCK SURVEY in the layout of {title}" if mock else title,
         "survey": "apogee",
@@ -136,7 +137,7 @@ def _attributes(
         "mock": mock,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "acknowledgement": MOCK_ACKNOWLEDGEMENT if mock else ACKNOWLEDGEMENT,
-        "provenance": provenance(aspcap=release.aspcap, **facts),
+        "provenance": provenance(aspcap=release.aspcap, **inputs),
     }
 
 
@@ -150,17 +151,20 @@ def _is_mock(archive: Archive, limits: FileLimits) -> bool:
 def _delivered(
     asked: pd.DataFrame, others: pd.DataFrame, files: _Files, lost: list[dict]
 ) -> Iterator[Stars]:
-    """The shard's stars in their order, block by block; adds to ``lost`` those not as asked."""
+    """Fetch the shard's stars in their order, block by block.
+
+    A record of each star whose best file was not stored is appended to ``lost``.
+    """
     for start in range(0, len(asked), SHARD_STARS):
         block = asked.iloc[start : start + SHARD_STARS]
         rows = pd.concat([block, others[others["apogee_id"].isin(block["apogee_id"])]])
-        # 0 is the selected row; then the alternates, best first.
+        # Rank 0 is the selected row; the alternates follow, highest S/N first.
         rows["rank"] = rows.groupby("apogee_id").cumcount()
         yield _fetch_block(rows, files, lost)
 
 
 def _fetch_block(rows: pd.DataFrame, files: _Files, lost: list[dict]) -> Stars:
-    """Fetch one file for each star: the best row's, or else the next one's."""
+    """Fetch one file per star: that of its best row, or of the next one if that fails."""
     asked = rows[rows["rank"] == 0]
     place = {star: index for index, star in enumerate(asked["apogee_id"])}
     spectra = {
@@ -193,15 +197,16 @@ def _fetch_block(rows: pd.DataFrame, files: _Files, lost: list[dict]) -> Stars:
 
 
 class _Files:
-    """The files of an archive's spectra, and the lists of their SHA-1."""
+    """Fetches and reads the spectra of an archive, and the published lists of their SHA-1."""
 
     def __init__(self, archive: Archive, limits: FileLimits, release: Release):
         self.archive, self.limits, self.release = archive, limits, release
 
     def read(self, rows: pd.DataFrame) -> Iterator[tuple[dict, AspcapStar | Failure]]:
-        """The spectra of each row's file, or why there are none, as the files arrive.
+        """Fetch the file of each row; yield the row with its spectra or with the failure.
 
-        The rows that come back also say the file's SHA-1, and whether it is the published one.
+        Files are yielded in the order of arrival. A row that is yielded with spectra has two more
+        keys: ``sha1`` of the file, and ``verified``, whether that is the published SHA-1.
         """
         sha1s = self.published_sha1s(rows)
         by_path = {row["path"]: row for row in rows.to_dict("records")}
@@ -214,10 +219,14 @@ class _Files:
                 yield row if failed else row | {"sha1": sha1, "verified": path in sha1s}, star
 
     def published_sha1s(self, rows: pd.DataFrame) -> dict[str, str]:
-        """SHA-1 by path, from the lists that lie beside the files.
+        """Fetch the checksum lists of the rows' fields: published SHA-1 by path of the file.
 
-        A file may miss in its list, and a mirror may have no lists: such files stay unverified. A
-        source that fails to answer is an error, so that no outage turns into unverified files.
+        A file that is not in its list, or whose field has no list, stays unverified.
+
+        Raises
+        ------
+        SpectraFMError
+            When the source fails to answer, so that no outage turns into unverified files.
         """
         release = (self.release.release, self.release.aspcap)
         folders = {

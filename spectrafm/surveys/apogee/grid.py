@@ -25,5 +25,5 @@ N_PIXELS = CHIP_PIXELS.size
 #: Vacuum rest-frame wavelength of the 7514 chip pixels, Angstrom.
 WAVELENGTH = GRID_WAVELENGTH[CHIP_PIXELS]
 
-#: First and last wavelength that a spectrum has, Angstrom.
+#: First and last wavelength of the chip pixels, Angstrom.
 RANGE = (float(WAVELENGTH[0]), float(WAVELENGTH[-1]))

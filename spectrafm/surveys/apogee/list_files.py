@@ -1,8 +1,8 @@
-"""Lists of files for rsync: another way to have the survey, as a mirror on one's own disk.
+"""Listing a run's files for rsync, which can fetch them as a mirror on a local disk.
 
-``rsync -avL --files-from=files.txt rsync://dtn.sdss.org/dr17 SAS/dr17`` brings what
-`list_files` wrote; then ``survey.source: file:///.../SAS`` reads it in place, and compares it
-with the same checksum lists as files from a server.
+``rsync -avL --files-from=files.txt rsync://dtn.sdss.org/dr17 SAS/dr17`` fetches the files that
+`list_files` listed. With ``survey.source: file:///.../SAS`` a run reads this mirror in place, and
+verifies it with the same checksum lists as files from a server.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ def list_files(*, selected: Path, alternates: Path, output: Path, catalogue: Cat
     Parameters
     ----------
     selected : pathlib.Path
-        The stars, as `select_stars` wrote them; says release and reduction.
+        Table of the selected stars, written by `select_stars`; its metadata hold the release and
+        the reduction.
     alternates : pathlib.Path
-        The same stars' other rows: they stand in where a star's best file is missing or broken.
+        Table of the other rows of the same stars, which replace a missing or damaged best file.
     output : pathlib.Path
-        Text to write, one path a line, relative to the release's folder: the two catalogues, then
-        field by field the checksum list and the spectra. The first lines, which rsync ignores, say
-        how to use it.
+        Text file to write, one path per line, relative to the release's folder: the two
+        catalogues, then field by field the checksum list and the spectra. The first lines, which
+        rsync ignores, explain how to use the file.
     catalogue : Catalogue
-        Which form of allStar is listed.
+        Whether allStar or allStarLite is listed.
 
     Raises
     ------

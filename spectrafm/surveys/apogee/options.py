@@ -1,4 +1,4 @@
-"""Options of the APOGEE survey: which release, which catalogue, which stars stay."""
+"""Options of the APOGEE survey: data release, catalogue, selection of stars."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.options import Name, Section, Share
 from spectrafm.surveys.apogee import bitmasks
 
-#: As astroNN's downloader has it. allStarLite's is not known.
+#: SHA-1 of DR17's allStar, from astroNN's downloader. That of allStarLite is not published.
 ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
 
 
 class Release(Section):
-    """Which data of the survey."""
+    """Data release and ASPCAP reduction."""
 
     release: Name = Field("dr17", description="data release, as in the paths of the SAS")
     aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the paths of the SAS")
 
 
 class Catalogue(Section):
-    """Which form of the allStar catalogue."""
+    """Form of the allStar catalogue, and its published SHA-1."""
 
     catalogue: Literal["allStar", "allStarLite"] = Field(
-        "allStar", description="allStarLite: the same rows in half the bytes, without arrays"
+        "allStar",
+        description="form of the catalogue; allStarLite has the same rows without the large "
+        "arrays, in half the size",
     )
     allstar_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         None, description="published SHA-1 of the catalogue; null: not checked"
@@ -38,32 +40,34 @@ class Catalogue(Section):
     def _published(self):
         if self.catalogue == "allStarLite" and self.allstar_sha1 == ALLSTAR_DR17_SHA1:
             raise ValueError(
-                "allstar_sha1 is that of allStar; of allStarLite none is published: write null"
+                "allstar_sha1 is that of allStar; none is published for allStarLite: write null"
             )
         return self
 
 
 class Shards(Section):
-    """How many jobs share the fetching."""
+    """Number of jobs that fetch spectra."""
 
     shards: int = Field(
-        16, ge=1, le=999, description="fetching jobs, each of which fetches one shard of the stars"
+        16, ge=1, le=999, description="number of fetching jobs; each fetches one shard of the stars"
     )
 
 
 class Survey(Archive, FileLimits, CatalogueLimits, Release, Catalogue, Shards):
-    """The section ``survey`` of the configuration for APOGEE, or for its mock."""
+    """The section ``survey`` of the configuration, for APOGEE or for its mock survey."""
 
-    name: Literal["apogee"] = Field("apogee", description="the survey, as in spectrafm/surveys/")
+    name: Literal["apogee"] = Field(
+        "apogee", description="name of the survey, as in spectrafm/surveys/"
+    )
 
 
 class SplitShares(Section):
-    """How stars are divided; by a hash of seed and APOGEE_ID, hence the same in every run."""
+    """Shares of the split, which a hash of seed and APOGEE_ID makes the same in every run."""
 
     train: Share = Field(0.7, description="share of the stars that networks learn from")
     validation: Share = Field(0.1, description="share of the stars that choose the best epoch")
     test: Share = Field(0.2, description="share of the stars that only evaluations use")
-    seed: int = Field(42, ge=0, description="of the hash that divides the stars")
+    seed: int = Field(42, ge=0, description="seed of the hash that divides the stars")
 
     @model_validator(mode="after")
     def _sum(self):
@@ -72,7 +76,7 @@ class SplitShares(Section):
         return self
 
 
-#: The cuts of each preset; the first are the defaults.
+#: The cuts of each preset; those of the first are the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "snr_above": 200.0,
@@ -80,9 +84,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "aspcapflag": ["STAR_BAD"],
         "vscatter_below": 1.0,
     },
-    # STARFLAG == 0 leaves no flag that could be called bad. Of ASPCAPFLAG, STAR_BAD stands for
-    # some of the bad flags only: the grid edges of the other parameters, the fit's chi-squared
-    # and a low S/N are not among them.
+    # STARFLAG == 0 already excludes every bad flag of STARFLAG. STAR_BAD summarises only some of
+    # the bad flags of ASPCAPFLAG: it omits the grid edges of the other parameters, the fit's
+    # chi-squared and a low S/N.
     "strict": {
         "snr_above": 200.0,
         "starflag": "any",
@@ -93,12 +97,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Selection(Section):
-    """Which rows of allStar stay (paper appendix B): a preset, and what is to differ from it."""
+    """Cuts on the rows of allStar (paper appendix B): a preset, and changes to it."""
 
     preset: Literal["paper", "strict"] = Field(
         "paper",
-        description="cuts where no other key says otherwise. paper: the authors'; strict: the "
-        "same, and no flag that DR17 calls bad",
+        description="cuts that hold unless another key overrides them. paper: the authors' cuts; "
+        "strict: the same, and no flag that DR17 calls bad",
     )
     snr_above: float = Field(
         PRESETS["paper"]["snr_above"], ge=0, description="keep rows with SNR above this"
@@ -117,15 +121,15 @@ class Selection(Section):
         description="keep rows with VSCATTER below this, km/s; null: no cut",
     )
     split: SplitShares = Field(
-        SplitShares(), description="shares of the stars in each side of the split, and the seed"
+        SplitShares(), description="shares of the stars on each side of the split, and the seed"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, content: Any) -> Any:
-        """Keys that are not given are the preset's: those of a flag line, all given, stay."""
+        """Fill keys that are not given from the preset; a command line gives all of them."""
         if isinstance(content, Mapping) and isinstance(content.get("preset"), str):
-            # A name that is no preset is refused by its own field.
+            # The field `preset` refuses an unknown name.
             return {**PRESETS.get(content["preset"], {}), **content}
         return content
 

@@ -1,4 +1,4 @@
-"""Where files lie on the SDSS Science Archive Server (SAS).
+"""Paths of files on the SDSS Science Archive Server (SAS).
 
 All paths are relative to the release folder's parent, as in
 ``https://data.sdss.org/sas/`` + ``dr17/apogee/spectro/aspcap/...``.
@@ -12,20 +12,21 @@ from spectrafm.errors import SpectraFMError
 
 TELESCOPES = ("apo25m", "apo1m", "lco25m")
 
-#: A file at the root of a tree that says: these stars are simulated. No real archive has it.
+#: File at the root of a mock survey's tree, which marks its stars as simulated.
 MOCK_MARKER = "MOCK_SURVEY"
 
-#: A catalogue value that may become part of a path: no slash, no leading dot or dash.
+#: Catalogue values that are safe as part of a path: no slash, no leading dot or dash.
 _SAFE = re.compile(r"[A-Za-z0-9+_][A-Za-z0-9+\-_.]{0,63}")
 
 
 def safe_component(value: str, column: str) -> str:
-    """Return ``value`` when it can be one component of a path.
+    """Return ``value`` if it is safe as one component of a path.
 
     Raises
     ------
     SpectraFMError
-        When it holds anything but letters, digits and ``+ - _ .``, or starts with ``.`` or ``-``.
+        When it holds anything but letters, digits and ``+ - _ .``, holds ``..``, starts with
+        ``.`` or ``-``, or is longer than 64 characters.
     """
     if not _SAFE.fullmatch(value) or ".." in value:
         raise SpectraFMError(f"{column} {value!r} cannot be part of a path")
@@ -60,10 +61,10 @@ def aspcapstar_path(release: str, aspcap: str, telescope: str, field: str, apoge
 
 
 def sha1sum_path(release: str, aspcap: str, telescope: str, field: str) -> str:
-    """Path of the checksum list that lies beside the aspcapStar files of one field.
+    """Path of the checksum list in the folder of one field's aspcapStar files.
 
-    DR17's revision 1 renewed the LCO spectra only, so the lists of the two other telescopes keep
-    the name of the first reduction.
+    Revision 1 of DR17 changed only the LCO spectra, so that the lists of the other two telescopes
+    keep the name of the first reduction.
     """
     folder = field_folder(release, aspcap, telescope, field)
     listed = aspcap if telescope == "lco25m" else aspcap.removesuffix("_rev1")

@@ -1,4 +1,4 @@
-"""Which stars stay: the cuts on allStar, one row per star, the split, the shards."""
+"""Selecting stars from allStar: cuts, one row per star, the split and the shards."""
 
 from __future__ import annotations
 
@@ -33,35 +33,36 @@ def select_stars(
     labels: Labels,
     shards: Shards,
 ) -> None:
-    """Cut the catalogue, keep each star's row of highest S/N, divide the stars.
+    """Apply the cuts to the catalogue, keep each star's row of highest S/N, and split the stars.
 
-    The paper leaves out all-zero spectra before it takes each star's best row, but whether a
-    spectrum is zero is known only once its file is opened. Hence ``alternates``: the other rows
-    of the selected stars, which take the place of a best row whose file turns out missing,
-    broken or zero. Stars without any label stay for the same reason: the authors left them out
-    last, after the zero spectra, and `build_store` counts them in that order.
+    The paper leaves out all-zero spectra before it chooses each star's best row, but a zero
+    spectrum is recognised only when its file is read. ``alternates`` therefore keeps the other
+    rows of the selected stars, which replace a best row whose file is missing, damaged or zero.
+    Stars without any label are kept for the same reason: the authors left them out last, after
+    the zero spectra, and `build_store` counts them in that order.
 
     Parameters
     ----------
     allstar : pathlib.Path
-        FITS file of the catalogue, as `fetch_allstar` wrote it.
+        FITS file of the catalogue, written by `fetch_allstar`.
     selected : pathlib.Path
-        Parquet file to write: one row a star, sorted by telescope, field and APOGEE_ID.
+        Parquet file to write: one row per star, sorted by telescope, field and APOGEE_ID.
     alternates : pathlib.Path
-        Parquet file to write: the selected stars' other rows, highest S/N first.
+        Parquet file to write: the other rows of the selected stars, highest S/N first.
     cuts : pathlib.Path
-        CSV to write: ``cut,rows,stars``, what is left after each cut.
+        CSV to write: ``cut,rows,stars``, the rows and stars left after each cut.
     flags : pathlib.Path, optional
-        CSV to write: ``cut,flag,rows_with_flag,rows_removed_only_by_it``, of the rows that came
-        to the cut. A row may have several flags, so neither column adds up to what the cut took.
+        CSV to write: ``cut,flag,rows_with_flag,rows_removed_only_by_it``, counted over the rows
+        before the cut. A row may have several flags, so neither column adds up to the number of
+        rows that the cut removed.
     selection : Selection
         The cuts and the split.
     release : Release
-        Makes the paths of the spectra.
+        Release and reduction, which determine the paths of the spectra.
     labels : Labels
-        Catalogue columns to learn, with their errors.
+        Catalogue columns to learn, with their error columns.
     shards : Shards
-        Into how many blocks the stars are divided.
+        Number of shards that the stars are divided into.
 
     Raises
     ------
@@ -80,8 +81,8 @@ def select_stars(
     chosen, others = best_first[~repeated], best_first[repeated]
     lines = [*funnel.lines, ("highest SNR of each star", len(chosen), len(chosen))]
     if chosen.empty:
-        told = "; ".join(f"{cut}: {left}" for cut, left, _ in lines)
-        raise SpectraFMError(f"{allstar}: no star is left after the cuts ({told})")
+        counts = "; ".join(f"{cut}: {left}" for cut, left, _ in lines)
+        raise SpectraFMError(f"{allstar}: no star is left after the cuts ({counts})")
 
     chosen = chosen.sort_values(["TELESCOPE", "FIELD", "APOGEE_ID"], ignore_index=True)
     chosen["shard"] = np.arange(len(chosen)) * shards.shards // len(chosen)
@@ -131,7 +132,7 @@ def _write_csv(path: Path, lines: list[tuple], columns: list[str]) -> None:
 
 
 def split_of(apogee_id: str, shares: SplitShares) -> str:
-    """Side of the split a star is on: the same in every run with the same seed and shares."""
+    """Side of the split that a star is on: the same in every run with this seed and shares."""
     digest = hashlib.sha256(f"{shares.seed}:{apogee_id}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     if position < shares.train:
@@ -140,7 +141,7 @@ def split_of(apogee_id: str, shares: SplitShares) -> str:
 
 
 def _stars_table(rows: pd.DataFrame, release: Release, labels: Labels) -> pd.DataFrame:
-    """The columns of ``selected.parquet``."""
+    """Table of stars with the columns of ``selected.parquet``."""
     names = rows[["TELESCOPE", "FIELD", "APOGEE_ID"]]
     files = [
         paths.aspcapstar_path(release.release, release.aspcap, *name)
@@ -161,6 +162,6 @@ def _stars_table(rows: pd.DataFrame, release: Release, labels: Labels) -> pd.Dat
 
 
 def _sha1_of(path: Path) -> str:
-    """SHA-1, as SAS publishes it."""
+    """SHA-1 of a file, the checksum that the SAS publishes."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha1").hexdigest()

@@ -1,4 +1,4 @@
-"""What ``selected.parquet`` says of itself, for the verbs that read it."""
+"""Reading ``selected.parquet`` with the release and labels in its metadata."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from spectrafm.surveys.apogee.options import Release
 
 
 def read_selected(path: Path) -> tuple[pd.DataFrame, Release, tuple[Label, ...]]:
-    """Read selected or alternate stars, the release that they are of, and their labels.
+    """Read a table of selected or alternate stars, with its release and labels.
 
     Raises
     ------
     SpectraFMError
-        When the table cannot be read, or does not say its release.
+        When the table cannot be read, or its metadata do not name the release.
     """
     table = read_parquet(path)
-    facts: dict[str, Any] = table.attrs
-    if not {"release", "aspcap"} <= set(facts):
-        raise SpectraFMError(f"{path}: does not say its release: not written by select-stars")
-    release = Release(release=facts["release"], aspcap=facts["aspcap"])
+    metadata: dict[str, Any] = table.attrs
+    if not {"release", "aspcap"} <= set(metadata):
+        raise SpectraFMError(f"{path}: does not name its release: not written by select-stars")
+    release = Release(release=metadata["release"], aspcap=metadata["aspcap"])
     labels = tuple(
         Label(name, label["unit"], label["symbol"])
-        for name, label in facts.get("labels", {}).items()
+        for name, label in metadata.get("labels", {}).items()
     )
-    # Tables of versions without configured labels have the paper's.
+    # Older versions had only the paper's labels and did not record them.
     return table, release, labels or PAPER_LABELS

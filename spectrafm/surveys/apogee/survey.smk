@@ -1,8 +1,9 @@
-# Requires: a SAS (https://data.sdss.org/sas, a mirror, a folder; with `mock` in the config it is made)
+# Requires: a SAS: https://data.sdss.org/sas, a mirror or a folder. With `mock` in the config, the rule
+#           mock_survey writes it.
 # Makes:    catalogue/*, spectra/NNN.zarr, store.zarr
 #
-#   SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job a shard) -> build_store
-#       -> fetch_astronn (labels to compare with)
+#   SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job per shard) -> build_store
+#       -> fetch_astronn (labels for comparison)
 
 from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
 from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
@@ -62,7 +63,7 @@ rule fetch_allstar:
 
 
 rule select_stars:
-    """Cut the catalogue and divide the stars."""
+    """Select stars from the catalogue, split them and divide them into shards."""
     input:
         rules.fetch_allstar.output,
     output:
@@ -78,7 +79,7 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        # A function: Snakemake takes the braces of a plain text for wildcards.
+        # A function, because Snakemake reads braces in a plain string as wildcards.
         options=lambda wildcards: SELECTION,
     shell:
         "spectrafm select-stars {input} --selected {output.selected}"
@@ -88,7 +89,7 @@ rule select_stars:
 
 
 rule fetch_spectra:
-    """Fetch the spectra of one shard of the stars."""
+    """Fetch the spectra of one shard of the selected stars."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -141,7 +142,7 @@ rule build_store:
 
 
 rule fetch_astronn:
-    """Fetch astroNN's labels, to compare with."""
+    """Fetch astroNN's labels of the selected stars, for comparison."""
     input:
         SOURCE,
         selected=rules.select_stars.output.selected,
@@ -165,7 +166,7 @@ rule fetch_astronn:
 
 
 rule store:
-    """All that the network is needed for: afterwards nothing is fetched."""
+    """Everything that needs network access: the store and astroNN's labels."""
     input:
         rules.build_store.output,
         rules.fetch_astronn.output,
