@@ -1,7 +1,7 @@
 """The allStar catalogue of the mock survey: DR17's column names, types and fill values.
 
-About half of DR17's 234 columns are here: those that concern identity, observation, parameters and
-abundances. What the mock does not know of them (other elements, Gaia, targeting) is NaN or zero.
+The mock has about half of DR17's 234 columns: those for identity, observation, parameters and
+abundances. Values that the mock survey does not simulate (such as other elements) are NaN or zero.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ELEMENT_ORDER = (
     "Mn", "Fe", "Co", "Ni", "Cu", "Ge", "Rb", "Ce", "Nd", "Yb", "C13",
 )  # fmt: skip
 
-#: Elements whose FELEM is relative to the metals; that of the others is relative to hydrogen.
+#: Elements whose FELEM is relative to the metals; FELEM of the others is relative to hydrogen.
 OVER_METALS = ("C", "CI", "N", "O", "Mg", "Si", "S", "Ca", "Ti", "TiII")
 
 #: Order of PARAM and FPARAM in DR17.
@@ -36,12 +36,12 @@ NAMED_ELEMENTS = (
 _SPECIAL_FLOATS = ("SNR", "SNREV", "VHELIO_AVG", "VSCATTER", "VERR", "FRAC_BADPIX", "FRAC_LOWSNR")
 _SPECIAL_FLOATS += ("FRAC_SIGSKY", "MIN_H", "MAX_H", "ASPCAP_CHI2", "VMICRO", "VMACRO", "VSINI")
 
-# X_FE flag of a label that a bad grid edge took away.
+# X_FE flag (GRIDEDGE_BAD) of an abundance that is missing because of a grid edge.
 _ELEMENT_GRIDEDGE_BAD = 1
 
 
 def _columns() -> list[tuple]:
-    """Name, type and shape of every column; big-endian, as FITS has them."""
+    """Name, type and shape of every column; types are big-endian, as in FITS."""
     columns = [
         ("FILE", "S64"), ("APOGEE_ID", "S30"), ("TARGET_ID", "S58"), ("APSTAR_ID", "S71"),
         ("ASPCAP_ID", "S77"), ("TELESCOPE", "S6"), ("LOCATION_ID", ">i4"), ("FIELD", "S20"),
@@ -90,7 +90,8 @@ def make_allstar(
 
     Returns
     -------
-    structured array (rows,)
+    numpy.ndarray
+        Structured array, shape (rows,).
     """
     table = np.zeros(len(rows), COLUMNS)
     for name in COLUMNS.names:
@@ -119,9 +120,9 @@ def _fill_identity(table: np.ndarray, rows: Rows, aspcap: str, release: str) -> 
         row["ASPCAP_ID"] = f"apogee.{telescope}.{aspcap}.{field}.{apogee_id}"
     for name in ("RA", "DEC", "GLON", "GLAT"):
         table[name] = getattr(rows, name.lower())
-    # 4 is the bit of a row that is not the best of its star.
+    # Bit 4 marks a row that is not the best of its star.
     table["EXTRATARG"] = np.where(rows.duplicate, 1 << 4, 0)
-    table["VISIT_PK"] = -(2**31)  # DR17's filler 2^31, which overflows the column's type
+    table["VISIT_PK"] = -(2**31)  # DR17's fill value 2^31 overflows the column's type
 
 
 def _fill_observation(table: np.ndarray, stars: Stars, rows: Rows) -> None:
@@ -136,7 +137,7 @@ def _fill_observation(table: np.ndarray, stars: Stars, rows: Rows) -> None:
     table["ASPCAPFLAG"] = rows.aspcapflag
     for name, value in (("FRAC_BADPIX", 0.002), ("FRAC_LOWSNR", 0.0), ("FRAC_SIGSKY", 0.0)):
         table[name] = value
-    # Photon noise and exposure time give the magnitude; the colour of a star without dust.
+    # The magnitude follows from photon noise and exposure time, the colours are without dust.
     table["H"] = 12.2 - 2.5 * np.log10((rows.snr / 100) ** 2 * 3 / rows.visits)
     colour = np.interp(stars.teff, (3300, 4000, 5000, 6000, 7000), (1.05, 0.90, 0.58, 0.36, 0.2))
     table["K"] = table["H"] - 0.15 * colour
@@ -208,7 +209,7 @@ def _fill_abundances(table: np.ndarray, best: Fit, labels: Labels) -> None:
 
 
 def _blank_bad(table: np.ndarray) -> None:
-    """Take the named labels from rows with a bad flag, as DR17 does; without a fit, everything."""
+    """Blank the named labels of rows with a bad flag, as DR17 does, and all results without a fit."""
     bad = (table["ASPCAPFLAG"] & mask_of("ASPCAPFLAG", ["STAR_BAD"])) != 0
     named = ["TEFF", "LOGG", "M_H", "ALPHA_M", "FE_H", *(f"{e}_FE" for e in NAMED_ELEMENTS)]
     for name in named:

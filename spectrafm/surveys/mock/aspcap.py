@@ -1,7 +1,7 @@
-"""The part of ASPCAP: fitted parameters, the parameters of the best-fit model, labels, flags.
+"""Stand-in for ASPCAP: parameters of the best-fit model, and calibrated labels with errors.
 
 As in DR17 the best fit is global: one [M/H], [alpha/M], [C/M] and [N/M] for the whole spectrum.
-The model therefore knows oxygen and magnesium through [alpha/M] only, while the labels O_FE and
+Oxygen and magnesium enter the best-fit model only through [alpha/M], while the labels O_FE and
 MG_FE come from their own lines and scatter about the true abundances.
 """
 
@@ -36,7 +36,7 @@ ELEMENTS = (
     "Ni",
 )
 
-# How much the lines of each alpha element weigh in the global [alpha/M].
+# Weight of each alpha element in the global [alpha/M].
 _ALPHA_WEIGHTS = {"O": 0.4, "Mg": 0.3, "Si": 0.2, "Ca": 0.1}
 
 # One-sigma errors of the fit at S/N 150.
@@ -63,7 +63,7 @@ _QUOTED = {
 }
 _QUOTED_OTHER = ((0.01, 0.02, 0.05), (0.012, 0.03, 0.08))
 
-# Share of cool dwarfs without abundances, against Teff, and the Teff beyond which none has any.
+# Share of dwarfs without abundances against Teff (K), and the Teff above which no star has any.
 _MISSING_TEFF = (3500, 3600, 3650, 3700)
 _MISSING_SHARE = (1.0, 0.5, 0.1, 0.0)
 _HOT = 6650.0
@@ -83,7 +83,7 @@ class Fit(Columns):
     broadening: np.ndarray
 
     def parameters(self) -> Parameters:
-        """What the best-fit model spectra are computed from."""
+        """Parameters from which the best-fit model spectra are computed."""
         abundance = SOLAR + np.zeros((len(self.teff), 1))
         abundance[:, INDEX["C"] :] += self.m_h[:, None]
         for symbol in ALPHA_ELEMENTS:
@@ -94,7 +94,7 @@ class Fit(Columns):
 
 
 def true_global(stars: Stars) -> Fit:
-    """The global parameters that describe each star best, without any error of the fit."""
+    """The global parameters that describe each star best, without errors of the fit."""
     alpha = sum(weight * stars.over_iron(x) for x, weight in _ALPHA_WEIGHTS.items())
     broadening = np.hypot(stars.vmacro, rotation_width(stars.vsini))
     return Fit(
@@ -123,9 +123,10 @@ def fit(stars: Stars, snr: np.ndarray, gap: float, rng: np.random.Generator) -> 
     Parameters
     ----------
     stars : Stars
-    snr : array (stars,)
+    snr : numpy.ndarray
+        Shape (stars,).
     gap : float
-        Scales the errors of the fit: at 0 the models are made with the true parameters.
+        Factor on the errors of the fit; at 0 the fit returns the true parameters.
     rng : numpy.random.Generator
     """
     truth = true_global(stars)

@@ -18,19 +18,19 @@ from spectrafm.surveys.apogee.grid import (
 )
 from spectrafm.surveys.mock.allstar import COLUMNS, ELEMENT_ORDER, OVER_METALS, PARAMETER_ORDER
 
-# DR17's writer (sdss/apogee, aspcap.py) fills numpy arrays of double precision, and so are the
-# images of real DR17 apStar files; DR13 was single precision.
+# DR17's writer (aspcap.py of sdss/apogee) writes double precision, as real DR17 apStar files have;
+# DR13's files are single precision.
 _SPECTRUM = np.dtype(">f8")
 
 
 @functools.cache
 def template() -> Template:
-    """The one template of a process: astropy takes 0.1 s to write it."""
+    """The template of an aspcapStar file, made once a process: astropy needs 0.1 s for it."""
     return Template()
 
 
 class Template:
-    """An aspcapStar file whose headers astropy wrote once: they are the same for every star."""
+    """An aspcapStar file with the headers that all stars share, to be filled with data."""
 
     def __init__(self):
         file = io.BytesIO()
@@ -44,7 +44,7 @@ class Template:
             self._data = [hdu.fileinfo()["datLoc"] for hdu in read[1:]]
 
     def filled(self, flux: np.ndarray, error: np.ndarray, best: np.ndarray, row: np.void) -> bytes:
-        """Bytes of the file of one star: its spectra and its row of allStar."""
+        """Bytes of one star's file, from its spectra (shape (8575,)) and its row of allStar."""
         content = bytearray(self._content)
         images = (image.astype(_SPECTRUM) for image in (flux, error, best))
         for start, data in zip(self._data, (*images, row), strict=True):
@@ -69,12 +69,13 @@ def _spectrum_header() -> fits.Header:
 
 
 def write_allstar(path: Path, table: np.ndarray) -> None:
-    """Write the catalogue: the table, the index by right ascension, what its arrays hold, fields.
+    """Write allStar: the table, an index by right ascension, names of array elements, fields.
 
     Parameters
     ----------
-    path : path-like
-    table : structured array
+    path : pathlib.Path
+    table : numpy.ndarray
+        Structured array.
         Sorted by right ascension.
     """
     # Row of the first star beyond each degree of right ascension.
@@ -94,7 +95,7 @@ def write_allstar(path: Path, table: np.ndarray) -> None:
 
 
 def _array_meanings() -> np.ndarray:
-    """One row that says what the array columns hold."""
+    """Table of one row that names the elements of the catalogue's array columns."""
     count = len(ELEMENT_ORDER)
     meanings = np.zeros(
         1,

@@ -1,7 +1,8 @@
 """Gray model atmospheres in hydrostatic and local thermodynamic equilibrium.
 
-Sixteen layers in Rosseland optical depth, all stars of a batch at once. The Sun's pressures at
-optical depth one come out within a few hundredths of a dex of the textbook values (see the tests).
+Each atmosphere has sixteen layers in Rosseland optical depth; all stars of a batch are solved at
+once. The Sun's pressures at optical depth one are within a few hundredths of a dex of textbook
+values (tests/test_mock_physics.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ITERATIONS = 30
 
 @dataclass(frozen=True)
 class Parameters(Columns):
-    """What the spectrum of a star depends on."""
+    """Parameters that determine a star's spectrum; one entry per star."""
 
     teff: np.ndarray  # K
     logg: np.ndarray  # log10 of cm s^-2
@@ -36,7 +37,7 @@ class Parameters(Columns):
 
 @dataclass(frozen=True)
 class Atmosphere:
-    """State of the gas, each array of shape (stars, layers), cgs."""
+    """State of the gas in cgs units; each array has shape (stars, layers)."""
 
     temperature: np.ndarray  # K
     pressure: np.ndarray  # dyne cm^-2
@@ -54,16 +55,20 @@ def temperature_structure(
 
     Parameters
     ----------
-    teff : array (stars,), K
-    metallicity : array (stars,)
+    teff : numpy.ndarray
+        Shape (stars,), K.
+    metallicity : numpy.ndarray
+        Shape (stars,).
         [M/H]: the fewer the metals, the weaker the line cooling.
-    surface_change : array (stars,) or float
+    surface_change : numpy.ndarray or float
+        Shape (stars,).
         Relative change of the temperature far above optical depth 0.1, which stands for what
         one-dimensional atmospheres miss.
 
     Returns
     -------
-    array (stars, layers), K
+    numpy.ndarray
+        Shape (stars, layers), K.
     """
     hopf = 0.7104 - 0.1331 * np.exp(-3.4488 * OPTICAL_DEPTH)
     gray = teff[:, None] * (0.75 * (OPTICAL_DEPTH + hopf)) ** 0.25
@@ -77,13 +82,14 @@ def solve(parameters: Parameters, surface_change: np.ndarray | float = 0.0) -> A
     """Solve the atmospheres of a batch of stars.
 
     Hydrostatic equilibrium dP/dtau = g/kappa and the electron density are iterated together,
-    each step taken half-way in the logarithm: the opacity of H- grows about linearly with
-    pressure, so the undamped iteration would swing for ever.
+    each step damped by half in the logarithm: the opacity of H- grows about linearly with
+    pressure, so the undamped iteration would oscillate without end.
 
     Parameters
     ----------
     parameters : Parameters
-    surface_change : array (stars,) or float
+    surface_change : numpy.ndarray or float
+        Shape (stars,).
         See `temperature_structure`.
     """
     metallicity = parameters.abundance[:, INDEX["Fe"]] - chemistry.SOLAR[INDEX["Fe"]]
@@ -120,7 +126,7 @@ def _hydrostatic(gravity: np.ndarray, opacity: np.ndarray) -> np.ndarray:
 
 
 class _Gas:
-    """Equation of state of one batch: everything that depends on temperature alone, once."""
+    """Equation of state of one batch; terms that depend on temperature alone are computed once."""
 
     def __init__(self, temperature: np.ndarray, abundance: np.ndarray):
         self._temperature = temperature

@@ -24,7 +24,7 @@ ATOMIC_MASS = 1.66053907e-24  # g
 
 
 class Element(NamedTuple):
-    """What the mock needs to know of an element."""
+    """Solar abundance, mass, ionisation energy and partition functions of an element."""
 
     solar: float  # log10 of the number per 10^12 hydrogen nuclei
     mass: float  # atomic mass units
@@ -80,11 +80,12 @@ def saha(symbol: str, temperature: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     symbol : str
-    temperature : array, K
+    temperature : numpy.ndarray
+        K.
 
     Returns
     -------
-    array
+    numpy.ndarray
         n_II n_e / n_I, cm^-3.
     """
     element = ELEMENTS[symbol]
@@ -111,7 +112,7 @@ DIATOMICS = {
     "N2": Diatomic(("N", "N"), 9.759, 1.998, 2359.0, 1, 2),
 }
 
-# In cool dwarfs water takes the oxygen that CO leaves over, and veils the lines of everything else.
+# In cool dwarfs water binds the oxygen that CO leaves, and its opacity weakens all other lines.
 WATER_ROTATION = (27.88, 14.51, 9.28)  # cm^-1
 WATER_VIBRATION = (3657.0, 1595.0, 3756.0)  # cm^-1
 WATER_ATOMISATION = 9.511  # eV
@@ -168,20 +169,21 @@ def water_constant(temperature: np.ndarray) -> np.ndarray:
 
 def free_atoms_of_pair(nuclei: np.ndarray, constant: np.ndarray) -> np.ndarray:
     """Free atoms of an element that forms X2: solves n + 2 n^2 / constant = nuclei."""
-    # The root written so that it loses no digits when nearly all atoms stay free.
+    # This form of the root loses no digits when nearly all atoms stay free.
     return 2 * nuclei / (1 + np.sqrt(1 + 8 * nuclei / constant))
 
 
 class Molecules:
     """Molecular equilibrium of carbon, nitrogen and oxygen at given temperatures.
 
-    CO takes what it can of carbon and oxygen; OH and H2O share the oxygen left over; N2 takes
-    nitrogen; CN is a trace that takes nothing. The constants depend on temperature alone and are
-    worked out once.
+    CO binds as much carbon and oxygen as its equilibrium allows, OH and H2O share the remaining
+    oxygen, and N2 binds nitrogen. CN is a trace whose effect on C and N is neglected. The
+    equilibrium constants depend on temperature alone and are computed once.
 
     Parameters
     ----------
-    temperature : array, K
+    temperature : numpy.ndarray
+        K.
     """
 
     def __init__(self, temperature: np.ndarray):
@@ -195,9 +197,9 @@ class Molecules:
 
         Parameters
         ----------
-        hydrogen : array
+        hydrogen : numpy.ndarray
             Number density of neutral hydrogen atoms, cm^-3.
-        nuclei : dict of str to array
+        nuclei : dict of str to numpy.ndarray
             Number densities of the nuclei of C, N and O, free or bound, cm^-3.
         """
         carbon, oxygen = nuclei["C"], nuclei["O"]
@@ -209,7 +211,7 @@ class Molecules:
         # (carbon - x) (oxygen - x) = constant x; the smaller root, without loss of digits.
         total = carbon + oxygen + constant
         monoxide = 2 * carbon * oxygen / (total + np.sqrt(total**2 - 4 * carbon * oxygen))
-        # The law of mass action instead of a difference of nearly equal numbers.
+        # The law of mass action avoids a difference of nearly equal numbers.
         oxygen_free = np.maximum(oxygen - monoxide, constant * monoxide / carbon) / shared
         carbon_free = self._constant["CO"] * monoxide / oxygen_free
         nitrogen_free = free_atoms_of_pair(nuclei["N"], self._constant["N2"])

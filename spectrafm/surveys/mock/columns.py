@@ -1,4 +1,4 @@
-"""Several quantities of the same stars, side by side."""
+"""A base class for tables: arrays of the same length, one for each quantity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Columns:
-    """Arrays that share their first axis: one entry a star, or a row of the catalogue."""
+    """Arrays that share their first axis, with one entry per star or per row of the catalogue."""
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))

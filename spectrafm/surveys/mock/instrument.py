@@ -1,7 +1,7 @@
-"""From emergent spectra to spectra as the catalogue holds them: the gap between sky and model.
+"""From emergent spectra to catalogued spectra: the instrument's part of the synthetic gap.
 
-Everything here that an observed spectrum has and a model spectrum has not is multiplied by
-``gap``: at 0 an observed spectrum is its model plus noise and bad pixels, and nothing else.
+Every effect of the instrument that distinguishes an observed spectrum from a model spectrum is
+scaled by ``gap``. At ``gap`` 0 an observed spectrum is its model plus noise and bad pixels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PIXEL_VELOCITY = OVERSAMPLING * FINE_STEP / 1e5  # km/s
 _LIGHT_SPEED = 299_792.458  # km/s
 _FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
 
-BAD_ERROR = 1e10  # the pipeline's error of a pixel not to be used
-_BAD_FLUX = 1e-4  # and its flux
+BAD_ERROR = 1e10  # error that the APOGEE pipeline gives to an unusable pixel
+_BAD_FLUX = 1e-4  # flux that the APOGEE pipeline gives to an unusable pixel
 
 # Periods of interference fringes and of the slower ripple that the flat field leaves, in pixels of
 # the detector frame; each of the two has this rms.
@@ -30,7 +30,7 @@ _RIPPLE = (640.0, 430.0, 290.0)
 _WAVE_RMS = 0.006
 
 # Airglow lines of OH, vacuum Angstrom in the observer's frame, from the APOGEE pipeline's list
-# (sdss/apogee data/skylines/airglow.txt), with the strongest ones apart.
+# (sdss/apogee data/skylines/airglow.txt); the strongest ones are listed separately.
 _AIRGLOW = np.array([
     15187.13, 15287.79, 15395.33, 15500.87, 15509.79, 15546.15, 15570.17, 15597.64, 15702.54,
     15868.40, 15870.21, 15972.61, 16079.77, 16194.64, 16317.16, 16341.77, 16350.63, 16351.94,
@@ -39,8 +39,8 @@ _AIRGLOW = np.array([
 _STRONG_AIRGLOW = np.array([15240.96, 15332.40, 16030.85, 16692.37])
 _AIRGLOW_WIDTH = 0.35  # sigma, Angstrom
 
-# Absorption by the Earth's atmosphere that the telluric correction left behind: lines at places
-# and of depths that belong to the site, the same for every star.
+# Residual absorption by the Earth's atmosphere after the telluric correction: wavelengths and
+# depths of the lines depend on the site and are the same for every star.
 _TELLURIC_LINES = 130
 _TELLURIC_WIDTH = 0.32  # sigma, Angstrom
 _TELLURIC_DEPTH = 0.012
@@ -54,7 +54,7 @@ class Exposure:
     snr: float
     fibre: int
     shift: float  # km/s between the observer and the star, Earth's motion included
-    persistence: bool  # the blue detector remembers an earlier, brighter exposure
+    persistence: bool  # the blue detector retains charge from an earlier, brighter exposure
 
 
 def to_pixels(
@@ -64,7 +64,8 @@ def to_pixels(
 
     Parameters
     ----------
-    fine : array (3 * 8575,)
+    fine : numpy.ndarray
+        Shape (3 * 8575,).
     broadening : float
         Full width at half maximum of macroturbulence and rotation, km/s.
     resolution : float
@@ -74,7 +75,8 @@ def to_pixels(
 
     Returns
     -------
-    array (8575,)
+    numpy.ndarray
+        Shape (8575,).
     """
     width = np.hypot(_LIGHT_SPEED / resolution, broadening) / _FWHM  # sigma, km/s
     sigma = np.hypot(width / PIXEL_VELOCITY, extra) * OVERSAMPLING
@@ -106,7 +108,7 @@ def normalise(flux: np.ndarray) -> np.ndarray:
     normalised = np.zeros(N_GRID)
     for (start, stop), basis in zip(CHIPS, _BASES, strict=True):
         chip = flux[start:stop]
-        # einsum, not a matrix product: its sum does not depend on the number of threads.
+        # Unlike a matrix product, einsum's sum does not depend on the number of threads.
         coefficients = np.einsum("pk,p->k", basis, chip)
         normalised[start:stop] = chip / np.einsum("pk,k->p", basis, coefficients)
     return normalised
@@ -119,18 +121,20 @@ def observe(
 
     Parameters
     ----------
-    fine : array (3 * 8575,)
+    fine : numpy.ndarray
+        Shape (3 * 8575,).
         Emergent flux over continuum.
     broadening : float
         Full width at half maximum of macroturbulence and rotation, km/s.
     exposure : Exposure
     gap : float
-        Strength of everything that the models know nothing of.
+        Strength of the effects that the models do not include.
     rng : numpy.random.Generator
 
     Returns
     -------
-    flux, error : array (8575,)
+    flux, error : numpy.ndarray
+        Shape (8575,).
         Exactly zero between the detectors.
     """
     fibre_change = 0.06 * np.sin(exposure.fibre / 47) + 0.015 * rng.normal()
@@ -154,7 +158,7 @@ def _with_stray_light(
 
 
 def _waves(exposure: Exposure, gap: float, rng: np.random.Generator) -> np.ndarray:
-    """Fringes and ripple: fixed on the detector, hence shifted by the star's velocity."""
+    """Fringes and ripple: fixed on the detector, hence shifted in the star's rest frame."""
     pixel = np.arange(N_GRID) + exposure.shift / PIXEL_VELOCITY
     pattern = np.zeros(N_GRID)
     for periods in (_FRINGES, _RIPPLE):
@@ -176,13 +180,13 @@ _TELLURIC_WAVELENGTH, _TELLURIC_STRENGTH = _telluric_lines()
 
 
 def _earth_atmosphere(exposure: Exposure, gap: float, rng: np.random.Generator) -> np.ndarray:
-    """What an imperfect telluric correction leaves: lines too deep, or turned into emission."""
+    """Residuals of an imperfect telluric correction: absorption, or emission if overcorrected."""
     left = rng.normal(0, 0.5) * _TELLURIC_STRENGTH
     return 1 - gap * _gaussians(_TELLURIC_WAVELENGTH, left, _TELLURIC_WIDTH, exposure.shift)
 
 
 def _sky_residuals(exposure: Exposure, gap: float, rng: np.random.Generator) -> np.ndarray:
-    """What an imperfect subtraction of the airglow leaves; worse for fainter stars."""
+    """Residuals of an imperfect subtraction of the airglow, stronger for fainter stars."""
     amplitude = 8 / exposure.snr
     weak = 0.5 * amplitude * rng.standard_t(3, _AIRGLOW.size)
     strong = amplitude * rng.standard_t(3, _STRONG_AIRGLOW.size)
@@ -193,7 +197,7 @@ def _sky_residuals(exposure: Exposure, gap: float, rng: np.random.Generator) -> 
 
 
 def _gaussians(observed: np.ndarray, height: np.ndarray, sigma: float, shift: float) -> np.ndarray:
-    """Gaussians at wavelengths of the observer's frame, on the grid of the star's frame."""
+    """Sum of Gaussians at wavelengths in the observer's frame, on the star's rest-frame grid."""
     wavelength = observed / (1 + shift / _LIGHT_SPEED)
     centre = np.searchsorted(GRID_WAVELENGTH, wavelength)
     pixel = np.clip(centre[:, None] + np.arange(-8, 9), 0, N_GRID - 1)
@@ -206,10 +210,10 @@ def _gaussians(observed: np.ndarray, height: np.ndarray, sigma: float, shift: fl
 def _with_noise(
     flux: np.ndarray, exposure: Exposure, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add photon noise and bad pixels, as the last step: the polynomial is not fitted to them."""
+    """Add photon noise and bad pixels, after normalisation so that they do not affect its fit."""
     error = np.zeros(N_GRID)
     for start, stop in CHIPS:
-        # The throughput falls towards the ends of a detector; 0.4 % is left by the flat field.
+        # The throughput falls towards the ends of a detector; the flat field leaves 0.4 %.
         position = np.linspace(-1, 1, stop - start)
         error[start:stop] = max(1 / exposure.snr, 0.004) * (1 + 0.35 * position**2)
     noisy = flux + error * rng.normal(size=N_GRID)

@@ -1,4 +1,4 @@
-"""The line list, and how the lines of the sky's stars differ from those of ASPCAP's models."""
+"""The line list, and how the lines of observed stars differ from those of ASPCAP's models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spectrafm.surveys.mock import chemistry
 
 @dataclass(frozen=True)
 class LineList:
-    """Absorption lines in order of wavelength; every array has one value a line."""
+    """Absorption lines in order of wavelength; every array has one value per line."""
 
     species: np.ndarray  # str: an element, an element and "2" for its ion, or a molecule
     wavelength: np.ndarray  # Angstrom, vacuum
@@ -26,7 +26,7 @@ class LineList:
         return len(self.wavelength)
 
     def stronger(self, change: np.ndarray | float) -> LineList:
-        """The same lines with ``change`` (dex, one value or one a line) added to log gf."""
+        """The same lines with ``change`` (dex; one value, or one per line) added to log gf."""
         return replace(self, loggf=self.loggf + change)
 
     @functools.cached_property
@@ -48,7 +48,7 @@ def _mass(species: str) -> float:
 
 @functools.cache
 def read_lines() -> LineList:
-    """Read the line list of the package; the head of ``lines.csv`` names its sources."""
+    """Read the line list ``lines.csv``, whose header names its sources."""
     text = resources.files(__package__).joinpath("lines.csv").read_text()
     names, *rows = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
     column = dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -61,18 +61,17 @@ def read_lines() -> LineList:
     )
 
 
-# Seeds of what differs between sky and models: a property of the physics, the same in every mock
-# survey whatever its own seed.
+# Seeds of the differences between observed stars and models. They represent physics, so they are
+# the same in every mock survey whatever its own seed.
 _SKY_SEED = 1615
 _MODEL_SEED = 1624
 
 
 def sky_lines(teff: float, logg: float, fe_h: float, gap: float) -> LineList:
-    """The lines as a star shows them: departures from the list that the models know nothing of.
+    """Lines of an observed star: the line list with departures that the models do not include.
 
-    Species and single lines are off by 0.06 and 0.05 dex, more so in hot stars and giants, as
-    errors of one-dimensional LTE would be; iron weakens with falling metallicity, as overionised
-    iron does.
+    Species and single lines depart by 0.06 and 0.05 dex, more in hot stars and giants, like errors
+    of one-dimensional LTE. Iron lines weaken with falling metallicity, as overionisation causes.
 
     Parameters
     ----------
@@ -103,12 +102,13 @@ def _departures() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def model_lines(gap: float) -> LineList:
-    """The lines as the models have them: errors of 0.10 dex, a quarter of the weak lines absent.
+    """Lines of the models: errors of 0.10 dex, and a quarter of the weak lines absent.
 
     Parameters
     ----------
     gap : float
-        Factor on the errors, and on how far the absent lines have faded (1 or more: all the way).
+        Factor on the errors; absent lines keep the share ``1 - gap`` of their strength, and
+        vanish at 1 and above.
     """
     lines = read_lines()
     rng = np.random.default_rng(_MODEL_SEED)

@@ -1,4 +1,4 @@
-"""Writing the mock survey as a piece of the SDSS Science Archive Server (SAS), in DR17's layout.
+"""Writing the mock survey as a tree of the SDSS Science Archive Server (SAS), in DR17's layout.
 
 population -> observing -> aspcap -> atmosphere -> synthesis -> instrument -> aspcapStar files
                               `---> allstar -> allStar
@@ -36,10 +36,10 @@ from spectrafm.surveys.mock.population import Stars, draw_stars
 # Rows synthesised together. Fixed, so that the result does not depend on the number of processes.
 _BATCH = 50
 
-# One checksum in so many is absent from its list, as happens on the SAS.
+# One in this many files is absent from its checksum list, as happens on the SAS.
 _UNLISTED = 200
 
-# The hydrogen lines of the models are stronger than those of the stars by this at gap 1.
+# Relative excess of the models' hydrogen lines over the stars' at gap 1.
 _MODEL_BRACKETT = 0.4
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything about the survey, or about consecutive rows of it, but its spectra."""
+    """Stars, observations, fits and allStar rows of the survey or of consecutive rows of it."""
 
     first: int  # position of the first row in the survey
     stars: Stars  # the star of each row
@@ -56,7 +56,7 @@ class Catalogue:
     allstar: np.ndarray  # the rows of allStar
 
     def batches(self) -> list[Catalogue]:
-        """The catalogue cut into the pieces that are computed together."""
+        """The catalogue divided into the batches whose spectra are computed together."""
         return [self._part(first) for first in range(0, len(self.rows), _BATCH)]
 
     def _part(self, first: int) -> Catalogue:
@@ -73,7 +73,7 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
     Parameters
     ----------
     output : pathlib.Path
-        Root of the tree to write: where ``survey.source`` will point. Replaced when it exists.
+        Root of the tree to write, for use as ``survey.source``. An existing tree is replaced.
     processes : int
         Number of processes that compute and write spectra.
     mock : Mock
@@ -128,7 +128,7 @@ def make_catalogue(options: Mock, release: Release) -> Catalogue:
 
 
 def _each(write, batches: list[Catalogue], processes: int) -> Iterator:
-    """Results of ``write`` for every batch, in order."""
+    """Yield the result of ``write`` for every batch, in order."""
     if processes == 1:
         yield from map(write, batches)
         return
@@ -174,7 +174,8 @@ def batch_spectra(
 
     Yields
     ------
-    flux, error, best : array (8575,)
+    flux, error, best : numpy.ndarray
+        Shape (8575,).
         Exactly zero between the detectors.
     """
     observed = _observed_spectra(batch, options)
@@ -182,14 +183,14 @@ def batch_spectra(
         batch.rows.empty, observed, _best_fits(batch, options.gap), strict=True
     ):
         if empty:
-            # ASPCAP's answer to an empty spectrum is a model of one everywhere.
+            # For an empty spectrum ASPCAP writes a model that is one everywhere.
             yield np.zeros(N_GRID), np.zeros(N_GRID), np.where(best > 0, 1.0, 0.0)
         else:
             yield flux, error, best
 
 
 def _best_fits(batch: Catalogue, gap: float) -> Iterator[np.ndarray]:
-    """ASPCAP's best-fit model spectra: its own line list, the fitted global parameters."""
+    """Yield best-fit model spectra, from the models' line list and the fitted parameters."""
     parameters = batch.best.parameters()
     atmospheres = atmosphere.solve(parameters)
     lines = model_lines(gap)
@@ -201,10 +202,10 @@ def _best_fits(batch: Catalogue, gap: float) -> Iterator[np.ndarray]:
 
 
 def _observed_spectra(batch: Catalogue, options: Mock) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Observed spectra and their errors: the true stars through the true instrument."""
+    """Yield observed spectra and their errors, from the true stars and the full instrument."""
     gap, stars, rows = options.gap, batch.stars, batch.rows
     parameters = seen_parameters(stars, gap)
-    # The surfaces of line-poor stars are cooler than one-dimensional atmospheres say.
+    # The surfaces of metal-poor stars are cooler than in one-dimensional atmospheres.
     surface_change = -0.012 * gap * np.clip(-stars.fe_h, 0, None)
     atmospheres = atmosphere.solve(parameters, surface_change)
     for star in range(len(rows)):
@@ -219,10 +220,10 @@ def _observed_spectra(batch: Catalogue, options: Mock) -> Iterator[tuple[np.ndar
 
 
 def seen_parameters(stars: Stars, gap: float) -> Parameters:
-    """What the observed spectra are made from: every element with its own abundance.
+    """Parameters of the observed spectra, in which every element has its own abundance.
 
-    Towards ``gap`` 0 the single elements approach the global abundances, which are all that the
-    models know, so that observed spectra become noisy models.
+    As ``gap`` falls to 0, the abundances approach the global ones of the models, so that observed
+    spectra become noisy models.
     """
     truth = true_global(stars).parameters()
     own = min(gap, 1.0) * (stars.abundance - truth.abundance)
@@ -230,7 +231,7 @@ def seen_parameters(stars: Stars, gap: float) -> Parameters:
 
 
 def _write_checksums(listed: dict, release: Release, tree: Path) -> None:
-    """Write the list of SHA-1 sums beside the files of every field."""
+    """Write the checksum list of every field next to its files."""
     count = 0
     for folder, sums in sorted(listed.items()):
         telescope, field = folder.parts[-2:]

@@ -1,7 +1,7 @@
-"""How the survey observed its stars: fields, fibres, signal-to-noise, flags, repeats, lost files.
+"""Observing the mock stars: fields, fibres, signal-to-noise, flags, repeats, lost files.
 
-Every reason for which the paper drops a row of allStar occurs here, in the proportions of
-`CUT_SHARES`, so that a selection has something to select.
+Every reason for which the paper drops a row of allStar occurs in the mock survey, in the
+proportions of `CUT_SHARES`, so that each cut removes some rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spectrafm.surveys.apogee.bitmasks import mask_of
 from spectrafm.surveys.mock.columns import Columns
 from spectrafm.surveys.mock.population import Stars
 
-#: Share of the rows with each reason to be dropped, besides S/N < 200.
+#: Share of the rows with each reason to be dropped, other than S/N < 200.
 CUT_SHARES = {
     "STARFLAG": 0.07,
     "STAR_BAD": 0.04,
@@ -51,7 +51,7 @@ _GALACTIC_TO_EQUATORIAL = np.array(
 
 @dataclass(frozen=True)
 class Rows(Columns):
-    """The rows of allStar: one for every star and field."""
+    """Observations in the order of allStar's rows, one for every star and field."""
 
     star: np.ndarray  # position in the table of stars
     apogee_id: np.ndarray
@@ -76,7 +76,7 @@ class Rows(Columns):
 
 
 def observe_stars(stars: Stars, repeats: int, rng: np.random.Generator) -> Rows:
-    """Place stars on the sky and observe them; the stars of some fields a second time.
+    """Place stars on the sky and observe them, the stars of some fields twice.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def observe_stars(stars: Stars, repeats: int, rng: np.random.Generator) -> Rows:
         scatter,
         starflag,
         _aspcapflags(row_snr, stars.teff[star], reasons, rng),
-        # The Earth's motion, besides the star's.
+        # The star's velocity plus that of the Earth.
         stars.velocity[star] + rng.normal(0, 18, total),
         (rng.random(total) < 0.12) | (remembers != 0),
         again,
@@ -146,9 +146,9 @@ def _draw_reasons(
 ) -> dict[str, np.ndarray]:
     """Choose the rows with each reason to be dropped; a row may have several.
 
-    The last three, about files, are drawn from rows that have no other reason. A selection asks
-    for the lost and the empty files; a star without a result is flagged as bad, as in DR17, and
-    its file is missed only by who asks for every row.
+    The last three reasons concern files and are drawn from rows without another reason. The files
+    of stars without an ASPCAP result do not exist, but those rows are flagged as bad, as in DR17,
+    so that no selection fetches them. Selections do fetch the lost and the empty files.
     """
     total = len(snr)
     reasons = {}
@@ -168,7 +168,7 @@ def _draw_reasons(
 
 
 def _chosen(total: int, share: float, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mask of a given share of the rows, at least one, drawn with the given weights."""
+    """Mask that is true for a share of the rows, at least one, drawn with the given weights."""
     rows = rng.choice(total, max(1, round(share * total)), replace=False, p=weight / weight.sum())
     mask = np.zeros(total, dtype=bool)
     mask[rows] = True
@@ -210,7 +210,7 @@ class _Fields:
         self._name[count // 2] = "hip"
 
     def assign(self, halo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A field for every star: halo stars mostly at high latitude."""
+        """Draw a field for every star; halo stars are mostly at high latitude."""
         disc = rng.choice(np.flatnonzero(~self._high), halo.size)
         high = rng.choice(np.flatnonzero(self._high), halo.size)
         return np.where(rng.random(halo.size) < np.where(halo, 0.85, 0.35), high, disc)
@@ -224,7 +224,7 @@ class _Fields:
         return glon % 360, glat, *equatorial(glon, glat)
 
     def names(self, plate: np.ndarray, again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Telescope and field; a second observation has a field name of its own."""
+        """Telescope and field of each row; second observations have field names of their own."""
         name = np.where(again, np.char.add(self._name[plate], "_MGA"), self._name[plate])
         # One field in four is repeated by the telescope of the other hemisphere.
         other = np.where(self._telescope[plate] == "lco25m", "apo25m", "lco25m")
@@ -232,7 +232,7 @@ class _Fields:
         return np.where(crossed, other, self._telescope[plate]), name
 
     def location(self, plate: np.ndarray, again: np.ndarray) -> np.ndarray:
-        """LOCATION_ID: one number a field, and 1 for everything of the 1 m telescope."""
+        """LOCATION_ID of each row: one number per field, and 1 for the 1 m telescope."""
         number = 4100 + plate + np.where(again, 1000, 0)
         return np.where(self._telescope[plate] == "apo1m", 1, number)
 

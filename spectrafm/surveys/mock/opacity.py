@@ -16,8 +16,8 @@ THOMSON = 6.6524e-25  # cm^2 per electron
 
 #: Absorption by water vapour beyond 0.9 micron, cm^2 per molecule. Its millions of weak lines act
 #: as a continuum that veils the atomic lines of M dwarfs; this one value stands for the troughs
-#: between them. It is set so that the Al and K lines of ASPCAP's best fits (DR13) to M dwarfs of
-#: 3000 to 3200 K get their depths; without it they come out far too deep.
+#: between them. It is set so that the Al and K lines have the depths of ASPCAP's best fits (DR13)
+#: to M dwarfs of 3000 to 3200 K; without it they are far too deep.
 STEAM = 4e-22
 _STEAM_FROM = 0.9  # micron
 
@@ -52,7 +52,8 @@ def hminus_bound_free(wavelength: float, temperature: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     wavelength : float, micron
-    temperature : array, K
+    temperature : numpy.ndarray
+        K.
     """
     if wavelength >= _THRESHOLD:
         return np.zeros_like(temperature)
@@ -106,12 +107,13 @@ def rosseland_weight(wavelength: np.ndarray, temperature: np.ndarray) -> np.ndar
 class ContinuousOpacity:
     """Continuous opacity of a gas at given temperatures, for changing densities.
 
-    What depends on temperature alone is worked out once, because the hydrostatic iteration
+    Terms that depend on temperature alone are computed once, because the hydrostatic iteration
     changes only the pressures.
 
     Parameters
     ----------
-    temperature : array, K
+    temperature : numpy.ndarray
+        K.
     """
 
     def __init__(self, temperature: np.ndarray):
@@ -138,12 +140,12 @@ class ContinuousOpacity:
 
         Parameters
         ----------
-        hydrogen_atoms, electrons, water : array
+        hydrogen_atoms, electrons, water : numpy.ndarray
             Number densities of neutral hydrogen, electrons and H2O, cm^-3.
 
         Returns
         -------
-        rosseland, h_band : array
+        rosseland, h_band : numpy.ndarray
             The Rosseland mean and the opacity at 1.6 micron.
         """
         electron_pressure = electrons * BOLTZMANN * self._temperature

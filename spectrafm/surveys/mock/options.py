@@ -8,10 +8,10 @@ from spectrafm.options import Section
 
 
 class Mock(Section):
-    """The mock survey, written as a SAS tree where ``survey.source`` points."""
+    """The mock survey, which is written as a SAS tree to ``survey.source``."""
 
-    rows: int = Field(2600, ge=50, description="rows of the mock allStar catalogue")
-    seed: int = Field(17, ge=0, description="of every random number of the mock survey")
+    rows: int = Field(2600, ge=50, description="number of rows of the mock allStar catalogue")
+    seed: int = Field(17, ge=0, description="seed of all random numbers of the mock survey")
     gap: float = Field(
         1.0, ge=0, le=3, description="strength of the synthetic gap; 0: observed = noisy model"
     )

@@ -1,8 +1,8 @@
-"""Who the stars of the mock survey are: labels, abundances, motions.
+"""Drawing the stars of the mock survey: labels, abundances, motions.
 
 The tables below are percentiles and medians of the labels of APOGEE DR17 after the paper's cuts
-(S/N > 200 and no bad flag); no individual star of DR17 enters. The halo stars are drawn apart, so
-that their share can be raised: a small mock with DR17's share would hold a handful of them.
+(S/N > 200 and no bad flag); no individual star of DR17 is used. Halo stars are drawn separately, so
+that their share can be raised: a small mock survey with DR17's share would have only a few.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from spectrafm.surveys.mock.chemistry import ALPHA_ELEMENTS, ELEMENTS, INDEX, SOLAR
 from spectrafm.surveys.mock.columns import Columns
 
-#: Limits of the effective temperature, K: gray atmospheres make no sense for later types.
+#: Limits of the effective temperature, K; gray atmospheres are not valid for cooler stars.
 TEFF_RANGE = (3200.0, 6900.0)
 
 # Shares of log g in steps of 0.25 from 0 to 5: the red clump stands out at 2.25 to 2.75.
@@ -65,7 +65,7 @@ _HIGH_SHARE = (0.72, 0.60, 0.38, 0.24, 0.15, 0.06, 0.02)
 
 @dataclass(frozen=True)
 class Stars(Columns):
-    """The truth about a set of stars."""
+    """True parameters of stars, with one entry per star."""
 
     teff: np.ndarray  # K
     logg: np.ndarray  # log10 of cm s^-2
@@ -122,7 +122,7 @@ def microturbulence(logg: np.ndarray) -> np.ndarray:
 
 
 def macroturbulence(logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
-    """Macroturbulence of giants, km/s (Holtzman et al. 2015); dwarfs rotate instead."""
+    """Macroturbulence, km/s: the relation of Holtzman et al. (2015) for giants, 1 for dwarfs."""
     giant = 10 ** (0.741 - 0.0998 * logg - 0.225 * fe_h)
     return np.where(logg < 3.8, np.minimum(giant, 15.0), 1.0)
 
@@ -133,7 +133,7 @@ def _disc_logg(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _halo_logg(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Halo stars bright enough for S/N > 200 are luminous giants."""
+    """Log g of halo stars, which are luminous giants if bright enough for S/N > 200."""
     return np.clip(rng.normal(1.28, 0.58, count), 0.1, 2.9)
 
 
@@ -147,7 +147,7 @@ def _disc_fe_h(logg: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _halo_fe_h(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Below -1 the numbers fall like half a Gaussian; DR17 has none below -2.5."""
+    """[Fe/H] of halo stars: half a Gaussian below -1; DR17 has no star below -2.5."""
     return np.maximum(-1.0 - 0.53 * np.abs(rng.normal(size=count)), -2.45)
 
 
@@ -169,7 +169,7 @@ def _main_sequence_logg(teff: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def _alpha(fe_h: np.ndarray, halo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[alpha/Fe]: two sequences in the disc; in the halo, stars born here and stars accreted."""
+    """[alpha/Fe]: two sequences in the disc; in the halo, stars formed in situ and accreted."""
     count = len(fe_h)
     high = rng.random(count) < np.interp(fe_h, _SEQUENCE_FE_H, _HIGH_SHARE)
     disc = np.where(
@@ -220,6 +220,6 @@ def _abundances(
 
 
 def _rotation(teff: np.ndarray, logg: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Projected rotation, km/s: slow but for dwarfs and subgiants without a deep envelope."""
+    """Projected rotation, km/s: slow except for hot dwarfs and subgiants."""
     typical = np.where(logg > 3.8, np.interp(teff, (5900, 6300, 6900), (3.0, 7.0, 18.0)), 1.5)
     return typical * 10 ** rng.normal(0, 0.2, len(teff))

@@ -1,7 +1,7 @@
 """Spectra from atmospheres: line opacity, Brackett lines, emergent flux.
 
-The spectrum is computed on a grid three times finer than APOGEE's pixels (1.38 km/s) and returned
-as emergent flux over continuum, before any instrument.
+Spectra are computed on a grid three times finer than APOGEE's pixels (1.38 km/s) and returned as
+emergent flux over continuum, without instrumental effects.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _BRACKETT_STRENGTH = {
 _RYDBERG = 109677.58  # cm^-1
 _BRACKETT_EXCITATION = 12.7485  # eV, level 4
 _BRACKETT_WEIGHT = 32  # statistical weight of level 4
-# Our Stark profile is crude and our hydrogen is in LTE: this factor matches mean APOGEE spectra.
+# Factor that matches mean APOGEE spectra, since the Stark profile is crude and hydrogen is in LTE.
 _BRACKETT_SCALE = 0.6
 # Integral of 1 / (1 + |x|^2.5) over all x.
 _STARK_AREA = 0.8 * np.pi / np.sin(np.pi / 2.5)
@@ -98,7 +98,8 @@ def normalised_flux(
 
     Returns
     -------
-    array (N_FINE,), float32
+    numpy.ndarray
+        Shape (N_FINE,), float32.
     """
     layers = Layers(atmosphere, star)
     depth = metal_lines(layers, vmicro, lines)
@@ -109,14 +110,17 @@ def normalised_flux(
 
 
 class Layers:
-    """The layers of one star's atmosphere, as the synthesis wants them.
+    """The layers of one star's atmosphere, with the quantities that the synthesis needs.
 
     Attributes
     ----------
-    temperature : array (layers,), K
-    planck : array (layers,)
+    temperature : numpy.ndarray
+        Shape (layers,), K.
+    planck : numpy.ndarray
+        Shape (layers,).
         Source function in the middle of the H band, arbitrary unit.
-    continuum : array (layers,)
+    continuum : numpy.ndarray
+        Shape (layers,).
         Continuous optical depth in the H band.
     """
 
@@ -136,11 +140,13 @@ class Layers:
         Parameters
         ----------
         species : str
-        excitation : array (lines,), eV
+        excitation : numpy.ndarray
+            Shape (lines,), eV.
 
         Returns
         -------
-        array (lines, layers)
+        numpy.ndarray
+            Shape (lines, layers).
         """
         boltzmann = np.exp(-np.outer(excitation, ELECTRON_VOLT / (BOLTZMANN * self.temperature)))
         absorbers = self.weighted[species] * -np.expm1(-self.quantum) / self.rosseland
@@ -152,12 +158,14 @@ def emergent(layers: Layers, depth: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    depth : array (layers, pixels)
+    depth : numpy.ndarray
+        Shape (layers, pixels).
         Optical depth.
 
     Returns
     -------
-    array (pixels,)
+    numpy.ndarray
+        Shape (pixels,).
     """
     rise = np.diff(layers.planck)
     weights = 0.5 * (np.append(rise, 0) + np.insert(rise, 0, 0)).astype(depth.dtype)
@@ -170,12 +178,13 @@ def emergent(layers: Layers, depth: np.ndarray) -> np.ndarray:
 def metal_lines(layers: Layers, vmicro: float, lines: LineList) -> np.ndarray:
     """Optical depth of all lines of the list at every layer and fine pixel.
 
-    The strength of a line is followed through every layer; its shape is that of the layers in
-    which it forms.
+    The strength of a line is computed in every layer; its shape is that in the layers where it
+    forms.
 
     Returns
     -------
-    array (layers, N_FINE), float32
+    numpy.ndarray
+        Shape (layers, N_FINE), float32.
     """
     strength = np.empty((len(lines), N_LAYERS))
     for species, members in lines.by_species.items():
@@ -184,7 +193,7 @@ def metal_lines(layers: Layers, vmicro: float, lines: LineList) -> np.ndarray:
     strength = np.einsum("il,nl->ni", _INTEGRATOR, strength)
     width, share = _voigt_shape(layers, vmicro, lines)
 
-    # How far from its centre a line still matters, in fine pixels.
+    # Distance from the centre up to which a line is not negligible, in fine pixels.
     contrast = strength[:, _DEPTH_LAYER] / layers.continuum[_DEPTH_LAYER] / _NEGLIGIBLE
     wing = np.sqrt(contrast * share * width / (2 * np.pi))
     reach = np.clip(np.maximum(1.8 * width, wing), 4, _WIDEST).astype(int)
@@ -245,8 +254,8 @@ def _pseudo_voigt(offset: np.ndarray, width: np.ndarray, share: np.ndarray) -> n
 def add_brackett(depth: np.ndarray, layers: Layers, scale: float) -> None:
     """Add the hydrogen lines to ``depth`` (layers, N_FINE), in place.
 
-    Unlike the metal lines they form deep and are broadened by the electrons (linear Stark
-    effect), so that each layer has its own profile: this is what makes log g recoverable.
+    Hydrogen lines form deeper than metal lines and are broadened by electrons (linear Stark
+    effect), so each layer has its own profile. This is how the spectra depend on log g.
     """
     lower = layers.absorption("H", np.array([_BRACKETT_EXCITATION]))
     normal_field = 1.25e-9 * layers.electrons ** (2 / 3)  # Holtsmark's F_0, cgs
