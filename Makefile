@@ -1,7 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else.
 
-# PIP_OPTIONS reaches pip, for instance to choose an index. TORCH=torch==... is installed as it is,
-# where the choice between a build with CUDA and one without (envs/install.sh) is not the right one.
+# PIP_OPTIONS is passed to pip, for instance to choose an index. TORCH=torch==... installs exactly that
+# version, overriding the choice of envs/install.sh between builds with and without CUDA.
 PYTHON ?= python3
 PIP_OPTIONS ?=
 BIN := .venv/bin
@@ -10,7 +10,7 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/snakemake --profile demo all
 
-# The paper's pre-training at its full size, on mock stars: wants a GPU.
+# The paper's pre-training at its full size, on mock stars; needs a GPU.
 paper-size: $(READY)
 	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
@@ -22,19 +22,19 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-# Needs root: installs Debian's SLURM where it is missing, starts it for the tests and stops it.
+# Needs root: installs Debian's SLURM if it is missing, starts it for the tests and stops it.
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
 
-# The environment: the pinned versions, and this checkout as the package.
+# The environment: the pinned dependencies, and this checkout as the installed package.
 $(READY): envs/lock.txt envs/torch.txt envs/install.sh pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "SpectraFM needs Python 3.11 or newer"'
 	$(PYTHON) -m venv .venv
 	TORCH='$(TORCH)' envs/install.sh .venv/bin/python $(PIP_OPTIONS)
 	touch $(READY)
 
-# The lock, from the ranges in pyproject.toml; needs uv. It changes only what must change:
-# `make lock LOCK_OPTIONS=--upgrade` takes the newest versions.
+# Update the lock from the ranges in pyproject.toml; needs uv. Versions change only if they must:
+# `make lock LOCK_OPTIONS=--upgrade` takes the newest ones.
 lock:
 	printf '%s\n' $(CUDA) | uv pip compile pyproject.toml --extra workflow --extra dev --quiet \
 		--constraint envs/torch.txt --no-emit-package torch --excludes /dev/stdin \
@@ -42,7 +42,7 @@ lock:
 		--output-file envs/lock.txt $(LOCK_OPTIONS) \
 		--custom-compile-command "make lock (torch's pin, and why it is not here: envs/torch.txt)"
 
-# What torch depends on where it is built with CUDA, and nowhere else.
+# Packages that only torch built with CUDA depends on; the lock leaves them out.
 CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
 	nvidia-nvshmem-cu13 triton
 

@@ -1,11 +1,11 @@
 # SpectraFM: from public APOGEE spectra to a stellar foundation model.
 #
 #   survey.smk      SAS -> allStar -> selected stars -> shards of spectra -> store
-#                   (of the survey that the configuration names, in spectrafm/surveys/)
+#                   (in spectrafm/surveys/, for the survey that the configuration names)
 #   training.smk    store -> pretrain -> finetune_observed -> finetune_iron ...
 #   evaluation.smk  models -> predictions -> metrics, Table 1, attention maps
 #   figures.smk     store, models, predictions, attention -> figures
-#   report.smk      all of it -> report; verify
+#   report.smk      everything above -> report; verify
 #
 # `snakemake --profile demo all` runs it on the mock survey, `snakemake all` on APOGEE DR17.
 
@@ -17,7 +17,7 @@ min_version("9.0")
 report: "workflow/report/workflow.rst"
 
 
-# Later ones stand over earlier ones, and what --configfile and --config give over all.
+# A later file overrides an earlier one; --configfile and --config override both.
 configfile: "config.yaml"
 
 
@@ -35,7 +35,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    """Everything that a run makes."""
+    """Make the report, metrics, Table 1 and all figures of the run."""
     default_target: True
     input:
         rules.report.output,

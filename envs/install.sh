@@ -1,10 +1,11 @@
 #!/bin/sh
-# Install the pinned versions, and this checkout as the package, for one Python:
+# Install the pinned dependencies and this checkout, editable, for one Python:
 #
 #     envs/install.sh PYTHON [option of pip ...]
 #
-# envs/lock.txt holds all of them but torch, whose build depends on the machine (envs/torch.txt).
-# With TORCH set, for instance to torch==2.13.0, that is what is installed, GPU or not.
+# envs/lock.txt pins all dependencies except torch, whose build depends on the machine
+# (envs/torch.txt). If TORCH is set, for instance to torch==2.13.0, that version is installed, with or
+# without a GPU.
 set -eu
 cd "$(dirname "$0")/.."
 python=$1
@@ -14,21 +15,20 @@ pip_install() {
     "$python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
-# uv is several times faster. It knows neither pip's options nor its configuration, so that pip
-# follows where uv cannot reach an index.
+# uv is several times faster than pip, but ignores pip's options and configuration. pip is used if
+# options are given, if uv is missing, or if uv fails, for instance without access to an index.
 locked() {
     if [ $# -eq 0 ] && command -v uv >/dev/null; then
         uv pip install --quiet --compile-bytecode --python "$python" --require-hashes --no-deps \
             --requirement envs/lock.txt && return
-        echo "envs/install.sh: uv could not install envs/lock.txt; pip tries" >&2
+        echo "envs/install.sh: uv could not install envs/lock.txt; trying pip" >&2
     fi
     pip_install --require-hashes --no-deps --requirement envs/lock.txt "$@"
 }
 
-# PyPI's torch for Linux is built with CUDA: right where there is a GPU, and on a cluster's login
-# node, whose GPUs are elsewhere. Otherwise only a version that says `+cpu` will do: first from what
-# pip is configured to use, as a mirror or a folder of wheels, then from PyTorch's own index. What it
-# depends on is in the lock.
+# PyPI's torch for Linux is built with CUDA, which suits machines with a GPU and login nodes of a
+# cluster. Other Linux machines need a version `+cpu`: first from the index or folder of wheels that
+# pip is configured to use, then from PyTorch's own index. Its dependencies are in the lock.
 plain_torch() {
     [ "$(uname -s)" != Linux ] || nvidia-smi >/dev/null 2>&1 || command -v sbatch >/dev/null
 }
@@ -53,5 +53,5 @@ torch() {
 
 locked "$@"
 torch "$@"
-# With the setuptools of the lock, rather than one that pip fetches for the build.
+# --no-build-isolation builds with the setuptools of the lock instead of one that pip fetches.
 pip_install --no-deps --no-build-isolation --editable . "$@"

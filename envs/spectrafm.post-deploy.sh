@@ -1,5 +1,5 @@
 #!/bin/sh
-# Snakemake runs a copy of this file in the new environment, from the folder where it was started.
+# Snakemake runs a copy of this file in the new environment, in the folder where Snakemake started.
 set -eu
 if [ ! -x envs/install.sh ]; then
     echo "start snakemake in SpectraFM's repository: the package is installed from there" >&2

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Ends the jobs and the daemons of tests/slurm/up.sh, by their process ids, and removes its traces; the
-# packages stay.
+# Ends the jobs and daemons of tests/slurm/up.sh, by their process ids, and deletes its files; the
+# packages stay installed.
 set -uo pipefail
 
 STATE=${SPECTRAFM_SLURM:-/tmp/spectrafm-slurm}
 MARK="# of SpectraFM's tests/slurm/up.sh"
 unset SLURM_CONF
 
-process_of() { # the id of a daemon that up.sh started, if it still runs
+process_of() { # prints the process id of a daemon that up.sh started, if it still runs
     local id
     id=$(cat "$STATE/$1.pid" 2>/dev/null) &&
         [ "$(cat "/proc/$id/comm" 2>/dev/null)" = "$1" ] && echo "$id"
@@ -15,7 +15,7 @@ process_of() { # the id of a daemon that up.sh started, if it still runs
 
 if process_of slurmctld >/dev/null; then
     jobs=$(timeout 10 squeue --noheader --format %A)
-    # Job steps outlive slurmd, so they go first; they have had their warnings.
+    # Job steps outlive slurmd, so they are killed first, without the usual SIGTERM.
     [ -z "$jobs" ] || timeout 10 scancel --full --signal KILL $jobs
     for _ in $(seq 50); do
         [ -n "$(timeout 10 squeue --noheader --states all --format %A%t | grep -E 'R$|CG$')" ] || break

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A SLURM cluster of one node, this machine, for the tests marked slurm: without accounting, with two
-# pretended GPUs, heard on the loopback only. Installs Debian's packages where they are missing.
-# tests/slurm/down.sh stops it.
+# Starts a SLURM cluster of one node, this machine, for the tests marked slurm: without accounting,
+# with two simulated GPUs, listening on the loopback only. Installs Debian's packages if they are
+# missing. tests/slurm/down.sh stops the cluster.
 #
-# Ends with 0: the cluster answers; 3: there can be none here, and nothing was changed;
-# anything else: there should be one, and there is not.
+# Exit code 0: the cluster answers; 3: this machine cannot run one, and nothing was changed; any other
+# code: the cluster failed to start.
 set -euo pipefail
 
 STATE=${SPECTRAFM_SLURM:-/tmp/spectrafm-slurm}
-# The plugin starts jobs without SLURM_CONF, so the configuration must stand where SLURM looks.
+# Snakemake's plugin starts jobs without SLURM_CONF, so the configuration must be in SLURM's default
+# folder.
 CONF=/etc/slurm
 MARK="# of SpectraFM's tests/slurm/up.sh"
 PACKAGES=(munge slurm-client slurmctld slurmd)
@@ -22,7 +23,7 @@ failed() { echo "SLURM did not start: $1 (logs in $STATE)" >&2; exit 1; }
 runs() { [ "$(cat "/proc/$(cat "$STATE/$1.pid" 2>/dev/null)/comm" 2>/dev/null)" = "$1" ]; }
 answers() { munge -n </dev/null | unmunge; } >/dev/null 2>&1
 idle() { sinfo --noheader --format %t 2>/dev/null | grep -qxE "idle|mix|alloc"; }
-within() { # seconds, then a command that shall succeed by then
+within() { # arguments: seconds, and a command that must succeed within that time
     local last=$((SECONDS + $1)); shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $last ] || return 1
@@ -45,7 +46,7 @@ for package in "${PACKAGES[@]}"; do
 done
 mkdir -p "$STATE"
 if [ ${#missing[@]} -gt 0 ]; then
-    # Debian's scripts would start the daemons at once, and not as these tests want them.
+    # Debian's scripts would start the daemons at once, with another configuration.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
@@ -62,7 +63,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 host=$(hostname --short)
-# The daemons listen where the host's name leads to: it has to be the loopback.
+# The daemons listen on the address of the host's name, which must therefore be the loopback.
 if [[ $(getent ahostsv4 "$host" | head -n 1) != 127.* ]]; then
     hosts=$(cat /etc/hosts)
     printf '127.0.0.1 %s %s\n%s\n' "$host" "$MARK" "$hosts" >/etc/hosts
@@ -115,7 +116,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 JobRequeue=1
-# As on most clusters: squeue remembers a job for 5 minutes, and between SIGTERM and SIGKILL are 30 s.
+# As on most clusters, squeue remembers a job for 5 minutes, and SIGKILL follows SIGTERM after 30 s.
 MinJobAge=300
 KillWait=30
 GresTypes=gpu
@@ -131,7 +132,7 @@ runs slurmctld || slurmctld || failed slurmctld
 within 20 scontrol ping || failed "slurmctld does not answer"
 runs slurmd || slurmd || failed slurmd
 if ! within 10 idle; then
-    # A node that an earlier life left down.
+    # An earlier cluster may have left the node down.
     scontrol update nodename="$host" state=resume || true
     within 30 idle || failed "the node is not idle: $(sinfo --list-reasons --noheader)"
 fi

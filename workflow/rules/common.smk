@@ -1,4 +1,4 @@
-# The validated configuration, and what several rule files ask of it.
+# Validates the configuration and defines the functions that several rule files share.
 
 import os
 import shlex
@@ -13,8 +13,8 @@ OWN_ENVIRONMENT = (
     DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 )
 
-# Parsing needs the package, and the jobs its command: in a clone the package can be imported without
-# having been installed.
+# Parsing the rules imports the package, and the jobs run its command. Both are checked, because in a
+# clone the package can be imported without being installed.
 NOT_INSTALLED = (
     "SpectraFM is not installed where snakemake runs ({}): run `pip install -e .[workflow]` in its"
     " repository, or `make .venv/ready` and then .venv/bin/snakemake"
@@ -36,13 +36,13 @@ from spectrafm.options import options
 from spectrafm.plugs import caption_of, load
 from spectrafm.surveys import SURVEYS
 
-# Rules call the `spectrafm` of the environment that runs Snakemake, also where that environment is
-# not activated; with `--software-deployment-method conda`, that of envs/spectrafm.yaml.
+# Jobs call the `spectrafm` of the environment that Snakemake runs in, even if that environment is not
+# activated; with `--software-deployment-method conda` they call that of envs/spectrafm.yaml.
 PATH = "" if OWN_ENVIRONMENT else f"export PATH={shlex.quote(BIN)}:$PATH; "
 shell.prefix(f"set -euo pipefail; {PATH}")
 
 if config.get("base") and not os.path.exists(config["base"]):
-    # Snakemake skips a missing file in silence where --configfile names another.
+    # Snakemake silently skips a missing configfile if --configfile names another.
     raise WorkflowError(f"config: base: {config['base']}: no such file")
 try:
     RUN = read_config(config)
@@ -64,9 +64,9 @@ wildcard_constraints:
 
 
 def resource(key, job=None, own=None):
-    """`resources.<job>.<key>` of the config; memory and runtime times the attempt.
+    """`resources.<job>.<key>` of the config; memory and runtime are multiplied by the attempt.
 
-    Without `job`, that of the stage in the wildcards. `own`: what the rule says of itself.
+    Without `job`, the stage in the wildcards is used. `own` holds resources that the rule sets.
     """
 
     def for_job(wildcards, attempt):
@@ -79,12 +79,12 @@ def resource(key, job=None, own=None):
 
 
 def threads_of(job=None, **own):
-    """CPU cores of a job, or of each stage."""
+    """Number of CPU cores of a job, or of the stage in the wildcards."""
     return resource("threads", job, own)
 
 
 def resources_of(job=None, **own):
-    """What a job, or each stage, asks for: GPUs, memory, time; partition and account if named."""
+    """Resources of a job or stage: GPUs, memory, runtime; partition and account if configured."""
     site = RUN.resources_of(job or "default", **own)
     return {
         "nodes": 1,
@@ -100,23 +100,23 @@ def resources_of(job=None, **own):
 
 
 def small(memory, runtime):
-    """What a job says of itself that needs one core and no GPU, wherever the others run."""
+    """Resources of a job that needs one core and no GPU, in no configured partition or account."""
     alone = {"gpus": 0, "threads": 1, "partition": None, "account": None}
     return {"memory": memory, "runtime": runtime, **alone}
 
 
 def models_of(predictions):
-    """The models behind `<stage>--<evaluation>` names."""
+    """Model folders of the stages in `<stage>--<evaluation>` names."""
     return [f"{RESULTS}/models/{name.split('--')[0]}" for name in predictions]
 
 
 def prediction_files(predictions):
-    """The files of `<stage>--<evaluation>` names."""
+    """Parquet files of the predictions `<stage>--<evaluation>`."""
     return [f"{RESULTS}/predictions/{name}.parquet" for name in predictions]
 
 
 def model_of_start(wildcards):
-    """The model that a stage starts from: one folder, or none."""
+    """Folder of the model that a stage starts from; an empty list for a stage from scratch."""
     start = RUN.stages[wildcards.stage].start_from
     return [] if start is None else f"{RESULTS}/models/{start}"
 
@@ -127,21 +127,22 @@ def start_option(wildcards, input):
 
 
 def stage_options(wildcards):
-    """A stage's options; the network's sizes only where one is made from scratch."""
+    """Options of a stage; the section `model` only for a token network trained from scratch."""
     stage = RUN.stages[wildcards.stage]
     new = stage.start_from is None and NETWORKS[stage.architecture].reads == "tokens"
     return options(stage, without=["resume"]) + (options(RUN.model) if new else [])
 
 
 def resume_option(wildcards, resources):
-    """What to do with a checkpoint; like `launcher`, it is no reason to train again."""
+    """Option `--resume` of a stage; like `launcher`, its change does not retrain the stage."""
     return options(RUN.stages[wildcards.stage], only=["resume"])
 
 
 def launcher(wildcards, resources):
-    """What starts a training; torchrun, where it has several GPUs.
+    """Command that starts a training: torchrun for several GPUs, else spectrafm.
 
-    Depending on `resources`, it is no reason for Snakemake to train again.
+    Snakemake does not rerun a job when a parameter that depends on `resources` changes, so that
+    another number of GPUs does not retrain the stage.
     """
     gpus = RUN.resources_of(wildcards.stage).gpus
     if gpus > 1:
@@ -150,12 +151,12 @@ def launcher(wildcards, resources):
 
 
 def evaluation_options(wildcards):
-    """An evaluation's options, without the list of stages it is made for."""
+    """Options of an evaluation, without its list of stages."""
     return options(RUN.evaluations[wildcards.evaluation], only=[Predict])
 
 
 def shown_in(figure):
-    """What a figure reads."""
+    """Input files of a figure, by what the figure shows."""
     names = RUN.shown_in(figure)
     store = {"store": rules.build_store.output.store}
     models = {"models": [f"{RESULTS}/models/{name}" for name in names]}
@@ -170,9 +171,9 @@ def shown_in(figure):
 
 
 def caption(where):
-    """The caption of a verb's output in Snakemake's report, which reads it from a parameter."""
+    """Parameter with the caption of a command's output, for Snakemake's report."""
 
-    # A function, since Snakemake takes braces in a text for wildcards.
+    # A function, because Snakemake reads braces in a plain string as wildcards.
     def text(wildcards):
         return caption_of(where)
 
@@ -180,7 +181,7 @@ def caption(where):
 
 
 def command_of(figure):
-    """A figure's command, what it reads, and the star that it draws."""
+    """Parameter with a figure's command and arguments: inputs, and the star to draw."""
 
     def command(wildcards, input):
         shows = FIGURES[figure].shows

@@ -2,7 +2,7 @@
 # Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
 #           attention/<stage>.zarr
 #
-#   models -> predict (one job a stage and evaluation) -> collect_metrics, table1
+#   models -> predict (one job per stage and evaluation) -> collect_metrics, table1
 #   models -> map_attention
 #   draws of the few-shot stages -> predict -> table_draws
 
@@ -48,7 +48,7 @@ rule collect_metrics:
 
 
 rule table1:
-    """Write Table 1: scatter and bias of each label, beside astroNN's."""
+    """Write Table 1: scatter and bias of each label, next to those of astroNN."""
     input:
         predictions=prediction_files(RUN.figures.table1),
         astronn=rules.fetch_astronn.output,
@@ -79,7 +79,7 @@ rule table1:
 if RUN.draws.stages:
 
     rule table_draws:
-        """Write the spread of the few-shot stages over draws of their stars."""
+        """Tabulate the scores of the few-shot stages over draws of their training stars."""
         input:
             prediction_files(RUN.drawn_predictions),
         output:
@@ -99,7 +99,7 @@ if RUN.draws.stages:
             " > {log} 2>&1"
 
     rule draws:
-        """The table of draws, under a short name; `all` leaves it out."""
+        """Short target for the table of draws, which `all` does not include."""
         input:
             rules.table_draws.output,
         localrule: True
@@ -129,7 +129,7 @@ rule map_attention:
 
 
 rule attention:
-    """The attention maps, under a short name."""
+    """Short target for the attention maps."""
     input:
         rules.map_attention.output,
     localrule: True

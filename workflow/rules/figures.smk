@@ -1,7 +1,7 @@
 # Requires: store, models/<stage>, predictions/*.parquet, attention/<stage>.zarr
 # Makes:    figures/<figure>.png, .pdf
 #
-# One rule for each figure in spectrafm.figures.FIGURES, by what it shows.
+# One rule for each figure of the run, from the registry spectrafm.figures.FIGURES.
 
 
 for name in RUN.drawn:
@@ -29,7 +29,7 @@ for name in RUN.drawn:
             "../../envs/spectrafm.yaml"
         params:
             caption=caption(FIGURES[name].where),
-            # Not in the text, which is read when the job runs: `name` is then the last figure's.
+            # Not in the shell text, which is read when the job runs: `name` is then the last figure.
             command=command_of(name),
         shell:
             "spectrafm {params.command:q} --output {output.png} > {log} 2>&1"

@@ -2,11 +2,11 @@
 # Makes:    report.html, SHA256SUMS
 #
 #   store, models, metrics, tables, figures -> report
-#   verify checks every file that the run holds, made whenever it is asked for
+#   verify has no output: it checks every file of the run whenever it is named as a target
 
 
 rule report:
-    """Put everything that the run made on one page."""
+    """Write the report of the run, one HTML page."""
     input:
         rules.build_store.output,
         models_of(RUN.predictions),
@@ -32,7 +32,7 @@ rule report:
 
 
 rule verify:
-    """Check every file of the run, and name what is wrong."""
+    """Check every file of the run, and name missing and damaged ones."""
     log:
         f"{LOGS}/verify.log",
     localrule: True

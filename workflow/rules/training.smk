@@ -1,16 +1,15 @@
 # Requires: store
-# Makes:    models/<stage>, a folder each: weights, options, course of the training
+# Makes:    models/<stage>, one folder per stage: weights, options, metrics of each epoch
 #
-#   store -> train (one job a stage, each from the model that its start_from names) -> models
+#   store -> train (one job per stage, from the model that its start_from names) -> models
 #
 # A new stage is a new entry under `stages` in the config; its name is a target.
 
 
-# `exec`: the training itself receives the signal of a time limit, a preemption or a cancellation.
-# `tee` shows on the terminal what goes to the log; it outlives these signals, and ends with the
-# training.
+# With `exec`, the training itself receives the signal of a time limit, preemption or cancellation.
+# `tee` shows the log on the terminal; it ignores these signals and ends with the training.
 rule train:
-    """Train one stage: its model from the store, and from the model that it starts from."""
+    """Train the model of one stage on stars of the store."""
     input:
         store=rules.build_store.output.store,
         start=model_of_start,
@@ -40,7 +39,7 @@ rule train:
 for stage in RUN.stages:
 
     rule:
-        """Train one stage, after those that it starts from."""
+        """Short target for the model of a stage."""
         name:
             stage
         input:

@@ -209,7 +209,7 @@ def _fill_abundances(table: np.ndarray, best: Fit, labels: Labels) -> None:
 
 
 def _blank_bad(table: np.ndarray) -> None:
-    """Blank the named labels of rows with a bad flag, as DR17 does, and all results without a fit."""
+    """Blank the named labels of rows with a bad flag, as in DR17, and all results without a fit."""
     bad = (table["ASPCAPFLAG"] & mask_of("ASPCAPFLAG", ["STAR_BAD"])) != 0
     named = ["TEFF", "LOGG", "M_H", "ALPHA_M", "FE_H", *(f"{e}_FE" for e in NAMED_ELEMENTS)]
     for name in named:
