@@ -1,4 +1,4 @@
-"""What a run holds, decoded: equal for two runs that computed the same, whenever and wherever."""
+"""Digests of a run's decoded contents, equal for two runs that computed the same values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from spectrafm.files import read_parquet
 
 
 def contents(results: Path) -> dict[str, str]:
-    """A digest of each array, table and set of weights in ``results/<run>``, by its name.
+    """SHA-256 of each array, table and set of weights in ``results/<run>``, by name.
 
-    Times, versions and paths, which files also hold, are left out.
+    Times, versions and paths in the files do not enter the digests.
     """
     return {
         name: hashlib.sha256(value).hexdigest()

@@ -1,4 +1,4 @@
-"""DR17's allStar in its full width, fabricated: 234 columns, 5,410 bytes a row.
+"""Fabricating an allStar catalogue with all columns of DR17: 234 columns, 5,410 bytes per row.
 
 Names, types and order are those of the SDSS data model (sdss/datamodel, allStar, DR17).
 """
@@ -14,8 +14,8 @@ from making.sas_tree import COLUMNS as NEEDED
 
 ROWS = 733_901
 
-#: Columns with a name of their own, in order: name:type, where a type is as in numpy, f4 if none
-#: is given. ``{ELEMENTS}`` stands for four columns of each element.
+#: Columns in order, as name:type with numpy's types; f4 if none is given. ``{ELEMENTS}`` stands for
+#: four columns of each element.
 _SCHEMA = """
 FILE:S64 APOGEE_ID:S30 TARGET_ID:S58 APSTAR_ID:S71 ASPCAP_ID:S77 TELESCOPE:S6 LOCATION_ID:i4
 FIELD:S20 ALT_ID:S30 RA:f8 DEC:f8 GLON:f8 GLAT:f8 J J_ERR H H_ERR K K_ERR SRC_H:S16 WASH_M
@@ -54,7 +54,7 @@ ROW = _row()
 
 
 def random_rows(count: int, seed: int) -> np.ndarray:
-    """Rows of which the needed columns are plausible and all others are random bytes."""
+    """Rows with plausible values in the columns that are read and random bytes in all others."""
     generator = np.random.default_rng(seed)
     rows = np.frombuffer(generator.bytes(count * ROW.itemsize), ROW).copy()
     for name, _, value in NEEDED:
@@ -72,12 +72,12 @@ def random_rows(count: int, seed: int) -> np.ndarray:
 
 
 def write_allstar(path: Path, count: int, seed: int = 1) -> np.ndarray:
-    """Write ``count`` rows: distinct ones up to 20,000, then the same again.
+    """Write ``count`` rows: up to 20,000 distinct ones, which then repeat.
 
     Returns
     -------
-    structured array
-        The distinct rows.
+    numpy.ndarray
+        Structured array of the distinct rows.
     """
     rows = random_rows(min(count, 20_000), seed)
     header = fits.BinTableHDU(rows[:0].copy()).header

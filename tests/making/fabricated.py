@@ -1,4 +1,4 @@
-"""Small inputs of the evaluation and the figures, made up here, in the formats of a run."""
+"""Fabricating small inputs of the evaluation and the figures, in the formats of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 import xarray
 import zarr
 
@@ -67,7 +67,7 @@ SCATTER = {"TEFF": 40.0, "LOGG": 0.1, "O_FE": 0.04, "MG_FE": 0.03, "FE_H": 0.05}
 
 
 def labels_of(stars: int, seed: int = 1) -> np.ndarray:
-    """Catalogue labels (star, label): giants and dwarfs, one star in six iron-poor."""
+    """Catalogue labels of giants and dwarfs, shape (stars, labels); one star in six is iron-poor."""
     rng = np.random.default_rng(seed)
     giant = rng.random(stars) < 0.7
     iron = np.where(
@@ -87,12 +87,13 @@ def names_of(stars: int) -> list[str]:
     return [f"2M{number:08d}" for number in range(stars)]
 
 
-def prediction_table(actual: np.ndarray, labels: list[str], seed: int = 2) -> pandas.DataFrame:
+def prediction_table(actual: np.ndarray, labels: list[str], seed: int = 2) -> pd.DataFrame:
     """A prediction with Gaussian residuals; the first star has no prediction, the second no label.
 
     Parameters
     ----------
-    actual : (star, 5) array
+    actual : numpy.ndarray
+        Catalogue labels, shape (stars, 5).
     labels : list of str
         Labels to predict.
     """
@@ -109,7 +110,7 @@ def prediction_table(actual: np.ndarray, labels: list[str], seed: int = 2) -> pa
         columns[f"{label}_error"] = np.full(truth.size, 0.01)
         columns[f"{label}_predicted"] = predicted
         columns[f"{label}_uncertainty"] = sigma
-    table = pandas.DataFrame(columns)
+    table = pd.DataFrame(columns)
     numbers = table.columns[2:]
     table[numbers] = table[numbers].astype(np.float32)
     table["flags"] = ""
@@ -121,7 +122,7 @@ def write_prediction(
     stage: str,
     evaluation: str,
     windows: list,
-    table: pandas.DataFrame,
+    table: pd.DataFrame,
     mock: bool = True,
     **trained,
 ) -> Path:
@@ -147,8 +148,8 @@ def write_prediction(
     return path
 
 
-def write_model(folder: Path, stage: str, training: pandas.DataFrame | None = None) -> Path:
-    """Write ``models/<stage>`` without a network, with the stars it learned from where given."""
+def write_model(folder: Path, stage: str, training: pd.DataFrame | None = None) -> Path:
+    """Write ``models/<stage>`` without a network; ``training`` is its table of training stars."""
     path = folder / "models" / stage
     path.mkdir(parents=True)
     config = {
@@ -171,7 +172,7 @@ def write_model(folder: Path, stage: str, training: pandas.DataFrame | None = No
 
 
 def spectra_of(stars: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Observed (noisy, with missing pixels) and synthetic spectra, each (star, pixel)."""
+    """Observed (noisy, with missing pixels) and synthetic spectra, shape (stars, pixels)."""
     rng = np.random.default_rng(seed)
     lines = rng.uniform(WAVELENGTH[0], WAVELENGTH[-1], 400)
     depths = rng.exponential(0.09, 400).clip(0, 0.5)
@@ -189,7 +190,7 @@ def spectra_of(stars: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
-    """Write ``store.zarr``: the first half of the stars trains, the other half tests."""
+    """Write ``store.zarr``; the first half of its stars train, the others are test stars."""
     stars = len(actual)
     observed, synthetic = spectra_of(stars)
     data = xarray.Dataset(
@@ -223,7 +224,7 @@ def write_zarr(path: Path, data: xarray.Dataset) -> Path:
 
 
 def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
-    """Attention with one peak a label, at the wavelength that `PEAKS` gives, in all windows."""
+    """Attention maps with one peak per label, at the wavelengths in `PEAKS`."""
     seen = np.unique(np.concatenate(pixels_in(WAVELENGTH, windows)))
     wavelength = WAVELENGTH[seen]
     rng = np.random.default_rng(4)

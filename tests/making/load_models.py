@@ -1,9 +1,9 @@
-"""Load models' folders, each in a process of its own, and tell how each of them ends.
+"""Load model folders, each in a process of its own, and print how each loading ended.
 
     python load_models.py FOLDER...
 
-One JSON object a line: how it ended, the message, peak memory in MB, seconds of CPU, and what was
-opened or run that no loading of weights should.
+Each line of output is a JSON object: how the loading ended, the error message, peak memory in MB,
+seconds of CPU time, and forbidden operations that it performed.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 from spectrafm.errors import SpectraFMError
 from spectrafm.networks.saved import from_pretrained
 
-TIME_LIMIT = 30  # seconds, after which a loading is ended
+TIME_LIMIT = 30  # seconds, after which a loading is killed
 FORBIDDEN = ("pickle.find_class", "os.system", "os.exec", "subprocess.Popen", "socket.connect")
 
 
@@ -48,7 +48,7 @@ def load(folder: str) -> dict:
 
 
 if __name__ == "__main__":
-    # What torch imports at its first use of the meta device is imported once, not in each process.
+    # torch imports modules at the first use of the meta device; import them once, before forking.
     torch.empty(1, device="meta").normal_()
     for folder in sys.argv[1:]:
         child = os.fork()

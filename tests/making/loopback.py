@@ -1,4 +1,4 @@
-"""A loopback server of given files that misbehaves on demand, in all the ways of table 4.2."""
+"""A loopback HTTP server of given files that injects faults on demand; see `BEHAVIOURS`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HTML = b"<!DOCTYPE html><html><body>Service temporarily overloaded</body></html>"
-#: What the gzip bomb unfolds to.
+#: Size in bytes of the decompressed gzip bomb.
 BOMB_BYTES = 200_000_000
 
 
 class Server:
-    """Files by path, and the faults that the next requests of a path meet first.
+    """A server of files by path; the faults listed for a path are injected into its next requests.
 
     Attributes
     ----------
@@ -116,17 +116,17 @@ def send(handler, status: int, content: bytes, length: int | None = None, **head
 
 
 def send_range(handler, content: bytes) -> None:
-    """The whole file, or the rest of it where that is asked for."""
-    asked, tag = handler.headers.get("Range"), f'"{hash(content)}"'
-    if asked is None or handler.headers.get("If-Range", tag) != tag:
+    """Send the whole file, or the rest of it if the request has a Range header."""
+    wanted, tag = handler.headers.get("Range"), f'"{hash(content)}"'
+    if wanted is None or handler.headers.get("If-Range", tag) != tag:
         send(handler, 200, content, ETag=tag)
         return
-    start = int(asked.removeprefix("bytes=").removesuffix("-"))
+    start = int(wanted.removeprefix("bytes=").removesuffix("-"))
     if start >= len(content):
         send(handler, 416, b"")
         return
-    told = f"bytes {start}-{len(content) - 1}/{len(content)}"
-    send(handler, 206, content[start:], Content_Range=told, ETag=tag)
+    sent = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    send(handler, 206, content[start:], Content_Range=sent, ETag=tag)
 
 
 # The faults.
@@ -235,11 +235,11 @@ def gzip_bomb(handler, _content: bytes) -> None:
 
 def wrong_range(handler, content: bytes) -> None:
     start = len(content) // 2 - 7
-    told = f"bytes {start}-{len(content) - 1}/{len(content)}"
-    send(handler, 206, content[start:], Content_Range=told)
+    sent = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    send(handler, 206, content[start:], Content_Range=sent)
 
 
-#: The behaviours that issue 3 lists.
+#: Faults of real archive servers that the tests and benchmarks inject.
 BEHAVIOURS = (
     short_with_length,
     short_without_length,

@@ -1,4 +1,4 @@
-"""A small fabricated SAS tree in the layout of DR17, for tests."""
+"""Fabricating a small SAS tree in the layout of DR17."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spectrafm.surveys.apogee.options import Survey
 
 RELEASE, ASPCAP = "dr17", "synspec_rev1"
 
-#: allStar's columns in DR17's types: name, FITS format, value where a row does not say.
+#: Columns of allStar with DR17's types: name, FITS format, default value.
 COLUMNS = (
     ("APOGEE_ID", "30A", ""),
     ("TELESCOPE", "6A", "apo25m"),
@@ -43,7 +43,7 @@ def row(apogee_id: str, **values) -> dict:
 
 
 def write_allstar(path: Path, rows: list[dict], leave_out: tuple[str, ...] = ()) -> None:
-    """Write allStar with these rows, and without some columns."""
+    """Write allStar with these rows, without the columns in ``leave_out``."""
     columns = [
         fits.Column(name, code, array=np.array([line[name] for line in rows]))
         for name, code, _ in COLUMNS
@@ -55,7 +55,7 @@ def write_allstar(path: Path, rows: list[dict], leave_out: tuple[str, ...] = ())
 
 
 def spectra_of(apogee_id: str) -> dict[str, np.ndarray]:
-    """Observed flux, error and best fit of a star on the whole grid: different for every star."""
+    """Observed flux, error and best fit on the 8575-pixel grid, different for every star."""
     rng = np.random.default_rng(list(apogee_id.encode()))
     arrays = {name: np.zeros(N_GRID) for name in ("observed", "observed_error", "synthetic")}
     synthetic = 1 - 0.5 * rng.random(CHIP_PIXELS.size) ** 4
@@ -66,7 +66,7 @@ def spectra_of(apogee_id: str) -> dict[str, np.ndarray]:
 
 
 def aspcapstar_bytes(line: dict, **arrays: np.ndarray) -> bytes:
-    """An aspcapStar file of a row of allStar; some arrays may be given."""
+    """Bytes of the aspcapStar file of a row of allStar; ``arrays`` replace its spectra."""
     content = spectra_of(line["APOGEE_ID"]) | arrays
     hdus = [fits.PrimaryHDU()]
     for name in ("observed", "observed_error", "synthetic"):
@@ -97,12 +97,12 @@ class SasTree:
         return self.root / paths.allstar_path(RELEASE, ASPCAP)
 
     def path_of(self, line: dict) -> Path:
-        """Where a row's aspcapStar file lies."""
+        """Path of a row's aspcapStar file."""
         names = (line["TELESCOPE"], line["FIELD"], line["APOGEE_ID"])
         return self.root / paths.aspcapstar_path(RELEASE, ASPCAP, *names)
 
     def write(self, line: dict, content: bytes) -> None:
-        """Write a row's file and list its SHA-1."""
+        """Write a row's file and append its SHA-1 to the field's checksum list."""
         path = self.path_of(line)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

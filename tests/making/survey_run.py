@@ -1,4 +1,4 @@
-"""The survey's part of a run, from catalogue to store, in a folder laid out like a run's."""
+"""Running the survey's part of a run, from catalogue to store, in the layout of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spectrafm.surveys.apogee.select_stars import select_stars
 
 
 def fetch_catalogue(output: Path, survey: Survey) -> None:
-    """`fetch_allstar` with all options of a survey."""
+    """Call `fetch_allstar` with all options of a survey."""
     fetch_allstar(output=output, archive=survey, limits=survey, release=survey, catalogue=survey)
 
 
@@ -26,7 +26,7 @@ def select(
     flags: Path | None = None,
     labels: Labels | None = None,
 ) -> tuple[Path, Path, Path]:
-    """`select_stars` into a folder; paths of selected, alternates and cuts."""
+    """Call `select_stars`; return the paths of selected, alternates and cuts in ``folder``."""
     survey = survey or Survey()
     outputs = {
         name: folder / file
@@ -49,7 +49,7 @@ def select(
 
 
 class Run:
-    """The survey rules, one after the other, in one folder."""
+    """Calls the commands of the survey rules in order, in one folder."""
 
     def __init__(
         self,

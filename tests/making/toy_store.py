@@ -10,10 +10,10 @@ from spectrafm.labels import LABELS, PAPER_LABELS, Label, error_column
 from spectrafm.store.layout import Column, Stars, write_store
 from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 
-#: Windows of 96 and 64 pixels, the second one holding the "iron window".
+#: Windows of 96 and 64 pixels; the second is part of the paper's iron window.
 WINDOWS = [[15_750.0, 15_770.7], [16_105.8, 16_119.9]]
 
-#: One line a label and window: wavelength, Angstrom.
+#: Wavelengths (Angstrom) of the lines of each label, one in each window.
 LINES = {
     "TEFF": (15_753.0, 16_107.0),
     "LOGG": (15_757.0, 16_109.5),
@@ -23,7 +23,7 @@ LINES = {
 }
 
 
-#: What the toy survey keeps of each star.
+#: Columns of the toy survey.
 COLUMNS = (
     Column("verified", np.bool_, "whether the SHA-1 is the published one"),
     Column("snr", np.float32, "signal-to-noise ratio", "1"),
@@ -72,7 +72,7 @@ def toy_stars(stars: int = 160, seed: int = 0) -> Stars:
 def write_toy_store(
     path: Path, stars: Stars | None = None, labels: Sequence[Label] = PAPER_LABELS
 ) -> Path:
-    """Write invented stars as a store, with all labels or some."""
+    """Write invented stars as a store with the given labels."""
     write_store(
         path,
         [stars or toy_stars()],

@@ -1,4 +1,4 @@
-"""A training on invented stars that takes seconds, as a command line and as options."""
+"""A training on invented stars that takes seconds: its options and its command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stage(**changes) -> Stage:
 
 
 def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str]:
-    """``spectrafm train`` of stage ``x``, with everything it writes in a folder."""
+    """Arguments of ``spectrafm train`` for a stage ``x`` whose outputs are in ``folder``."""
     return [
         "train", str(store), "--name=x", f"--output={folder / 'model'}",
         f"--checkpoints={folder / 'checkpoints'}",
@@ -46,15 +46,15 @@ def command(folder: Path, store: Path, options: Stage, model: Model) -> list[str
 
 
 class End(NamedTuple):
-    """How a process came to its end."""
+    """How and when a process ended."""
 
-    code: int  # negative: the signal that killed it
-    seconds: float  # from the command's begin
+    code: int  # exit code; negative: the signal that killed the process
+    seconds: float  # since the command began
     seconds_after_signal: float
 
 
 def _train(arguments: list[str], checkpoint_interval: float, end_state: Path, begun) -> None:
-    """In a process of its own: train, and keep the state in which the training ended."""
+    """Body of the child process: train, and save the final state of the training."""
     from spectrafm import cli
     from spectrafm.training import loop, train
     from spectrafm.training.checkpoint import Checkpoints
@@ -78,7 +78,7 @@ def train_and_signal(
     after: float = 0.0,
     checkpoint_interval: float = 0.2,
 ) -> End:
-    """Run a training in a process of its own, and perhaps send it a signal after some seconds."""
+    """Run a training in a child process; send it signal ``number``, if any, after some seconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["spectrafm.training.train"])
     begun = context.Event()

@@ -1,4 +1,4 @@
-"""Run under torchrun by test_processes.py: what the processes must agree on."""
+"""Checks that two processes of a training agree; test_processes.py runs this under torchrun."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A small run in one folder, with everything in it that the workflow makes."""
+"""A small run in one folder, made by calling the workflow's commands in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY = [
     "--model.decoder=[{heads: 2, feedforward: 8}]", "--model.head=[8]",
 ]  # fmt: skip
 
-#: Commands of a run in their order, in its folder, each with the files and folders it writes.
+#: Commands in the order of a run: name -> (arguments, files and folders that it writes).
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "mock-survey": (["--output=mock", "--rows=50", "--processes=1"], ["mock"]),
     "fetch-allstar": (
@@ -91,7 +91,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def make_run(folder: Path) -> Path:
-    """Run every command on a fabricated survey; stages learn from invented stars."""
+    """Run every command in ``folder``, on a fabricated survey and a store of invented stars."""
     rows = [row(f"2M{n:08d}", SNR=300.0 - k) for n in range(40) for k in range(2)]
     make_tree(folder / "sas", rows)
     write_toy_store(folder / "toy.zarr")
