@@ -67,7 +67,7 @@ SCATTER = {"TEFF": 40.0, "LOGG": 0.1, "O_FE": 0.04, "MG_FE": 0.03, "FE_H": 0.05}
 
 
 def labels_of(stars: int, seed: int = 1) -> np.ndarray:
-    """Catalogue labels of giants and dwarfs, shape (stars, labels); one star in six is iron-poor."""
+    """Catalogue labels of giants and dwarfs, shape (stars, labels); one in six is iron-poor."""
     rng = np.random.default_rng(seed)
     giant = rng.random(stars) < 0.7
     iron = np.where(
