@@ -24,7 +24,7 @@ def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path
     -------
     survey : Survey
         Its source is a folder; each file has a published SHA-1.
-    selected, alternates : Path
+    selected, alternates : pathlib.Path
     """
     root = folder / "sas"
     rows = [

@@ -121,9 +121,9 @@ class StarsOfStore(Dataset):
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
     stage : spectrafm.training.options.Stage
-    centre, scale : ndarray, shape (L,)
+    centre, scale : numpy.ndarray, shape (L,)
         Units in which labels are learned.
     in_memory : bool
         Whether all spectra are read at once, before the training.

@@ -116,7 +116,7 @@ class Benchmark:
     ----------
     device : Device
     scale : Scale
-    store : Path
+    store : pathlib.Path
         Invented stars.
     compiled : bool
         Whether to time `torch.compile` as well.

@@ -250,7 +250,7 @@ def test_attention_maps_are_checked_by_sha256sum(model, store, tmp_path):
     (output / "attention/c/0/0/0").unlink()
     with pytest.raises(SpectraFMError, match="lacks its file attention/c/0/0/0"):
         read_maps(output)
-    with pytest.raises(SpectraFMError, match=r"store\.zarr: no attention maps of map-attention"):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: not attention maps of map-attention"):
         read_maps(store)
 
 

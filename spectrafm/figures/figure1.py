@@ -32,11 +32,11 @@ def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
         Store with the star, store.zarr.
     star : str, optional
         APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises

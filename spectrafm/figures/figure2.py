@@ -34,13 +34,13 @@ def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, out
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
         Store with the star, store.zarr.
-    models : sequence of Path
+    models : sequence of pathlib.Path
         Folders of the stages' models, models/<stage>, one row each, in this order.
     star : str, optional
         APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -39,9 +39,9 @@ def figure3(prediction: Path, *, output: Path) -> None:
 
     Parameters
     ----------
-    prediction : Path
+    prediction : pathlib.Path
         Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -60,7 +60,7 @@ def figure3(prediction: Path, *, output: Path) -> None:
 
 
 @styled()
-def draw(table: pandas.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """One panel a label; rows of three, the last row centred.
 
     Parameters
@@ -102,7 +102,7 @@ def _title(facts: dict) -> str:
     return "\n".join(lines)
 
 
-def _draw_label(axes: Axes, table: pandas.DataFrame, label: str) -> Colorbar | None:
+def _draw_label(axes: Axes, table: pd.DataFrame, label: str) -> Colorbar | None:
     """Draw one label's panel and give its colour bar; None where no star has the label."""
     actual, predicted, sigma = (
         table[f"{label}_{part}"].to_numpy(np.float64)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -56,11 +56,11 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
 
     Parameters
     ----------
-    predictions : sequence of Path
+    predictions : sequence of pathlib.Path
         Parquet files of predict with [Fe/H], one panel each, in this order.
-    models : sequence of Path
+    models : sequence of pathlib.Path
         Folders of the models that made them, models/<stage>, in any order.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -91,14 +91,14 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
 
 
 @styled()
-def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
+def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
     """Predicted against catalogue [Fe/H], one panel a model.
 
     Parameters
     ----------
     panels : sequence of pandas.DataFrame
         As from `read_predictions`, each with [Fe/H].
-    training : sequence of (star,) array or None
+    training : sequence of numpy.ndarray, shape (n,), or None
         For each panel the [Fe/H] of the subset it was trained on, dex; None: no histogram.
     """
     facts = [table.attrs for table in panels]
@@ -135,7 +135,7 @@ def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | Non
     return figure
 
 
-def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
+def _titles(panels: Sequence[pd.DataFrame]) -> list[str]:
     """Lines of each panel: network, how it learned, from what, from which wavelengths."""
     titles = []
     for table in panels:
@@ -153,7 +153,7 @@ def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
     return distinct_names(titles, panels)
 
 
-def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
+def _draw_panel(axes: Axes, table: pd.DataFrame) -> PathCollection:
     actual, predicted, sigma = (
         table[f"FE_H_{part}"].to_numpy(np.float64)
         for part in ("actual", "predicted", "uncertainty")

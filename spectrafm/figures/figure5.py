@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,9 +37,9 @@ def figure5(attention: Path, *, output: Path) -> None:
 
     Parameters
     ----------
-    attention : Path
+    attention : pathlib.Path
         Zarr group of map-attention, attention/<stage>.zarr.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -58,13 +58,13 @@ def figure5(attention: Path, *, output: Path) -> None:
     save(draw(maps, read_lines()), output, ", ".join(f"{n} {name}" for n, name in counts))
 
 
-def read_lines() -> pandas.DataFrame:
+def read_lines() -> pd.DataFrame:
     """The lines marked in the figure: vacuum wavelength (Angstrom), element, row of its name."""
-    return pandas.read_csv(Path(__file__).with_name("lines.csv"), comment="#")
+    return pd.read_csv(Path(__file__).with_name("lines.csv"), comment="#")
 
 
 @styled()
-def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
+def draw(maps: xarray.Dataset, lines: pd.DataFrame) -> Figure:
     """One panel a population: the curves of each label, inverted, below the mean spectrum.
 
     Parameters
@@ -110,7 +110,7 @@ def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
 
     Parameters
     ----------
-    wavelength : (pixel,) array
+    wavelength : numpy.ndarray, shape (P,)
         Increasing, Angstrom.
     """
     broken = [gap for gap in gaps(wavelength) if gap[1] - gap[0] > BREAK]
@@ -121,7 +121,7 @@ def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
     return [(start - MARGIN, end + MARGIN) for start, end in zip(starts, ends, strict=True)]
 
 
-def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) -> None:
+def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> None:
     wavelength = maps["wavelength"].values
     requests = maps["request"].values
     for number, request in enumerate(requests):
@@ -174,7 +174,7 @@ def _join(row: Sequence[Axes]) -> None:
             spine.set(linestyle=(0, (1, 4)), color="0.6")
 
 
-def _name_lines(axes: Axes, lines: pandas.DataFrame) -> None:
+def _name_lines(axes: Axes, lines: pd.DataFrame) -> None:
     """Element names below a panel, in two rows so that neighbours do not touch."""
     for line in lines.itertuples():
         axes.annotate(

@@ -10,7 +10,7 @@ def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
 
     Parameters
     ----------
-    wavelength : (pixel,) array
+    wavelength : numpy.ndarray, shape (P,)
         Increasing, Angstrom.
     """
     steps = np.diff(wavelength)
@@ -23,11 +23,11 @@ def with_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, n
 
     Parameters
     ----------
-    wavelength, values : (pixel,) array
+    wavelength, values : numpy.ndarray, shape (P,)
 
     Returns
     -------
-    tuple of (pixel + gap,) array
+    tuple of numpy.ndarray, shape (P + gaps,)
     """
     middles = [(start + stop) / 2 for start, stop in gaps(wavelength)]
     places = np.searchsorted(wavelength, middles)

@@ -80,7 +80,7 @@ def save(figure: Figure, output: str | Path, shown: str) -> None:
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-    output : path-like
+    output : str or pathlib.Path
         Name of either file; the other is written beside it.
     shown : str
         What the figure shows, with its counts, for the log.

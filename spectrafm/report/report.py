@@ -32,7 +32,7 @@ def report(output: Path) -> None:
 
     Parameters
     ----------
-    output : Path
+    output : pathlib.Path
         HTML file to write, at the top of the run's folder: results/<run>/report.html.
 
     Raises

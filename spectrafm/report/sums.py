@@ -48,7 +48,7 @@ def faults_of_run(sums: Path) -> tuple[int, list[str]]:
 
     Parameters
     ----------
-    sums : Path
+    sums : pathlib.Path
         ``results/<run>/SHA256SUMS``.
 
     Returns

@@ -36,7 +36,7 @@ def verify(run_folder: Path) -> None:
 
     Parameters
     ----------
-    run_folder : Path
+    run_folder : pathlib.Path
         Folder of the run, results/<run>; parts that are not made yet are skipped.
 
     Raises
