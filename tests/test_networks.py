@@ -139,7 +139,9 @@ def test_another_architecture_cannot_be_started_from(pretrained, store, tmp_path
     network, _ = saved.from_pretrained(pretrained)
     other = "fcnn" if network.architecture != "fcnn" else "mlp"
     wrong = options(other, start_from="base", labels=["FE_H"])
-    with pytest.raises(SpectraFMError, match=f"a {network.architecture} netw.* wants a {other}"):
+    with pytest.raises(
+        SpectraFMError, match=f"a {network.architecture} network, but the stage trains a {other}"
+    ):
         train(store, name="x", output=tmp_path / "x", stage=wrong, model=MODEL, start=pretrained)
 
 

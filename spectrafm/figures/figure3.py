@@ -1,4 +1,4 @@
-"""The verb ``figure3``: predictions/<stage>--<evaluation>.parquet -> figures/figure3.{png,pdf}."""
+"""The command ``figure3``: predictions/<stage>--<evaluation>.parquet -> figures/figure3.*."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def figure3(prediction: Path, *, output: Path) -> None:
 
 @styled()
 def draw(table: pd.DataFrame) -> Figure:
-    """One panel a label; rows of three, the last row centred.
+    """Draw one panel a label, in rows of three, the last row centred.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `read_predictions`.
+        Predictions, as from `spectrafm.inference.predictions.read_predictions`.
     """
     facts, labels = table.attrs, table.attrs["labels"]
     rows = math.ceil(len(labels) / PANELS_PER_ROW)
@@ -103,7 +103,7 @@ def _title(facts: dict) -> str:
 
 
 def _draw_label(axes: Axes, table: pd.DataFrame, label: str) -> Colorbar | None:
-    """Draw one label's panel and give its colour bar; None where no star has the label."""
+    """Draw one label's panel and return its colour bar; None where no star has the label."""
     actual, predicted, sigma = (
         table[f"{label}_{part}"].to_numpy(np.float64)
         for part in ("actual", "predicted", "uncertainty")

@@ -1,4 +1,4 @@
-"""The verb ``figure4``: predictions, models/<stage> -> figures/figure4.{png,pdf}."""
+"""The command ``figure4``: predictions, models/<stage> -> figures/figure4.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from spectrafm.figures.style import (
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import IRON_POOR
 
-#: More panels than these take two rows.
+#: Largest number of panels in one row; more panels take two rows.
 IN_ONE_ROW = 4
 
 #: Both axes, dex (as in the paper).
@@ -92,14 +92,14 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
 
 @styled()
 def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
-    """Predicted against catalogue [Fe/H], one panel a model.
+    """Draw predicted against catalogue [Fe/H], one panel a model.
 
     Parameters
     ----------
     panels : sequence of pandas.DataFrame
-        As from `read_predictions`, each with [Fe/H].
+        Predictions with [Fe/H], as from `spectrafm.inference.predictions.read_predictions`.
     training : sequence of numpy.ndarray, shape (n,), or None
-        For each panel the [Fe/H] of the subset it was trained on, dex; None: no histogram.
+        For each panel the [Fe/H] of the model's drawn training stars, dex; None: no histogram.
     """
     facts = [table.attrs for table in panels]
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
@@ -119,7 +119,7 @@ def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) 
             _draw_training(axes, iron)
     grid[0, 0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0])
     grid[0, 0].set_yticks(np.arange(-2, 0.6, 0.5))
-    # Above an empty place of the last row stand the lowest panels of their columns.
+    # A panel above an empty place of the last row is the lowest of its column.
     for axes in shown_axes[-columns:]:
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
@@ -136,7 +136,7 @@ def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) 
 
 
 def _titles(panels: Sequence[pd.DataFrame]) -> list[str]:
-    """Lines of each panel: network, how it learned, from what, from which wavelengths."""
+    """Title of each panel, in lines: network, training, training stars, windows."""
     titles = []
     for table in panels:
         trained = table.attrs["trained"]
@@ -201,7 +201,7 @@ def _score_text(actual: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def _draw_training(axes: Axes, iron: np.ndarray) -> None:
-    """Histogram of the training stars' [Fe/H] along the bottom of a panel."""
+    """Draw a histogram of the training stars' [Fe/H] along the bottom of a panel."""
     counts = axes.twinx()
     heights, _, _ = counts.hist(iron, bins=10, color=TRAINING, alpha=0.5)
     counts.set_ylim(0, iron.size)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
-    """Stretches without pixels between the detectors, Angstrom.
+    """Find ranges without pixels, such as those between detectors, Angstrom.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
 
 
 def with_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put a NaN into each gap, so that a plotted line does not cross it.
+    """Insert a NaN in each gap, so that a plotted line does not cross it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A loopback server of given files that misbehaves on demand, in all the ways of table 4.2."""
+"""A loopback server of given files that misbehaves on demand, in the ways listed in this file."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def send(handler, status: int, content: bytes, length: int | None = None, **head
 
 
 def send_range(handler, content: bytes) -> None:
-    """The whole file, or the rest of it where that is asked for."""
+    """Send the whole file, or the part that a Range header requests."""
     asked, tag = handler.headers.get("Range"), f'"{hash(content)}"'
     if asked is None or handler.headers.get("If-Range", tag) != tag:
         send(handler, 200, content, ETag=tag)
