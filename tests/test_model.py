@@ -1,4 +1,4 @@
-# Tests of: spectrafm/networks/transformer.py, networks/attention.py, networks/encoding.py, networks/fcnn.py
+# Tests of: spectrafm/networks/ (transformer.py, attention.py, encoding.py, fcnn.py)
 """The network: sizes, symmetries, exactness of the shortcuts, encodings."""
 
 import numpy as np

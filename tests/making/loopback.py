@@ -1,4 +1,4 @@
-"""A loopback server of given files that misbehaves on demand, in the ways listed in this file."""
+"""A loopback server of given files that misbehaves on demand: each fault is a function here."""
 
 from __future__ import annotations
 
