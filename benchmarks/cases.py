@@ -1,4 +1,4 @@
-"""The networks whose training is timed, stars to train them on, and one step of our training."""
+"""The networks whose training is timed, their stars, and one step of SpectraFM's training."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Case:
 
 
 def paper_case() -> Case:
-    """The paper's network, as config.yaml pre-trains it."""
+    """The paper's network and its pre-training in config.yaml."""
     content = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
     return _case("paper", content["model"], content["stages"]["pretrain"])
 
 
 def demo_case() -> Case:
-    """The demo's, as configs/demo.yaml pre-trains it."""
+    """The demo's network and its pre-training in configs/demo.yaml."""
     paper = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
     demo = yaml.safe_load((REPOSITORY / "configs/demo.yaml").read_text())
     changed = paper["stages"]["pretrain"] | demo["stages"]["pretrain"]
@@ -63,13 +63,13 @@ def demo_case() -> Case:
 
 
 def _case(name: str, model: dict, stage: dict) -> Case:
-    # Compiled networks are timed beside others, by their own name.
+    # Compiled networks are timed as a separate variant.
     options = Stage.model_validate(stage | {"compile": "never"})
     return Case(name, Model.model_validate(model), options)
 
 
 def sized(case: Case, dimension: int) -> Case:
-    """The case with another width, and all other widths in proportion."""
+    """Change the dimension of a case's network, and all other widths in proportion."""
     share = dimension / case.model.dimension
 
     def block(size: Block) -> Block:
@@ -84,7 +84,7 @@ def sized(case: Case, dimension: int) -> Case:
 
 
 def make_network(case: Case, store: Path, device: torch.device) -> tuple[SpectraFM, DeviceStars]:
-    """A fresh network and its training stars on the device."""
+    """Create a network with fresh weights, and load its training stars onto the device."""
     stars = _training_stars(store, case.stage.spectra, tuple(case.stage.windows))
     torch.manual_seed(0)
     network = SpectraFM(case.model, PAPER_LABELS)
@@ -100,7 +100,7 @@ def _training_stars(store: Path, spectra: str, windows: tuple) -> StarSet:
 
 
 def compiled(network: nn.Module) -> nn.Module:
-    """The network through `torch.compile`; what it keeps of networks before would count as well."""
+    """Compile a network with `torch.compile`, after clearing what it caches of other networks."""
     torch.compiler.reset()
     return torch.compile(network)
 
@@ -111,7 +111,7 @@ def our_step(
     stars: DeviceStars,
     change: Callable[[Learner], None] | None = None,
 ) -> Callable[[], object]:
-    """One step of our training, each time it is called.
+    """Make a function that does one step of SpectraFM's training at each call.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def our_step(
     network : SpectraFM, or what wraps one
     stars : DeviceStars
     change : callable, optional
-        Changes the training before its first step.
+        Called once to change the training before its first step.
     """
     device = stars.flux.device
     learner = Learner(case.stage, network, torch.arange(5, device=device), stars)
@@ -132,10 +132,10 @@ def our_step(
 
 
 def operations(model: Model, tokens: int, labels: int = 5) -> tuple[int, int]:
-    """Floating-point operations of one chunk, forward and backward.
+    """Count the floating-point operations of one chunk, forward and backward.
 
-    They are counted on tensors without content, with the attention scores written out: PyTorch
-    does not count its fast attention on a CPU, and counts what a fast one computes twice on a GPU.
+    Operations are counted on meta tensors with the plain attention kernel: PyTorch does not count
+    the operations of its fast kernel on a CPU, and counts recomputed ones on a GPU.
     """
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
         network = SpectraFM(model, PAPER_LABELS).train()

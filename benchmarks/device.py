@@ -1,4 +1,4 @@
-"""What the machine under the network can do: its clock, its peaks, its memory."""
+"""The device of a benchmark: its clock, its peak speeds, its memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Device:
     ----------
     torch : torch.device
     clock : {"cpu", "wall"}
-        What tells time: processor time, as cores may be shared; the wall clock on a GPU.
+        Clock that is read: processor time on a CPU, whose cores may be shared; wall time on a GPU.
     precision : torch.dtype
-        Of the matrix products in our training.
+        Type of the matrix products in SpectraFM's training.
     """
 
     def __init__(self):
@@ -42,18 +42,18 @@ class Device:
         return self.torch.type == "cuda"
 
     def finish(self) -> None:
-        """Wait until all that was begun is done."""
+        """Wait until the GPU has finished all work."""
         if self.is_gpu:
             torch.cuda.synchronize()
 
     def seconds(self, way: Callable, rounds: int) -> float:
-        """Median time of one run, after one that warms up."""
+        """Median time of one run, s, after a run that warms up."""
         timed(way, self.finish)
         turns = (timed(way, self.finish) for _ in range(rounds))
         return statistics.median(getattr(turn, self.clock) for turn in turns)
 
     def matmul_peak(self, dtype: torch.dtype, rounds: int = 15) -> float:
-        """Operations a second of the largest matrix product."""
+        """Measure the floating-point operations per second of a large matrix product."""
         size, repeats = (8192, 10) if self.is_gpu else (2048, 1)
         a = torch.randn(size, size, device=self.torch, dtype=dtype)
         b, product = torch.randn_like(a), torch.empty_like(a)
@@ -61,14 +61,14 @@ class Device:
         return 2 * size**3 / fastest
 
     def copy_bandwidth(self, rounds: int = 15) -> float:
-        """Bytes a second that a large copy reads and writes."""
+        """Measure the bytes per second that a large copy reads and writes."""
         size, repeats = (4 << 30, 10) if self.is_gpu else (256 << 20, 1)
         source = torch.ones(size, device=self.torch, dtype=torch.uint8)
         target = torch.empty_like(source)
         return 2 * size / self._fastest(lambda: target.copy_(source), repeats, rounds)
 
     def _fastest(self, way: Callable, repeats: int, rounds: int) -> float:
-        """Shortest time of one run: a peak is what is reached undisturbed."""
+        """Shortest time of one run, s, which is the least disturbed."""
 
         def turn():
             for _ in range(repeats):
@@ -79,7 +79,7 @@ class Device:
         return min(getattr(turn, self.clock) for turn in turns) / repeats
 
     def peak_memory(self, way: Callable) -> int:
-        """Bytes that a run needs at most, besides those held before it."""
+        """Largest memory of a run, bytes, beyond what is held before it."""
         if self.is_gpu:
             torch.cuda.reset_peak_memory_stats()
             held = torch.cuda.memory_allocated()
@@ -93,6 +93,6 @@ class Device:
 
 
 def _status(name: str) -> int:
-    """A size from the kernel's account of this process, in bytes."""
+    """Read a size of this process from ``/proc/self/status``, bytes."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"{name}:\s+(\d+) kB", status)[1])

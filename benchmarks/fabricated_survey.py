@@ -1,4 +1,4 @@
-"""Many aspcapStar files in little time: one true file, in which spectra and name are replaced."""
+"""Fast fabrication of many aspcapStar files: copies of one file with other spectra and name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from making.survey_run import select
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.options import Survey
 
-#: Stars of one field, which share a folder and a list of SHA-1 sums.
+#: Number of stars of a field, which share a folder and a list of SHA-1 sums.
 FIELD_STARS = 250
 
 
 def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path]:
-    """Write a survey of that many stars and select them all.
+    """Write a survey of a given number of stars and select all of them.
 
     Returns
     -------
     survey : Survey
-        Its source is a folder; each file has a published SHA-1.
-    selected, alternates : Path
+        Options of a survey whose source is a folder; each file has a published SHA-1.
+    selected, alternates : pathlib.Path
+        Tables that `select_stars` writes.
     """
     root = folder / "sas"
     rows = [
@@ -51,7 +52,7 @@ def fabricate(folder: Path, stars: int, shards: int) -> tuple[Survey, Path, Path
 
 
 class _Template:
-    """A file whose spectra, in float32 as in DR17, and APOGEE_ID are overwritten in place."""
+    """An aspcapStar file whose spectra (float32 as in DR17) and APOGEE_ID are overwritten."""
 
     def __init__(self):
         self.name = "2M" + "x" * 16

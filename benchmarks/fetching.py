@@ -1,9 +1,9 @@
-"""Files a second of our fetching, and of what one would pick instead, from a distant server.
+"""Benchmark of fetching: files per second of SpectraFM, requests, wget and aria2c.
 
 ``python benchmarks/fetching.py`` (needs ``pip install -r envs/benchmarks.txt``, wget and aria2c)
-starts a loopback server that thinks for 60 ms before each answer, as a server at that distance
-would seem to, and lets the ways take turns. No client with 8 connections can have more than
-8 / 0.06 s = 133 files a second from it: that is the floor to be measured against.
+starts a loopback server that waits 60 ms before each answer, the latency of a distant server, and
+lets the clients take turns. No client with 8 connections can fetch more than 8 / 0.06 s = 133 files
+per second from this server: the bound that the benchmark compares with.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from spectrafm.surveys.apogee.options import Survey
 
 LATENCY = 0.06
 CONNECTIONS = 8
-#: The size that performance.md's table was measured with; DR17's files have about 265 kB.
+#: Bytes of each served file; DR17's files have about 265 kB.
 FILE_BYTES = 127_000
 OURS = "spectrafm"
-#: Target: at least this many times as fast.
+#: Target of each comparison: how many times faster than this client SpectraFM must be.
 TARGETS = {"requests, one by one": 7.0, "aria2c -j8": 0.9}
 
 
 def content_of(path: str) -> bytes:
-    """The served file of a path: FITS-like, and different for each."""
+    """Make the content of a served file: FITS-like, and different for each path."""
     rng = np.random.default_rng(list(path.encode()))
     return b"SIMPLE  =                    T".ljust(80) + rng.bytes(FILE_BYTES // 2880 * 2880 - 80)
 
@@ -65,7 +65,7 @@ def serve(files: dict[str, bytes], port: multiprocessing.Queue) -> None:
 
 
 def ways(url: str, files: dict[str, bytes], folder: Path) -> dict[str, Callable[[], None]]:
-    """Each way fetches every file, and is held to its bytes."""
+    """Make one function per client that fetches every file and asserts its bytes."""
     paths = list(files)
     sha1s = {path: hashlib.sha1(content).hexdigest() for path, content in files.items()}
     listed = folder / "urls.txt"
@@ -92,7 +92,7 @@ def ways(url: str, files: dict[str, bytes], folder: Path) -> dict[str, Callable[
 
         return run
 
-    # Without what would make it slower here: preallocation, and its files for resuming.
+    # Preallocation and files for resuming would make aria2c slower here: both are switched off.
     aria2c = ("aria2c", "-q", "--no-conf", "--file-allocation=none", "--auto-save-interval=0")
     aria2c += (f"-j{CONNECTIONS}", f"--input-file={listed}", "--dir")
     return {
@@ -120,7 +120,7 @@ def main() -> int:
     port: multiprocessing.Queue = multiprocessing.Queue()
     server = multiprocessing.Process(target=serve, args=(files, port), daemon=True)
     server.start()
-    # In memory, so that the disk is not measured.
+    # Files are written to memory, so that the disk is not measured.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         each = ways(f"http://127.0.0.1:{port.get()}", files, Path(folder))

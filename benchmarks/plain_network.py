@@ -1,8 +1,8 @@
-"""SpectraFM as someone new to PyTorch would write it: what our training is timed against.
+"""SpectraFM in plain PyTorch: the reference that SpectraFM's training is timed against.
 
-The same network, loss and optimizer, from PyTorch's own parts: `torch.nn.MultiheadAttention`, one
-requested label a pass (as the paper has it), and a `DataLoader` that reads one star at a time from
-the Zarr store.
+Network, loss and optimizer are the same, but made from PyTorch's own parts:
+`torch.nn.MultiheadAttention`, one requested label per pass (as in the paper), and a `DataLoader`
+that reads one star at a time from the Zarr store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Stage
 
-#: Largest difference that sums in another order may make, in answers and gradients of order 1.
+#: Largest difference of answers and gradients, both of order 1, that rounding may cause.
 TOLERANCE = 1e-5
 
 
@@ -57,13 +57,13 @@ class PlainBlock(nn.Module):
 
 
 class PlainSpectraFM(nn.Module):
-    """The paper's network, asked for one label a star and pass.
+    """The paper's network, with one requested label per star and pass.
 
     Parameters
     ----------
     options : spectrafm.networks.options.Model
     labels : int
-        How many labels it knows.
+        Number of labels that the network knows.
     """
 
     def __init__(self, options: Model, labels: int):
@@ -90,7 +90,7 @@ class PlainSpectraFM(nn.Module):
         self.log_variance = nn.Linear(widths[-1], 1)
 
     def perceive(self, flux: Tensor, wavelength: Tensor) -> Tensor:
-        """Tokens of spectra: (B, T) -> (B, T, D)."""
+        """Encode spectra as tokens: (B, T) -> (B, T, D)."""
         scaled = (flux - 1) / self.flux_scale
         x = nn.functional.gelu(scaled[..., None] * self.flux_weight + self.flux_bias)
         x = self.dropout(x + self.encoding(wavelength))
@@ -99,7 +99,7 @@ class PlainSpectraFM(nn.Module):
         return x
 
     def request(self, tokens: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and ln variance, (B,), of one label a star."""
+        """Answer a request for one label per star: mean and ln variance, each of shape (B,)."""
         query = self.label(label)[:, None]
         for block in self.decoder:
             query = block(query, tokens)
@@ -111,22 +111,22 @@ class PlainSpectraFM(nn.Module):
 
 
 def plain_loss(mean: Tensor, log_variance: Tensor, value: Tensor, error: Tensor) -> Tensor:
-    """The paper's loss of one label a star."""
+    """Compute the paper's loss for one label per star."""
     variance = log_variance.exp() + error**2 + 1e-8
     return 0.5 * ((value - mean) ** 2 / variance + variance.log()).mean()
 
 
 class StarsOfStore(Dataset):
-    """One training star an item: random good pixels and one of its labels.
+    """Training stars of a store; an item is one star's random good pixels and one of its labels.
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
     stage : spectrafm.training.options.Stage
-    centre, scale : ndarray, shape (L,)
-        Units in which labels are learned.
+    centre, scale : numpy.ndarray, shape (L,)
+        Labels are learned as (label - centre) / scale.
     in_memory : bool
-        Whether all spectra are read at once, before the training.
+        Whether all spectra are read into memory before the training.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class PlainTraining:
     stars : Dataset
     stage : spectrafm.training.options.Stage
     workers : int
-        Processes that read stars.
+        Number of processes that read stars.
     """
 
     def __init__(self, network: PlainSpectraFM, stars: Dataset, stage: Stage, workers: int):
@@ -191,7 +191,7 @@ class PlainTraining:
             drop_last=True,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # A fork of a process that runs threads (zarr, CUDA) may hang.
+            # A forked process may hang where the parent runs threads (zarr, CUDA).
             multiprocessing_context="spawn" if workers else None,
             pin_memory=self.device.type == "cuda",
         )
@@ -213,7 +213,7 @@ class PlainTraining:
 
 
 def copy_attention(ours: nn.Module, plain: nn.MultiheadAttention) -> None:
-    """Give PyTorch's attention the weights of ours."""
+    """Copy the weights of SpectraFM's attention to PyTorch's."""
     layers = (ours.query, ours.key, ours.value)
     with torch.no_grad():
         plain.in_proj_weight.copy_(torch.cat([layer.weight for layer in layers]))
@@ -224,7 +224,7 @@ def copy_attention(ours: nn.Module, plain: nn.MultiheadAttention) -> None:
 
 
 def plain_copy(network: SpectraFM) -> PlainSpectraFM:
-    """The plain network with the weights of ours."""
+    """Make a plain network with the weights of a SpectraFM network."""
     plain = PlainSpectraFM(network.options, len(network.labels))
     with torch.no_grad():
         plain.flux_weight.copy_(network.embedding.flux_weight)
@@ -242,13 +242,16 @@ def plain_copy(network: SpectraFM) -> PlainSpectraFM:
 
 
 def prove_equal(options: Model, tokens: int, stars: int = 4) -> tuple[float, float]:
-    """Show our network and the plain one the same pixels, and ask for the same label of each star.
+    """Check that SpectraFM and the plain network have the same loss and gradients.
+
+    Both networks read the same pixels and answer a request for the same label of each star.
 
     Parameters
     ----------
     options : spectrafm.networks.options.Model
-        Its dropout is left out.
+        Sizes of the network; its dropout is set to 0.
     tokens, stars : int
+        Number of pixels per star, number of stars.
 
     Returns
     -------
@@ -267,12 +270,12 @@ def prove_equal(options: Model, tokens: int, stars: int = 4) -> tuple[float, flo
     flux = 1 + 0.1 * torch.randn(stars, tokens)
     value, error = torch.randn(stars, len(LABELS)), 0.1 * torch.rand(stars, len(LABELS))
     label = torch.randint(len(LABELS), (stars,))
-    asked = nn.functional.one_hot(label, len(LABELS)).bool()
+    requested = nn.functional.one_hot(label, len(LABELS)).bool()
 
     answer = network(flux, network.encoding(wavelength))
-    ours = gaussian_loss(answer, value, error, asked).sum() / asked.sum()
+    ours = gaussian_loss(answer, value, error, requested).sum() / requested.sum()
     ours.backward()
-    theirs = plain_loss(*plain(flux, wavelength, label), value[asked], error[asked])
+    theirs = plain_loss(*plain(flux, wavelength, label), value[requested], error[requested])
     theirs.backward()
 
     found, expected = gradients(network), dict(plain.named_parameters())
@@ -284,7 +287,7 @@ def prove_equal(options: Model, tokens: int, stars: int = 4) -> tuple[float, flo
 
 
 def gradients(network: SpectraFM) -> dict[str, Tensor]:
-    """Gradients of our network under the plain one's names, ready to compare."""
+    """Collect a SpectraFM network's gradients under the names of the plain network."""
     found = {}
     embedding = network.embedding
     found["flux_weight"] = embedding.flux_weight.grad

@@ -1,4 +1,4 @@
-"""Many fabricated stars through fetching and store on this machine, and what DR17 would take.
+"""Benchmark of fetching, building, loading and verifying a store, extrapolated to DR17.
 
 python benchmarks/scale.py
 """
@@ -25,12 +25,12 @@ from spectrafm.store.read import load_stars
 from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 from spectrafm.surveys.apogee.options import Survey
 
-#: Files of DR17 that the paper's selection asks for.
+#: Number of DR17's files that the paper's selection needs.
 DR17 = 128_762
 
 
 def fetched(selected: Path, alternates: Path, spectra: Path, survey: Survey, number: int) -> float:
-    """Fetch one shard; the most memory that its process took, in GB."""
+    """Fetch one shard; return the largest memory of its process, GB."""
     fetch_spectra(
         selected=selected,
         alternates=alternates,
@@ -44,7 +44,7 @@ def fetched(selected: Path, alternates: Path, spectra: Path, survey: Survey, num
 
 
 def built(run: Path, selected: Path, shards: int) -> float:
-    """Join the shards."""
+    """Build the store from its shards; return the largest memory of the process, GB."""
     spectra, catalogue = run / "spectra", run / "catalogue"
     build_store(
         selected=selected,
@@ -59,25 +59,25 @@ def built(run: Path, selected: Path, shards: int) -> float:
 
 
 def loaded(run: Path) -> float:
-    """Read the observed spectra of all stars."""
+    """Load the observed spectra of all stars; return the largest memory of the process, GB."""
     load_stars(run / "store.zarr", "observed")
     return peak_gigabytes()
 
 
 def verified(run: Path) -> float:
-    """Check every byte of it."""
+    """Verify the run; return the largest memory of the process, GB."""
     verify(run)
     return peak_gigabytes()
 
 
 def peak_gigabytes() -> float:
-    """Most memory that this process has held so far."""
+    """Largest memory that this process has held so far, GB."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1e6
 
 
 def in_processes(processes: int, work: Callable, *turns: tuple) -> tuple[float, float]:
-    """Seconds, and the most memory of one process, of work that runs in fresh processes."""
+    """Run work in fresh processes; return seconds and the largest memory of one process, GB."""
     start = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         peaks = pool.starmap(work, turns, chunksize=1)
@@ -85,7 +85,7 @@ def in_processes(processes: int, work: Callable, *turns: tuple) -> tuple[float, 
 
 
 def main() -> None:
-    """Print time, memory, files and bytes of each step."""
+    """Print time and memory of each step, files and bytes of its result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stars", type=int, default=20_000)
     parser.add_argument("--shards", type=int, default=10)
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """Files of a folder, and their bytes."""
+    """Number of files in a folder, and their bytes."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return len(files), sum(path.stat().st_size for path in files)
 

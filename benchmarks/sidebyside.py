@@ -1,10 +1,10 @@
-"""Timing ways to do the same thing side by side, in one run.
+"""Timing of several ways to do the same thing side by side, in one run.
 
-On a shared machine two timers that run one after the other differ by a third even for the same
-function. Here the ways take turns, in a new order each round, and are compared within a round:
-the same function against itself then stays within a few per cent, most of all in CPU time. Where
-a GPU does the work, processor time says nothing: there the clock on the wall is read, once the GPU
-is done.
+On a shared machine two timings that run one after the other differ by a third even for the same
+function. `sidebyside` therefore lets the ways take turns, in a new order each round, and `ratio`
+compares them within a round: the same function against itself then agrees within a few per cent,
+best in processor time. Processor time does not measure the work of a GPU: on a GPU, compare wall
+time, read once the GPU is done.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import numpy as np
 
 
 class Timing(NamedTuple):
-    """One turn: seconds on the clock, and of processor time with that of child processes."""
+    """Time of one turn, s: wall time, and processor time including that of child processes."""
 
     wall: float
     cpu: float
 
 
 def timed(way: Callable[[], Any], finish: Callable[[], None] | None = None) -> Timing:
-    """Run one way once, until ``finish`` returns."""
+    """Time one run of one way, until ``finish`` returns."""
     cpu, wall = _cpu_seconds(), time.perf_counter()
     way()
     if finish is not None:
@@ -50,18 +50,18 @@ def sidebyside(
     seed: int = 0,
     finish: Callable[[], None] | None = None,
 ) -> dict[str, list[Timing]]:
-    """Let the ways take turns.
+    """Time several ways in turns.
 
     Parameters
     ----------
     ways : mapping
-        What to time, by name; that they give the same result is for the caller to check before.
+        Functions to time, by name; the caller has checked that they give the same result.
     rounds : int
-        Turns of each, after one that warms up and is not counted.
+        Turns of each way, after one that warms up and is not counted.
     seed : int
-        Of the order within the rounds.
+        Seed of the order within the rounds.
     finish : callable, optional
-        What returns when all that was begun is done: ``torch.cuda.synchronize`` on a GPU.
+        Function that returns when all work is done: ``torch.cuda.synchronize`` on a GPU.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def ratio(
     clock: str,
     amounts: Mapping[str, float] | None = None,
 ) -> float:
-    """How many times faster the candidate is: the median over rounds of peer / candidate.
+    """Compute how many times faster the candidate is: the median over rounds of peer / candidate.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def ratio(
     candidate, peer : str
     clock : {"wall", "cpu"}
     amounts : mapping, optional
-        How much a turn of each way does, where they differ.
+        Amount of work of a turn of each way, where the amounts differ.
     """
     more = amounts[candidate] / amounts[peer] if amounts else 1.0
     pairs = zip(timings[peer], timings[candidate], strict=True)
@@ -111,18 +111,18 @@ def table(
     amount: float | Mapping[str, float] = 1.0,
     unit: str = "runs",
 ) -> str:
-    """The medians of each way, and how many times faster than it the candidate is.
+    """Format the medians of each way, and how many times faster than it the candidate is.
 
     Parameters
     ----------
     timings : mapping
         From `sidebyside`.
     candidate : str
-        The way that the others are compared with.
+        Name of the way that the others are compared with.
     amount : float or mapping
-        How much one turn does, such as its number of files; of each way, where they differ.
+        Amount of work of one turn, such as its number of files; a mapping where the ways differ.
     unit : str
-        Of ``amount``.
+        Unit of ``amount``.
     """
     header = ("", f"{unit}/s", "wall s", "cpu s", "x wall", "x cpu")
     amounts = amount if isinstance(amount, Mapping) else dict.fromkeys(timings, amount)
@@ -137,7 +137,7 @@ def table(
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Rows of text as columns: the first to the left, the others to the right."""
+    """Align rows of text in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
@@ -146,7 +146,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_timings(path: Path, timings: Mapping[str, list[Timing]], **facts: Any) -> None:
-    """Keep every turn as JSON, with what the machine was and the given facts."""
+    """Write every turn as JSON, with a description of the machine and the given values."""
     machine = {
         "python": platform.python_version(),
         "numpy": np.__version__,

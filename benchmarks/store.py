@@ -1,4 +1,4 @@
-"""From FITS files to a store, and from the store to memory, against what someone new would write.
+"""Benchmark of writing and reading the store against loops with astropy, zarr, h5py and numpy.
 
 python benchmarks/store.py
 """
@@ -30,13 +30,13 @@ from spectrafm.store.read import load_stars
 from spectrafm.surveys.apogee.fetch_spectra import fetch_spectra
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_PIXELS
 
-#: Slower than these many times the peer's speed is a regression (processor time).
+#: Smallest speed, as a multiple of the peer's (processor time); a lower one is a regression.
 FLOORS = {"astropy loop, zarr": 0.85, "h5py, same codec": 0.35}
 BLOSC = Blosc()
 
 
 def ingest(folder: Path, stars: int, rounds: int) -> dict:
-    """FITS files to a store: fetched, hashed, checked and masked, against a loop that reads."""
+    """Compare `fetch_spectra`, which also hashes, checks and masks, with loops that only read."""
     survey, selected, alternates = fabricate(folder, stars, shards=1)
     paths = [Path(survey.source) / path for path in read_parquet(selected)["path"]]
 
@@ -82,9 +82,9 @@ def ingest(folder: Path, stars: int, rounds: int) -> dict:
 
 
 def load(folder: Path, rounds: int) -> dict:
-    """The store that `ingest` left to memory: observed flux, labels, names, as a network needs."""
+    """Compare `load_stars` on the store that `ingest` has written with reading other formats."""
     store = folder / "000.zarr"
-    # Without a flux range, of stars without a bad pixel: what is stored.
+    # Without a flux range and without bad pixels, the loaded values are the stored ones.
     expected = load_stars(store, "observed")
     arrays = {
         name: np.strings.encode(values) if values.dtype.kind == "U" else values
@@ -107,7 +107,7 @@ def load(folder: Path, rounds: int) -> dict:
 
 
 def write_hdf5(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Spectra in the chunks and with the codec of the store, the rest plain."""
+    """Write HDF5 with spectra in the chunks and the codec of the store, other arrays plain."""
     codec = hdf5plugin.Blosc(cname="zstd", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)
     with h5py.File(path, "w") as file:
         for name, values in arrays.items():
@@ -122,9 +122,9 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def decoded(array: Path) -> np.ndarray:
-    """The least that reading can take: each shard's bytes, checksums, decoding, in one thread.
+    """Read an array with the least work: bytes, checksums and decoding of shards, in one thread.
 
-    A shard ends with a table of where its chunks begin and how long they are, and its checksum.
+    A shard ends with a table of the offsets and lengths of its chunks, and a checksum.
     """
     shards = []
     for path in sorted((array / "c").glob("*/0"), key=lambda path: int(path.parent.name)):
@@ -143,7 +143,7 @@ def decoded(array: Path) -> np.ndarray:
 
 
 def main() -> None:
-    """Print one table of each comparison, and whether the floors are reached."""
+    """Print a table of each comparison, and whether the floors are reached."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stars", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=9)

@@ -1,4 +1,4 @@
-"""Our network with one of the things that make it fast left out: the same weights and answers."""
+"""Variants of SpectraFM without one of its optimisations: the same weights and answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spectrafm.training.step import Learner
 
 
 class ProjectedAttention(nn.Module):
-    """Cross-attention that projects every token to a key and a value: PyTorch's own."""
+    """Cross-attention with PyTorch's own kernel, which projects every token to key and value."""
 
     def __init__(self, folded: CrossAttention):
         super().__init__()
@@ -30,7 +30,7 @@ class ProjectedAttention(nn.Module):
 
 
 class MaskedSelfAttention(SelfAttention):
-    """Self-attention that is passed a mask although it hides nothing."""
+    """Self-attention that always gets a mask, even one that hides nothing."""
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
         if missing is None:
@@ -39,39 +39,40 @@ class MaskedSelfAttention(SelfAttention):
 
 
 class OneLabelAPass(nn.Module):
-    """Asks for the labels one after the other, each time from the spectrum's pixels on."""
+    """A network that answers one request per pass, each time from the spectrum's pixels on."""
 
     def __init__(self, network: SpectraFM):
         super().__init__()
         self.network, self.labels = network, network.labels
 
-    def forward(self, flux, position, missing, request, known) -> Answer:
-        answers = [self.network(flux, position, missing, one, known) for one in request.split(1)]
+    def forward(self, flux, position, missing, request, known, error) -> Answer:
+        given = (flux, position, missing)
+        answers = [self.network(*given, one, known, error) for one in request.split(1)]
         return Answer(*(torch.cat(part, dim=1) for part in zip(*answers, strict=True)))
 
 
 def with_projected_attention(network: SpectraFM) -> SpectraFM:
-    """Change the decoder's attention in place."""
+    """Replace the decoder's attention in place by `ProjectedAttention`."""
     for block in network.decoder:
         block.attention = ProjectedAttention(block.attention)
     return network
 
 
 def with_masked_attention(network: SpectraFM) -> SpectraFM:
-    """Change the encoder's attention in place."""
+    """Replace the encoder's attention in place by `MaskedSelfAttention`."""
     for block in network.encoder:
         block.attention.__class__ = MaskedSelfAttention
     return network
 
 
 class ForLoopAdamW(torch.optim.AdamW):
-    """Updates parameters one after the other; it cannot be told on the device to skip a step."""
+    """AdamW that updates parameters one after the other and cannot skip a step on the device."""
 
     found_inf = property(lambda self: None, lambda self, value: None)
 
 
 def for_loop_optimizer(learner: Learner) -> None:
-    """Let a training update its parameters one after the other."""
+    """Replace a training's optimizer by `ForLoopAdamW`."""
     (group,) = learner.optimizer.param_groups
     learner.optimizer = ForLoopAdamW(
         group["params"], group["lr"], weight_decay=group["weight_decay"], foreach=False
@@ -79,7 +80,7 @@ def for_loop_optimizer(learner: Learner) -> None:
 
 
 class DrawnOneByOne(Dataset):
-    """Pixels drawn star by star from the tensor that `draw_batch` draws from."""
+    """Dataset that draws pixels star by star from the tensor that `draw_batch` draws from."""
 
     def __init__(self, stars: DeviceStars, sampling: Sampling):
         self.stars, self.sampling = stars, sampling

@@ -1,8 +1,9 @@
-"""Training and inference against what someone new to PyTorch would write, and against the machine.
+"""Benchmark of training and inference against plain PyTorch, and against the machine's limits.
 
 python benchmarks/training.py [--quick]
 
-It runs on the GPU where there is one, on one core elsewhere; --quick within ten minutes.
+The benchmark runs on the GPU where there is one, on one core elsewhere; --quick takes less than ten
+minutes.
 """
 
 from __future__ import annotations
@@ -46,16 +47,17 @@ from spectrafm.networks.attention import CrossAttention
 from spectrafm.store.read import load_stars
 from spectrafm.training.batch import draw_batch
 
-#: Chunks of the paper's pre-training, and its measured speed (performance.md, section 0).
+#: Chunks of the paper's pre-training, its speed per GPU and its GPU hours on four A100, from the
+#: authors' training log.
 PAPER_CHUNKS = 30.05e6
 PAPER_CHUNKS_PER_SECOND = 97.5
 PAPER_GPU_HOURS = 85.6
 
 #: Bytes that forward and backward of a 512-pixel chunk of the paper's network move in bfloat16,
-#: with all elementwise work fused and attention scores never written (performance.md, section 1).
+#: counted with all elementwise work fused and attention scores never written to memory.
 CHUNK_BYTES = 74e6
 
-#: What is asked for, times faster unless the name says otherwise.
+#: Target of each figure: how many times faster, unless the name has another unit.
 TARGETS = {
     "training, paper": 5.0,
     "training, demo": 8.0,
@@ -68,14 +70,14 @@ TARGETS = {
 
 
 class Scale(NamedTuple):
-    """How much is run: enough to time, little enough for ten minutes."""
+    """Size of the benchmark: enough work to time, little enough for ten minutes."""
 
     stars: int  # in the store; three fifths of them train
     rounds: int
     batch: dict[str, int]  # of each case, against the plain version
-    changed: dict[str, int]  # the same where one thing is changed at a time
-    throughput: dict[str, tuple[int, ...]]  # batches whose speed and memory are told
-    steps: dict[str, int]  # of each case, a turn
+    changed: dict[str, int]  # of each case, where one thing is changed at a time
+    throughput: dict[str, tuple[int, ...]]  # batches whose speed and memory are measured
+    steps: dict[str, int]  # of each case in one turn
     workers: int  # that read stars for the plain network
     tokens: dict[int, int]  # batch for each number of tokens
     batches: tuple[int, ...]
@@ -110,14 +112,14 @@ QUICK = {"rounds": 3}
 
 
 class Benchmark:
-    """What is measured: printed as it comes, kept for the JSON.
+    """Results of the benchmark, printed as they come and kept for the JSON file.
 
     Parameters
     ----------
     device : Device
     scale : Scale
-    store : Path
-        Invented stars.
+    store : pathlib.Path
+        Store of fabricated stars.
     compiled : bool
         Whether to time `torch.compile` as well.
     """
@@ -136,7 +138,7 @@ class Benchmark:
         unit: str,
         rounds: int | None = None,
     ) -> dict[str, float]:
-        """Time ways side by side; how many times faster than each the first is."""
+        """Time ways side by side; return how many times faster than each the first one is."""
         timings = sidebyside(ways, rounds or self.scale.rounds, finish=self.device.finish)
         ours = next(iter(ways))
         print(f"{title}\n{table(timings, ours, amount, unit)}\n", flush=True)
@@ -151,27 +153,27 @@ class Benchmark:
         self.facts[title] = [dict(zip(header, row, strict=True)) for row in rows]
 
     def judge(self, name: str, reached: float, what: str | None = None) -> None:
-        """Hold a figure against its target."""
+        """Compare a figure with its target."""
         target = TARGETS[name]
         verdict = "reached" if reached >= target else "MISSED"
         self.judged.append(f"{what or name}: {reached:.4g} (target {target:g}): {verdict}")
 
     def measured(self, case: Case, through_compiler: bool = False) -> Cost:
-        """Cost of our training, from the making of the network on."""
+        """Measure the cost of SpectraFM's training, including the creation of the network."""
         steps = self.scale.steps[case.name]
         arguments = (case, self.store, steps, through_compiler)
         if self.device.is_gpu:
             return _measured(*arguments)
-        # What a process has held stays with it: a fresh one tells what the steps need.
+        # A process keeps memory that it has freed: only a fresh process shows what steps need.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(_measured, *arguments).result()
 
 
 class Cost(NamedTuple):
-    """What training takes."""
+    """Cost of a training."""
 
-    seconds: float  # a step
-    memory: int  # bytes, at most
+    seconds: float  # per step
+    memory: int  # largest use, bytes
 
 
 def _measured(case: Case, store: Path, steps: int, through_compiler: bool) -> Cost:
@@ -197,7 +199,7 @@ def _repeated(step: Callable, steps: int) -> Callable[[], None]:
 
 
 def training(bench: Benchmark, case: Case) -> None:
-    """Our step against a plain one, in label-predictions trained a second."""
+    """Compare SpectraFM's step with a plain one, in labels trained per second."""
     differences = prove_equal(case.model, case.stage.sampling.tokens)
     print(f"{case.name}: same loss to {differences[0]:.0e}, same gradients to {differences[1]:.0e}")
     batch, device = case.stage.batch, bench.device.torch
@@ -222,7 +224,7 @@ def training(bench: Benchmark, case: Case) -> None:
 
 
 def switched_off(bench: Benchmark, case: Case) -> None:
-    """Our step with one thing changed at a time; each way keeps a network of its own."""
+    """Compare SpectraFM's step with variants that change one thing, each with its own network."""
     device = bench.device.torch
 
     def step(
@@ -251,7 +253,7 @@ def switched_off(bench: Benchmark, case: Case) -> None:
 
 
 def drawing(bench: Benchmark, case: Case) -> None:
-    """Batches drawn on the device against a DataLoader over the same tensor."""
+    """Compare batches drawn on the device with a DataLoader over the same tensor."""
     _, stars = make_network(case, bench.store, bench.device.torch)
     _, in_memory = make_network(case, bench.store, torch.device("cpu"))
     sampling = case.stage.sampling.model_copy(update={"scheme": "scattered"})
@@ -276,10 +278,11 @@ def drawing(bench: Benchmark, case: Case) -> None:
 
 
 def cross_attention(bench: Benchmark, heads: Sequence[int]) -> None:
-    """Five requests of 512 tokens: our folded attention against PyTorch's, of one or more blocks.
+    """Compare folded cross-attention with PyTorch's, of five requests to 512 tokens.
 
-    Folded, each head meets all components of a token, so that fewer heads gain more: counted in
-    operations, 3.2 times with 16 heads, 6.4 with 8, 12.8 with 4, and 5.5 with one block of each.
+    In folded attention each head reads all components of a token, so that fewer heads gain more:
+    counted in operations, 3.2 times with 16 heads, 6.4 with 8, 12.8 with 4, and 5.5 with one block
+    of each.
     """
     torch.manual_seed(0)
     device, stars = bench.device.torch, 512 if bench.device.is_gpu else 16
@@ -319,7 +322,7 @@ def cross_attention(bench: Benchmark, heads: Sequence[int]) -> None:
 
 
 def inference(bench: Benchmark, case: Case) -> None:
-    """Whole spectra: all chunks and labels together, against one at a time."""
+    """Compare inference of whole spectra, all chunks and labels together, with one at a time."""
     device = bench.device.torch
     network, _ = make_network(case, bench.store, device)
     plain = plain_copy(network).eval()
@@ -349,7 +352,7 @@ def inference(bench: Benchmark, case: Case) -> None:
             for label in labels
         ]
 
-    # The same answers, chunk by chunk, before they are timed.
+    # Both ways must give the same answers, chunk by chunk, before they are timed.
     expected = torch.stack(encoder_once()).view(len(chunks), len(LABELS))
     network.eval()
     with torch.no_grad():
@@ -368,7 +371,7 @@ def inference(bench: Benchmark, case: Case) -> None:
 
 
 def throughput(bench: Benchmark, cases: Sequence[Case], peak: float) -> dict[str, float]:
-    """Speed, operations, share of the machine, memory; chunks a second of each case."""
+    """Measure speed, operations, share of the peak and memory; return chunks/s of each case."""
     unit = "bf16" if bench.device.is_gpu else "f32"
     lines = [("", "chunks/s", "labels/s", "GFLOP/chunk", "TFLOP/s", f"% of {unit} peak", "GB")]
     best = {}
@@ -395,7 +398,10 @@ def throughput(bench: Benchmark, cases: Sequence[Case], peak: float) -> dict[str
 
 
 def growth(bench: Benchmark, case: Case) -> None:
-    """How a step's cost grows; without dropout, which on a CPU writes attention scores out."""
+    """Measure how a step's cost grows with pixels, batch and dimension.
+
+    The network has no dropout, which on a CPU writes the attention scores to memory.
+    """
     case = case.with_model(dropout=0.0)
     trials = {}
     for tokens, batch in bench.scale.tokens.items():
@@ -416,7 +422,7 @@ def growth(bench: Benchmark, case: Case) -> None:
 
 
 def roofline(bench: Benchmark, case: Case, rate: float, peak: float, bandwidth: float) -> None:
-    """What the machine allows, what is reached, and the time of the paper's pre-training."""
+    """Compare the speed reached with the machine's bounds; give the time of a pre-training."""
     work = sum(operations(case.model, case.stage.sampling.tokens))
     moved = CHUNK_BYTES * bench.device.precision.itemsize / torch.bfloat16.itemsize
     by_work, by_bytes = peak / work, bandwidth / moved
@@ -445,7 +451,7 @@ def roofline(bench: Benchmark, case: Case, rate: float, peak: float, bandwidth: 
 
 
 def main() -> None:
-    """Run all of it."""
+    """Run the whole benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--compile", action="store_true", help="time torch.compile on a CPU too")

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/fetch_spectra.py, store/build_store.py, store/read.py
 """No star gets another star's labels or flux, whichever files are missing or broken."""
 
 from __future__ import annotations

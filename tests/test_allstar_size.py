@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/allstar.py
 """allStar in its full width, and in its full length: what is read of it, and what that takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/fetch_astronn.py
 """astroNN's labels: of the selected stars, one row each, or a note where there are none."""
 
 from __future__ import annotations

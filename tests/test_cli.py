@@ -191,7 +191,7 @@ def test_score_prints_a_table(table, capsys):
         (["figure5", "no.zarr", "--output=f.png"], "no.zarr"),
         (["report", "nowhere/report.html"], "nowhere/metrics.json: no such file"),
         (["verify", "nowhere"], "nowhere: no such run"),
-        (["verify", "."], ".: nothing that a run makes"),
+        (["verify", "."], ".: holds no file of a run"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, table, tmp_path, capsys,

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/files.py, and every command that writes
 """A disk that is full: every writer stops, says where and at how many bytes, and spoils nothing."""
 
 from __future__ import annotations

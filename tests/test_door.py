@@ -1,3 +1,4 @@
+# Tests of: spectrafm/__init__.py
 """`import spectrafm`: what is at hand, and that it costs nothing until it is used."""
 
 import subprocess

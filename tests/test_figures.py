@@ -418,7 +418,7 @@ def test_figure5_of_twelve_labels_gives_each_its_height_and_symbol():
 
 
 def test_figure5_of_a_store_is_one_line(store, tmp_path):
-    with pytest.raises(SpectraFMError, match=r"store\.zarr: no attention maps of map-attention"):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: not attention maps of map-attention"):
         five.figure5(store, output=tmp_path / "figure5.png")
 
 

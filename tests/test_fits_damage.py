@@ -1,3 +1,4 @@
+# Tests of: spectrafm/archive/fits.py, archive/source.py, surveys/apogee/aspcapstar.py
 """Damaged aspcapStar files: 1,000 flipped bits, 1,000 truncations, 200 of another structure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/paths.py, archive/http.py, options.py
 """Names come from a catalogue, hence from outside: no path leaves the root, no shell sees them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/archive/http.py, archive/source.py
 """Whatever a server does: no file with a wrong hash, no hang, and patience where it recovers."""
 
 from __future__ import annotations

@@ -250,11 +250,11 @@ def test_attention_maps_are_checked_by_sha256sum(model, store, tmp_path):
     (output / "attention/c/0/0/0").unlink()
     with pytest.raises(SpectraFMError, match="lacks its file attention/c/0/0/0"):
         read_maps(output)
-    with pytest.raises(SpectraFMError, match=r"store\.zarr: no attention maps of map-attention"):
+    with pytest.raises(SpectraFMError, match=r"store\.zarr: not attention maps of map-attention"):
         read_maps(store)
 
 
-# What a model was trained on is what it is shown and asked for by default.
+# By default a model reads the windows and predicts the labels that it was trained on.
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,7 @@ def predicted(model, store, folder, **options):
 
 
 def test_by_default_a_model_is_asked_for_what_it_was_trained_for(iron, store, tmp_path, caplog):
-    """Until 0.1, the paper's windows and labels were asked of every model, without a word."""
+    """Version 0.1 used the paper's windows and labels for every model, without a warning."""
     caplog.set_level("WARNING")
     default = predicted(iron, store, tmp_path)
     assert default.attrs["labels"] == ["FE_H"]

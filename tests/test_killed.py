@@ -1,3 +1,4 @@
+# Tests of: spectrafm/files.py, archive/, store/build_store.py
 """kill -9 at random moments of fetching and of building the store, then the same command again."""
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def outputs_of(run: Run) -> list[tuple[Path, ...]]:
 
 
 def contents(run: Run) -> dict[str, str]:
-    """SHA-256 of everything that stands in the run's folder, hidden files too."""
+    """SHA-256 of every file in the run's folder, hidden ones included."""
     return {
         str(path.relative_to(run.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(run.folder.rglob("*"))

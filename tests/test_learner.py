@@ -1,3 +1,4 @@
+# Tests of: spectrafm/training/step.py, training/loop.py
 """One step: it waits for nothing, and no star spoils another's."""
 
 import math
@@ -37,12 +38,12 @@ def new_run(store, options, change=lambda stars: stars, model=MODEL) -> Training
     network.scale_labels(stars.label)
     request = torch.arange(len(LABELS))
     learned = to_device(change(stars), network, request, options.windows, torch.device("cpu"))
-    judges = to_device(stars, network, request, options.windows, torch.device("cpu"))
-    return Training("x", options, network, request, learned, judges)
+    validation_stars = to_device(stars, network, request, options.windows, torch.device("cpu"))
+    return Training("x", options, network, request, learned, validation_stars)
 
 
 class NoWaiting(TorchDispatchMode):
-    """Counts operations, and refuses those that ask the device something."""
+    """Counts operations, and refuses those that read a value back from the device."""
 
     def __init__(self):
         super().__init__()

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/networks/saved.py, networks/untrusted.py
 """Models' folders made by an attacker, or damaged: refused in one line, and nothing of them is run.
 
 The attacker can write anything, so every folder comes with SHA-256 that are right for it, unless
@@ -622,7 +623,7 @@ FORBIDDEN_KEYWORDS = {("allow_pickle", True), ("weights_only", False), ("shell",
 
 
 def crimes_in(source: str) -> list[str]:
-    """What a module would use that runs what a file says."""
+    """Names in a module with which it could execute the content of a file."""
     found = []
     for node in ast.walk(ast.parse(source)):
         match node:

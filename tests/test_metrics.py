@@ -1,3 +1,4 @@
+# Tests of: spectrafm/evaluation/scores.py, evaluation/score.py, evaluation/collect_metrics.py
 """Scores against values worked out by hand, against astropy, and against the published ones."""
 
 import json

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/archive/source.py, surveys/apogee/list_files.py
 """A mirror: one that is there, one that a run keeps, one that rsync makes. The same stars each."""
 
 from __future__ import annotations

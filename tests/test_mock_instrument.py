@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/mock/instrument.py
 """What the instrument does to a spectrum."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/mock/
 """Gray atmospheres, molecules and line formation against textbook and published values."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/mock/population.py, surveys/mock/observing.py, surveys/mock/aspcap.py
 """The stars, their catalogue and the reasons to drop rows, against DR17's numbers."""
 
 import re

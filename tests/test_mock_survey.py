@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/mock/mock_survey.py
 """The files of the mock survey: DR17's layout, the same bytes for the same seed, the gap."""
 
 import hashlib

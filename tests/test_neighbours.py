@@ -1,3 +1,4 @@
+# Tests of: spectrafm/inference/predictor.py, inference/chunks.py, inference/map_attention.py
 """No star changes another star's result by one bit, and no star's attention is kept."""
 
 import dataclasses

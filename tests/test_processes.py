@@ -116,6 +116,6 @@ def test_the_shares_make_up_the_whole_step(store, count, scheme):
     assert len({len(share.flux) for share in shares}) == 1
     assert all(share.count == whole.count for share in shares)
     assert sum(share.requested.sum() for share in shares) == whole.count
-    for part in ("flux", "position", "label", "asked"):
+    for part in ("flux", "position", "label", "requested"):
         together = torch.cat([getattr(share, part) for share in shares])[: len(rows)]
         assert torch.equal(together.nan_to_num(), getattr(whole, part).nan_to_num()), part

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/check_selection.py
 """The authors' counts: how the funnel shows them, and how a user's own are held against them."""
 
 from __future__ import annotations

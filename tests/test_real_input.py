@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/, store/, inference/predict.py
 """The survey rules on real survey files: DR13 aspcapStar spectra and allStar rows.
 
 The files lie beside the checkout, in ``../shared/data``, and are not part of the project.

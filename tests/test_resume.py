@@ -222,7 +222,7 @@ def test_of_100_damaged_checkpoints_none_is_used(tmp_path, caplog):
         damaged += 1
         caplog.clear()
         before_used += checkpoints.newest() == old
-        assert "taking what was before it" in caplog.text
+        assert "deleted, the previous checkpoint is used" in caplog.text
         assert not new.exists()
     assert before_used == damaged == 100
 
@@ -271,7 +271,7 @@ def test_another_place_is_told_and_recorded(store, tmp_path, monkeypatch, caplog
     with monkeypatch.context() as patch:
         patch.setattr(resuming, "environment", lambda run: {**elsewhere(run), "threads": 64})
         train(store, tmp_path, stage())
-    assert "was written with threads 1 (now 64): going on all the same" in caplog.text
+    assert "was written with threads 1 (now 64): resuming nevertheless" in caplog.text
     first, second = read_json(tmp_path / "model/config.json")["environments"]
     assert (first["from_step"], first["threads"]) == (0, 1)
     assert (second["from_step"], second["threads"]) == (8, 64)
@@ -295,7 +295,7 @@ def test_other_options_start_anew_and_say_so(store, tmp_path, monkeypatch, caplo
     with pytest.raises(SpectraFMError, match=r"stage\.weight_decay 0\.01 \(now 0\.5\); remove"):
         train(store, tmp_path, stage(weight_decay=0.5, resume="exact"))
     train(store, tmp_path, stage(weight_decay=0.5))
-    assert "starting anew" in caplog.text
+    assert "starting from step 0" in caplog.text
     assert "stage.weight_decay 0.01 (now 0.5)" in caplog.text
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1, "the other one stays"
     train_stage(
@@ -321,5 +321,5 @@ def test_more_epochs_go_on_exactly(store, tmp_path, monkeypatch):
 
 def test_fewer_epochs_than_done_are_refused(store, tmp_path, monkeypatch):
     train_until(store, tmp_path, stage(epochs=5), 4 * STEPS, monkeypatch)
-    with pytest.raises(SpectraFMError, match="stands in epoch 5 already, stage x is to have 2"):
+    with pytest.raises(SpectraFMError, match="is in epoch 5 already, but stage x has 2"):
         train(store, tmp_path, stage(epochs=2))

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/surveys/apogee/allstar.py, surveys/apogee/select_stars.py
 """allStar: what is read of it, which rows stay, on which side of the split stars are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/archive/source.py, archive/http.py
 """Files from a server or a folder: checked, tried again, whole or absent."""
 
 from __future__ import annotations

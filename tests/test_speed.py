@@ -1,3 +1,4 @@
+# Tests of: spectrafm/networks/ and training/step.py, by way of benchmarks/
 """What makes training fast, held by counts that no busy machine can change."""
 
 import itertools

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/report/verify.py, store/read.py, integrity.py
 """A damaged store: 1,000 flipped bits and truncations, each file deleted once; none is silent."""
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def test_a_whole_run_is_found_whole(run, capsys):
     assert faults_of(run) == []
     assert cli.main(["verify", str(run)]) == 0
     printed = capsys.readouterr().out
-    assert "store.zarr: 8 stars asked for, 8 stored, 0 missing" in printed
+    assert "store.zarr: 8 stars selected, 8 stored, 0 missing" in printed
     assert "verified for 8, not published for 0" in printed
     assert "WRONG" not in printed
 
@@ -96,7 +97,7 @@ def test_damaged_spectra_are_named_whatever_is_loaded_of_them(run, split, window
 
 
 def store_faults(store: Path) -> list[str]:
-    """What `verify` says of a store's files alone."""
+    """Faults that `verify` reports for a store's files alone."""
     try:
         return list(faults_in(store))
     except SpectraFMError as error:

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/evaluation/table1.py
 """Table 1: its numbers, what it says of the survey, and its three formats."""
 
 import re

@@ -1,3 +1,4 @@
+# Tests of: spectrafm/report/verify.py
 """`spectrafm verify`: a flipped bit in whatever a run holds is named."""
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def test_a_whole_run_is_verified_part_by_part(run, capsys):
                  "predictions/pretrain--all.parquet", "metrics.json", "attention/pretrain.zarr",
                  "figures/figure3.png", "report.html", "SHA256SUMS"):  # fmt: skip
         assert f"ok     {part}: " in printed
-    assert "40 stars asked for, 40 stored, 0 missing" in printed
+    assert "40 stars selected, 40 stored, 0 missing" in printed
 
 
 @pytest.mark.parametrize("pattern", CHECKED)

@@ -54,7 +54,7 @@ def rule_files():
 
 
 def rules():
-    """The text of each rule, with its name and the file that it stands in."""
+    """The text of each rule, with its name and its file."""
     for path in rule_files():
         for text in re.split(r"^ *(?=rule\b)", path.read_text(), flags=re.MULTILINE)[1:]:
             yield path.name, text.split(":")[0].removeprefix("rule").strip() or "a loop's", text

@@ -1,1 +1,1 @@
-"""How good predictions are: scores and tables."""
+"""Evaluation of predictions: scores and tables."""

@@ -1,4 +1,4 @@
-"""The verb ``collect_metrics``: predictions/*.parquet -> metrics.json."""
+"""The command ``collect-metrics``: predictions/*.parquet -> metrics.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
+import pandas as pd
 
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
 from spectrafm.files import provenance, require_suffix, write_json
@@ -21,22 +21,22 @@ logger = logging.getLogger(__name__)
 def collect_metrics(predictions: Sequence[Path], *, output: Path) -> None:
     """Score every label of every prediction of a run into one JSON file.
 
-    The file holds, under <stage>--<evaluation>, how the model was trained, what it was shown, how
-    many stars there are, and for each label its unit, how many stars have a prediction, and the
-    scores of all, iron-rich and iron-poor stars. Under ``made_with`` it holds the SHA-256 of each
-    prediction.
+    The file holds, under <stage>--<evaluation>, the options of the training, the spectra and
+    windows of the prediction, the number of stars, and for each label its unit, the number of stars
+    with a prediction, and the scores of all, iron-rich and iron-poor stars. Under ``made_with`` it
+    holds the SHA-256 of each prediction file.
 
     Parameters
     ----------
-    predictions : sequence of Path
+    predictions : sequence of pathlib.Path
         Parquet files of predict, predictions/<stage>--<evaluation>.parquet.
-    output : Path
+    output : pathlib.Path
         JSON file to write, metrics.json.
 
     Raises
     ------
     SpectraFMError
-        For a missing or damaged file.
+        When a file is missing or damaged.
 
     Examples
     --------
@@ -63,8 +63,8 @@ def collect_metrics(predictions: Sequence[Path], *, output: Path) -> None:
     logger.info("%s: %d predictions, %d labels scored", output, len(entries), scored)
 
 
-def _metrics_of(table: pandas.DataFrame) -> dict[str, Any]:
-    """The entry of one prediction file in ``metrics.json``."""
+def _metrics_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Make the entry of one prediction file in ``metrics.json``."""
     iron = table.get("FE_H_actual")
     labels = {}
     for label in table.attrs["labels"]:
@@ -78,7 +78,7 @@ def _metrics_of(table: pandas.DataFrame) -> dict[str, Any]:
             "predicted": int(np.isfinite(predicted).sum()),
             **grouped_scores(actual, predicted, sigma, iron),
         }
-    flags = table["flags"] if "flags" in table else pandas.Series([], dtype=str)
+    flags = table["flags"] if "flags" in table else pd.Series([], dtype=str)
     return {
         **facts_of(table),
         "asked": len(table),

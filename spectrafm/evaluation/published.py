@@ -1,4 +1,4 @@
-"""What Koblischke & Bovy (2024) published, to stand beside the results of a run."""
+"""Results published by Koblischke & Bovy (2024), for comparison with the results of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLE1 = {
 }
 
 #: RMSE of [Fe/H] in Figure 4, dex: of 25,516 test stars of APOGEE DR17 and of the 594 iron-poor
-#: ones among them. Under the name of the prediction that corresponds to it in the paper's run.
+#: ones among them. The keys are the corresponding predictions of the run in config.yaml.
 FIGURE4 = {
     "fcnn--iron_window": (0.158, 0.763),
     "pretrain--iron_window": (0.254, 0.902),

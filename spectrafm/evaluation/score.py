@@ -1,4 +1,4 @@
-"""The verb ``score``: any table of predictions, from anywhere."""
+"""The command ``score``: scores of any table of predictions, also one made elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
+import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, HEADINGS, grouped_scores
@@ -39,7 +39,7 @@ def score(
 
     Parameters
     ----------
-    table : Path
+    table : pathlib.Path
         CSV, Parquet, ECSV, FITS or VOTable.
     actual : str
         Column with the true values.
@@ -56,8 +56,8 @@ def score(
     Raises
     ------
     SpectraFMError
-        For a missing or unreadable table, a missing column, a column that is not numeric, or one
-        without any pair of numbers.
+        When the table is missing or unreadable, a column is missing or not numeric, or no row has
+        a number in both columns.
 
     Examples
     --------
@@ -81,15 +81,15 @@ def score_table(
 
     Parameters
     ----------
-    table : Path
-        CSV (compressed or not), Parquet, ECSV, FITS or VOTable, told apart by content.
+    table : pathlib.Path
+        CSV (compressed or not), Parquet, ECSV, FITS or VOTable; the format is found by content.
     actual, predicted : str
         Column names.
     uncertainty : str, optional
         Column with the predicted one-sigma uncertainty.
     feh : str, optional
         Column with the [Fe/H] that tells iron-rich from iron-poor stars. Default: ``actual``,
-        where its name is that of [Fe/H]; else all stars are in neither group.
+        where its name begins with FE_H; else all stars are in neither group.
 
     Returns
     -------
@@ -99,8 +99,8 @@ def score_table(
     Raises
     ------
     SpectraFMError
-        For a missing or unreadable table, a missing column, a column that is not numeric, or no
-        row with both numbers.
+        When the table is missing or unreadable, a column is missing or not numeric, or no row has
+        a number in both columns.
     """
     frame = _read_any(Path(table))
     for column in filter(None, (actual, predicted, uncertainty, feh)):
@@ -124,7 +124,7 @@ def score_table(
 
 
 def format_scores(found: dict[str, dict[str, Any]]) -> str:
-    """The scores of `score_table` as aligned text, one row a group."""
+    """Format the scores of `score_table` as aligned text, one row a group."""
     rows = [["", *HEADINGS.values()]]
     for group, values in found.items():
         rows.append([GROUPS[group], *(_shown(key, values[key]) for key in HEADINGS)])
@@ -138,8 +138,8 @@ def format_scores(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _read_any(path: Path) -> pandas.DataFrame:
-    """Read a table whose first bytes say what it is; CSV where they say nothing."""
+def _read_any(path: Path) -> pd.DataFrame:
+    """Read a table in the format that its first bytes indicate, CSV by default."""
     kind = "CSV"
     try:
         with open(path, "rb") as handle:
@@ -147,10 +147,10 @@ def _read_any(path: Path) -> pandas.DataFrame:
         kind = next((name for mark, name in _FORMATS.items() if start.startswith(mark)), "CSV")
         if kind == "parquet":
             return read_parquet(path)
-        return pandas.read_csv(path) if kind == "CSV" else _read_astropy(path, kind)
+        return pd.read_csv(path) if kind == "CSV" else _read_astropy(path, kind)
     except FileNotFoundError:
         raise SpectraFMError(f"{path}: no such file") from None
-    except pandas.errors.EmptyDataError:
+    except pd.errors.EmptyDataError:
         raise SpectraFMError(f"{path}: an empty table") from None
     except SpectraFMError:
         raise
@@ -160,8 +160,8 @@ def _read_any(path: Path) -> pandas.DataFrame:
         raise SpectraFMError(f"{path}: not a readable {known} (read as {kind}: {error})") from None
 
 
-def _read_astropy(path: Path, kind: str) -> pandas.DataFrame:
-    """A table that astropy reads, without its columns of arrays; masked values are NaN."""
+def _read_astropy(path: Path, kind: str) -> pd.DataFrame:
+    """Read a table with astropy, without its columns of arrays; masked values are NaN."""
     from astropy.table import Table
 
     table = Table.read(path, format=kind)
@@ -169,9 +169,9 @@ def _read_astropy(path: Path, kind: str) -> pandas.DataFrame:
     return table[plain].to_pandas()
 
 
-def _numbers(frame: pandas.DataFrame, column: str, table: Path) -> np.ndarray:
-    """A column as float64, empty cells as NaN."""
-    numbers = pandas.to_numeric(frame[column], errors="coerce")
+def _numbers(frame: pd.DataFrame, column: str, table: Path) -> np.ndarray:
+    """Convert a column to float64, empty cells to NaN."""
+    numbers = pd.to_numeric(frame[column], errors="coerce")
     wrong = numbers.isna() & frame[column].notna()
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))

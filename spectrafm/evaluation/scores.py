@@ -1,7 +1,7 @@
-"""How well predicted labels agree with the catalogue's: scatter, bias, honesty of uncertainties.
+"""Scores of predicted labels against the catalogue's: scatter, bias, coverage of uncertainties.
 
-Every score is given for all stars and apart for iron-rich ([Fe/H] >= -1) and iron-poor
-([Fe/H] < -1) stars: the paper's question is how a network does on stars unlike its training stars.
+Every score is computed for all stars, and separately for iron-rich ([Fe/H] >= -1) and iron-poor
+([Fe/H] < -1) stars, since the paper asks how a network performs on stars unlike its training stars.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from astropy.stats import mad_std
 
 from spectrafm.labels import IRON_POOR
 
-#: The scores of `scores`, in the order in which they are shown, with their headings.
+#: Keys of the result of `scores`, in the order of tables, with their headings.
 HEADINGS = {
     "n": "n",
     "rmse": "RMSE",
@@ -39,21 +39,21 @@ def scores(
 
     Parameters
     ----------
-    actual, predicted : ndarray, shape (n,)
+    actual, predicted : numpy.ndarray, shape (n,)
         In the label's unit.
-    uncertainty : ndarray, shape (n,), optional
-        Predicted one-sigma uncertainty, same unit. Stars without a finite one count in every
-        score but the coverages.
+    uncertainty : numpy.ndarray, shape (n,), optional
+        Predicted one-sigma uncertainty, same unit. A star without a finite uncertainty counts in
+        every score except the coverages.
 
     Returns
     -------
     dict
         ``n``; ``rmse``; ``median_abs``, the median of abs(r); ``mad_std``, 1.4826 times the
         median of abs(r - median(r)), which is what Table 1 of the paper holds (its caption
-        describes ``median_abs``); ``bias``, the mean of r, which reproduces the biases known of
-        the published Figure 4; ``median_bias``, the median of r, which ``mad_std`` leaves out;
+        describes ``median_abs``); ``bias``, the mean of r, which reproduces the biases of the
+        published Figure 4; ``median_bias``, the median of r, which ``mad_std`` leaves out;
         ``coverage_1sigma`` and ``coverage_2sigma``, the share of stars with abs(r) below one and
-        two uncertainties (0.68 and 0.95 where uncertainties are honest and Gaussian). A score
+        two uncertainties (0.68 and 0.95 where uncertainties are correct and Gaussian). A score
         that is undefined (no star, no uncertainty) is None.
     """
     actual = np.asarray(actual, dtype=np.float64)
@@ -85,14 +85,20 @@ def grouped_scores(
     uncertainty: np.ndarray | None,
     iron: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """`scores` of all, iron-rich and iron-poor stars, by their catalogue [Fe/H].
+    """Compute `scores` of all, iron-rich and iron-poor stars, by their catalogue [Fe/H].
 
     Parameters
     ----------
-    actual, predicted : ndarray, shape (n,)
-    uncertainty : ndarray, shape (n,), or None
-    iron : ndarray, shape (n,), or None
-        Catalogue [Fe/H], dex. A star without one is in neither group; None: no star is.
+    actual, predicted : numpy.ndarray, shape (n,)
+    uncertainty : numpy.ndarray, shape (n,), or None
+    iron : numpy.ndarray, shape (n,), or None
+        Catalogue [Fe/H], dex. A star without [Fe/H] is in neither group; None: every star is in
+        neither.
+
+    Returns
+    -------
+    dict
+        ``{"all": {...}, "rich": {...}, "poor": {...}}``, each as from `scores`.
     """
     iron = np.full(len(actual), np.nan) if iron is None else np.asarray(iron, dtype=np.float64)
     chosen = {

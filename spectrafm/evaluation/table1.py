@@ -1,4 +1,4 @@
-"""The verb ``table1``: the scatter of each label before and after fine-tuning, beside AstroNN."""
+"""The command ``table1``: scatter of each label before and after fine-tuning, beside AstroNN."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas
+import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.published import TABLE1
@@ -25,7 +25,7 @@ from spectrafm.labels import PAPER_LABELS, Label
 
 logger = logging.getLogger(__name__)
 
-#: The scores shown, with their headings.
+#: Scores in Table 1, with their headings.
 MEASURES = {
     "mad_std": "mad_std",
     "median_abs": "median |r|",
@@ -41,10 +41,10 @@ MEANING = (
     "therefore given apart."
 )
 
-#: Symbols where no mathtext is read.
+#: Symbols of labels for text without mathtext.
 PLAIN_SYMBOLS = {"TEFF": "Teff", "LOGG": "log g"}
 
-#: What LaTeX would otherwise read as commands, or print as something else.
+#: Characters that LaTeX would read as commands or print as others, with their replacements.
 _LATEX = str.maketrans(
     {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "<": "$<$", "|": "$|$", "µ": r"$\mu$"}
     | {"–": "--"}
@@ -60,7 +60,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Table 1 before it is written in one format or another."""
+    """Content of Table 1, whatever the format in which it is written."""
 
     labels: list[Label]
     columns: list[Column]
@@ -81,22 +81,22 @@ def table1(
 
     Parameters
     ----------
-    predictions : sequence of Path
+    predictions : sequence of pathlib.Path
         Parquet files of predict, one column each, in this order.
-    astronn : Path
+    astronn : pathlib.Path
         Parquet file of fetch-astronn, catalogue/astronn.parquet: the labels of the AstroNN
-        catalogue. Without rows its column is left out. Where it is of release dr17, the published
-        numbers are given too.
+        catalogue. A file without rows gives no column. With a catalogue of release dr17 the
+        published numbers are given too.
     logg : (float, float)
         Lowest and highest catalogue log g (dex) of the stars, both excluded.
-    output : Path
+    output : pathlib.Path
         CSV file to write, tables/table1.csv; .md and .tex are written beside it.
 
     Raises
     ------
     SpectraFMError
-        For a missing or damaged file, a prediction without log g or without a star in the range,
-        or mock beside real stars.
+        When a file is missing or damaged, a prediction has no log g or no star in the range, or
+        some predictions are of mock stars and others of real ones.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float
 
 
 def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
-    """Every label that any of the predictions has, in the paper's order where it has them all."""
+    """List the labels of all predictions, in the paper's order if the paper has all of them."""
     found = {
         name: Label(name, fact["label_units"][name], fact["symbols"][name])
         for fact in facts
@@ -163,7 +163,7 @@ def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
     return list(found.values())
 
 
-def _with_giants(path: Path, logg: tuple[float, float]) -> pandas.DataFrame:
+def _with_giants(path: Path, logg: tuple[float, float]) -> pd.DataFrame:
     """Read a prediction and keep the stars within the open interval of catalogue log g."""
     table = read_predictions(path)
     name = next((name for name in ("LOGG_actual", "logg") if name in table), None)
@@ -181,13 +181,13 @@ def _shown_range(logg: tuple[float, float]) -> str:
     return f"{logg[0]:g} < log g < {logg[1]:g}"
 
 
-def _heading_of(table: pandas.DataFrame) -> str:
+def _heading_of(table: pd.DataFrame) -> str:
     facts = table.attrs
     shown = f"{facts['spectra']} {windows_text(facts['windows'])}"
     return f"{model_name(facts['trained'])}; shown {shown}"
 
 
-def _column(table: pandas.DataFrame, heading: str) -> Column:
+def _column(table: pd.DataFrame, heading: str) -> Column:
     facts = table.attrs
     found = {
         label: scores(table[f"{label}_actual"], table[f"{label}_predicted"])
@@ -196,8 +196,8 @@ def _column(table: pandas.DataFrame, heading: str) -> Column:
     return Column(f"{facts['stage']}--{facts['evaluation']}", heading, found)
 
 
-def _astronn_column(table: pandas.DataFrame, catalogue: pandas.DataFrame, path: Path) -> Column:
-    """AstroNN's labels of the same stars, against the same catalogue labels."""
+def _astronn_column(table: pd.DataFrame, catalogue: pd.DataFrame, path: Path) -> Column:
+    """Score AstroNN's labels of the same stars against the same catalogue labels."""
     if catalogue["apogee_id"].duplicated().any():
         twice = catalogue["apogee_id"][catalogue["apogee_id"].duplicated()].iloc[0]
         raise SpectraFMError(f"{path}: star {twice} has more than one row")
@@ -211,7 +211,7 @@ def _astronn_column(table: pandas.DataFrame, catalogue: pandas.DataFrame, path: 
 
 
 def _csv(table: Table) -> str:
-    """One row a label, one column per model and score: for programs."""
+    """Format the table as CSV for programs: one row a label, one column per model and score."""
     rows = []
     for label in table.labels:
         row: dict[str, Any] = {
@@ -227,7 +227,7 @@ def _csv(table: Table) -> str:
             for model, values in table.published.items()
         }
         rows.append(row)
-    frame = pandas.DataFrame(rows)
+    frame = pd.DataFrame(rows)
     counts = [name for name in frame if name.endswith(":n")]
     frame[counts] = frame[counts].astype("Int64")
     return frame.to_csv(index=False, float_format="%.6g")
@@ -243,11 +243,11 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    """A complete table environment that needs no package."""
-    # The braces keep LaTeX from reading a row's [O/Fe] as an option of the line break before.
+    """Format the table as a LaTeX table environment that needs no package."""
+    # Without the braces LaTeX would read a row's [O/Fe] as an option of the preceding line break.
     symbols = {label.name: f"{{{label.symbol}}}" for label in table.labels}
     frame = _cells(table, symbols)
-    frame = pandas.concat([frame.iloc[:, :1], frame.iloc[:, 1:].map(_escaped)], axis=1)
+    frame = pd.concat([frame.iloc[:, :1], frame.iloc[:, 1:].map(_escaped)], axis=1)
     frame.columns = [_escaped(name) for name in frame.columns]
     caption = " ".join([f"{_heading(table).removeprefix('Table 1. ')}.", *table.notes])
     text = frame.to_latex(
@@ -261,11 +261,11 @@ def _latex(table: Table) -> str:
     return text.replace(r"\begin{tabular}", r"\footnotesize" + "\n" + r"\begin{tabular}", 1)
 
 
-def _cells(table: Table, symbols: dict[str, str]) -> pandas.DataFrame:
-    """The readable table as text: for each label one row a score."""
+def _cells(table: Table, symbols: dict[str, str]) -> pd.DataFrame:
+    """Cells of the readable formats as text: for each label one row a score."""
     headings = ["label", "unit", "score", *(column.heading for column in table.columns)]
     headings += [f"published: {model}" for model in table.published]
-    return pandas.DataFrame(list(_rows(table, symbols)), columns=headings)
+    return pd.DataFrame(list(_rows(table, symbols)), columns=headings)
 
 
 def _rows(table: Table, symbols: dict[str, str]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""The spread over draws of the few stars that a stage learns from: one row a stage."""
+"""The command ``table-draws``: spread of a stage's scores over draws of its few training stars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
@@ -25,14 +25,16 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
     predictions : sequence of pathlib.Path
         Prediction files of one evaluation, several draws of each stage.
     label : str
-        The label that is scored.
+        Name of the label that is scored.
     output : pathlib.Path
-        CSV to write: one row a stage and draw; the Markdown table beside it has one row a stage.
+        CSV file to write, one row a stage and draw; a Markdown table with one row a stage is
+        written beside it.
 
     Raises
     ------
     SpectraFMError
-        For a missing or damaged file, a prediction without the label, or test stars that differ.
+        When a file is missing or damaged, a prediction lacks the label, or the predictions are of
+        different stars.
 
     Examples
     --------
@@ -47,14 +49,14 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
             raise SpectraFMError(f"{path}: no prediction of {label}")
         if not table["apogee_id"].equals(tables[0]["apogee_id"]):
             raise SpectraFMError(f"{path}: other stars than in {predictions[0]}")
-    rows = pandas.DataFrame([_row(table, label) for table in tables])
+    rows = pd.DataFrame([_row(table, label) for table in tables])
     write_text(output, rows.to_csv(index=False, float_format="%.6g"))
     write_text(output.with_suffix(".md"), _markdown(rows, label, tables))
     logger.info("%s: %d draws of %d stages", output, len(rows), rows["stage"].nunique())
 
 
-def _row(table: pandas.DataFrame, label: str) -> dict:
-    """Scores of one prediction: RMSE and the share within one sigma, of each group of stars."""
+def _row(table: pd.DataFrame, label: str) -> dict:
+    """Score one prediction: RMSE and count of each group of stars, share within one sigma."""
     stage = table.attrs["stage"].partition("_draw")[0]
     actual, predicted, sigma = (
         table[f"{label}_{part}"].to_numpy(np.float64)
@@ -71,8 +73,8 @@ def _row(table: pandas.DataFrame, label: str) -> dict:
     return row | {"coverage_1sigma": found["all"]["coverage_1sigma"]}
 
 
-def _markdown(rows: pandas.DataFrame, label: str, tables: Sequence[pandas.DataFrame]) -> str:
-    """One line a stage, in the order of the files: median [smallest-largest] over its draws."""
+def _markdown(rows: pd.DataFrame, label: str, tables: Sequence[pd.DataFrame]) -> str:
+    """Format one line a stage, in the order of the files: median [range] over its draws."""
     heads = ["stage", "draws", *(f"RMSE {group}" for group in GROUPS), "within 1 sigma"]
     columns = [*(f"rmse_{group}" for group in GROUPS), "coverage_1sigma"]
     lines = [
@@ -81,14 +83,14 @@ def _markdown(rows: pandas.DataFrame, label: str, tables: Sequence[pandas.DataFr
     ]
     unit = tables[0].attrs["units"][f"{label}_predicted"]
     survey = "MOCK SURVEY, " if rows["mock"].any() else ""
-    table = pandas.DataFrame(lines, columns=heads).to_markdown(index=False)
+    table = pd.DataFrame(lines, columns=heads).to_markdown(index=False)
     return (
         f"# {label} ({survey}{unit}): median [range] over draws of the training stars\n\n"
         f"{table}\n\nMade by SpectraFM {code_version()}.\n"
     )
 
 
-def _spread(values: pandas.Series) -> str:
-    """``0.135 [0.110-0.160]``, without zeros before the point."""
+def _spread(values: pd.Series) -> str:
+    """Format median and range as ``.135 [.110-.160]``."""
     low, middle, high = (f"{value:.3f}".lstrip("0") for value in values.quantile([0, 0.5, 1]))
     return f"{middle} [{low}-{high}]"

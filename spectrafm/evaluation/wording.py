@@ -1,4 +1,4 @@
-"""How tables, figures and the report name models, wavelengths and stars."""
+"""Names of models, wavelengths and stars in tables, figures and the report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import pandas
+import pandas as pd
 
 from spectrafm.networks import NETWORKS
 
-#: Parts of networks that read the spectrum; within them, layer 0 is the first.
+#: Parts of networks near the input; within them, layer 0 is the first.
 FIRST_PARTS = ("embedding", "encoder", "convolution", "dense")
 
 
 def windows_text(windows: Sequence[Sequence[float]]) -> str:
-    """Wavelength windows (Angstrom) in micron, as ``1.515–1.603 µm``; many as their number."""
+    """Format windows (Angstrom) in micron, as ``1.515–1.603 µm``; of three or more the range."""
     if len(windows) > 2:
         shortest, longest = (pick(end for pair in windows for end in pair) for pick in (min, max))
         return f"{len(windows)} windows in {shortest / 1e4:.3f}–{longest / 1e4:.3f} µm"
@@ -24,18 +24,18 @@ def windows_text(windows: Sequence[Sequence[float]]) -> str:
 
 
 def unit_text(unit: str) -> str:
-    """A unit as an axis shows it: ``dex`` for ``dex(cm s-2)``."""
+    """Format a unit for an axis: ``dex`` for ``dex(cm s-2)``."""
     return "dex" if unit.startswith("dex") else unit
 
 
 def architecture_name(trained: dict[str, Any]) -> str:
-    """The network's name as in the paper's figures."""
+    """Name of a network's architecture, as in the paper's figures."""
     name = trained["architecture"]
     return NETWORKS[name].title if name in NETWORKS else name
 
 
 def training_name(trained: dict[str, Any]) -> str:
-    """How the network learned, as in ``fine-tuned on observed``.
+    """Describe how a network learned, as ``fine-tuned on observed``.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def training_name(trained: dict[str, Any]) -> str:
     if "start_from" in trained:
         from_scratch = trained["start_from"] is None
     else:
-        # Version 0.1 did not record it; only a Transformer could start from another stage.
+        # Version 0.1 did not record start_from; only SpectraFM could start from another stage.
         from_scratch = synthetic or trained["architecture"] != "spectrafm"
     if not from_scratch:
         how = "fine-tuned"
@@ -56,7 +56,7 @@ def training_name(trained: dict[str, Any]) -> str:
 
 
 def training_details(trained: dict[str, Any]) -> str:
-    """What tells fine-tunings apart, as ``100 stars, later layers frozen``; often nothing.
+    """Describe stars and frozen layers, as ``100 stars, later layers frozen``; often empty.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def training_details(trained: dict[str, Any]) -> str:
 
 
 def _layers(frozen: Sequence[str]) -> str:
-    """Which part of a network some of its layers are: near its input, near its output."""
+    """Describe where frozen layers are in a network: near its input, its output, or both."""
     sides = {_side(part) for part in frozen}
     return f"{sides.pop()} layers" if len(sides) == 1 else "some layers"
 
@@ -84,22 +84,22 @@ def _side(part: str) -> str:
 
 
 def model_name(trained: dict[str, Any]) -> str:
-    """Network, training and its details on one line."""
+    """Name a model by network, training and details, on one line."""
     details = training_details(trained)
     name = f"{architecture_name(trained)} {training_name(trained)}"
     return f"{name} ({details})" if details else name
 
 
-def stars_text(table: pandas.DataFrame) -> str:
-    """How many stars of which split a prediction holds, as ``412 test stars``."""
+def stars_text(table: pd.DataFrame) -> str:
+    """Describe the stars of a prediction by number and split, as ``412 test stars``."""
     splits = " and ".join(table["split"].unique())
     return f"{len(table):,} {splits} stars"
 
 
-def distinct_names(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> list[str]:
-    """Add the stage to names that occur twice.
+def distinct_names(names: Sequence[str], tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Add the stage to names of models that occur more than once.
 
-    Stages may differ in ways that their names do not tell, such as the seed.
+    Stages may differ in options that the names do not include, such as the seed.
     """
     alike = Counter(names)
     return [
@@ -109,8 +109,9 @@ def distinct_names(names: Sequence[str], tables: Sequence[pandas.DataFrame]) -> 
 
 
 def selection_note(trained: dict[str, Any]) -> str:
-    """A warning where the checkpoint was chosen as the authors did, else nothing.
+    """Note for a model whose checkpoint was chosen as the authors did; empty for others.
 
-    Their choice looked at 2,000 iron-poor stars, which no honest result may do.
+    The authors' choice uses iron-poor stars, the very stars to which the fine-tune is to
+    extrapolate.
     """
     return "checkpoint chosen on iron-poor stars" if trained.get("selection") == "paper" else ""

@@ -1,4 +1,7 @@
-"""The figures: one file each, and a line here, from which command, rule and report follow."""
+"""Registry of the figures: each is one file of this package and a line here.
+
+The command line, the workflow's rules and the report take their figures from this registry.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Plot(NamedTuple):
-    """A figure: where its function is, what the configuration names for it, and what by default."""
+    """A figure: its function, the kind of its inputs, and their names by default."""
 
     where: str  # module:function
     shows: Literal["star", "models", "prediction", "predictions", "attention"]

@@ -1,4 +1,4 @@
-"""The verb ``figure1``: store.zarr -> figures/figure1.{png,pdf}."""
+"""The command ``figure1``: store.zarr -> figures/figure1.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
         Store with the star, store.zarr.
     star : str, optional
         APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -55,7 +55,7 @@ def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
 
 @styled()
 def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
-    """Observed and synthetic spectrum of a star: above all of it, below a close-up.
+    """Draw observed and synthetic spectrum of a star: the whole above, a close-up below.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
 
 
 def _shade_missing(axes: Axes, star: Star) -> None:
-    """Grey bands where the observed spectrum has no pixel."""
+    """Draw grey bands where the observed spectrum has no good pixel."""
     missing = np.concatenate([[False], np.isnan(star.observed), [False]])
     starts, stops = np.flatnonzero(missing[1:] != missing[:-1]).reshape(-1, 2).T
     half_pixel = np.median(np.diff(star.wavelength)) / 2
@@ -123,9 +123,9 @@ def _shade_missing(axes: Axes, star: Star) -> None:
 
 
 def _flux_range(star: Star, pixels: np.ndarray, room: float) -> tuple[float, float]:
-    """Limits that hold both spectra and, below them, text that takes ``room`` of their range.
+    """Axis limits that hold both spectra and, below them, text of ``room`` times their range.
 
-    0.5-1.2 where there is no flux.
+    The limits are 0.5 and 1.2 where there is no flux.
     """
     flux = np.concatenate([star.observed[pixels], star.synthetic[pixels]])
     flux = flux[np.isfinite(flux)]
@@ -151,7 +151,7 @@ def _name_gaps(axes: Axes, star: Star) -> None:
 
 
 def _connect(figure: Figure, whole: Axes, close: Axes) -> None:
-    """Mark the close-up's range in the whole spectrum and join the two, behind both."""
+    """Mark the close-up's range in the whole spectrum; join the two panels by lines behind them."""
     (left, right), (bottom, top) = close.get_xlim(), close.get_ylim()
     whole.add_patch(
         Rectangle((left, bottom), right - left, top - bottom, fill=False, ec="0.35", lw=1, zorder=4)

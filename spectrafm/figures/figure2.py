@@ -1,4 +1,4 @@
-"""The verb ``figure2``: store.zarr, models/<stage> -> figures/figure2.{png,pdf}."""
+"""The command ``figure2``: store.zarr, models/<stage> -> figures/figure2.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, out
 
     Parameters
     ----------
-    store : Path
+    store : pathlib.Path
         Store with the star, store.zarr.
-    models : sequence of Path
+    models : sequence of pathlib.Path
         Folders of the stages' models, models/<stage>, one row each, in this order.
     star : str, optional
         APOGEE_ID of the star; default: the first giant (log g < 3) of the test split.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -61,7 +61,7 @@ def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, out
 
 @styled()
 def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
-    """One row a stage: the star's whole synthetic spectrum, faint, and what the stage sees.
+    """Draw one row a stage: the whole synthetic spectrum, faint, and the stage's part of it.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
     rows[0].set_xlim(micron[0] - padding, micron[-1] + padding)
     flux = np.concatenate([star.observed, star.synthetic])
     if np.isfinite(flux).any():
-        # The range is written below the spectrum.
+        # Room for the windows, which are written below the spectrum.
         lowest, highest = np.nanmin(flux), np.nanmax(flux)
         span = highest - lowest
         rows[0].set_ylim(lowest - 0.4 * span, highest + 0.08 * span)
@@ -124,7 +124,7 @@ def _draw_stage(axes: Axes, star: Star, stage: dict[str, Any]) -> None:
 
 
 def stage_title(stage: dict[str, Any]) -> str:
-    """A stage in words, what it sees in bold: Fine-tuning on **Observed Iron-Rich** Spectra."""
+    """Describe a stage, its spectra in bold: Fine-tuning on **Observed Iron-Rich** Spectra."""
     if stage["start_from"] is not None:
         step = "Fine-tuning"
     else:

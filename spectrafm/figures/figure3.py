@@ -1,4 +1,4 @@
-"""The verb ``figure3``: predictions/<stage>--<evaluation>.parquet -> figures/figure3.{png,pdf}."""
+"""The command ``figure3``: predictions/<stage>--<evaluation>.parquet -> figures/figure3.*."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -39,9 +39,9 @@ def figure3(prediction: Path, *, output: Path) -> None:
 
     Parameters
     ----------
-    prediction : Path
+    prediction : pathlib.Path
         Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -60,13 +60,13 @@ def figure3(prediction: Path, *, output: Path) -> None:
 
 
 @styled()
-def draw(table: pandas.DataFrame) -> Figure:
-    """One panel a label; rows of three, the last row centred.
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw one panel a label, in rows of three, the last row centred.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `read_predictions`.
+        Predictions, as from `spectrafm.inference.predictions.read_predictions`.
     """
     facts, labels = table.attrs, table.attrs["labels"]
     rows = math.ceil(len(labels) / PANELS_PER_ROW)
@@ -102,8 +102,8 @@ def _title(facts: dict) -> str:
     return "\n".join(lines)
 
 
-def _draw_label(axes: Axes, table: pandas.DataFrame, label: str) -> Colorbar | None:
-    """Draw one label's panel and give its colour bar; None where no star has the label."""
+def _draw_label(axes: Axes, table: pd.DataFrame, label: str) -> Colorbar | None:
+    """Draw one label's panel and return its colour bar; None where no star has the label."""
     actual, predicted, sigma = (
         table[f"{label}_{part}"].to_numpy(np.float64)
         for part in ("actual", "predicted", "uncertainty")

@@ -1,4 +1,4 @@
-"""The verb ``figure4``: predictions, models/<stage> -> figures/figure4.{png,pdf}."""
+"""The command ``figure4``: predictions, models/<stage> -> figures/figure4.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ from spectrafm.figures.style import (
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import IRON_POOR
 
-#: More panels than these take two rows.
+#: Largest number of panels in one row; more panels take two rows.
 IN_ONE_ROW = 4
 
 #: Both axes, dex (as in the paper).
@@ -56,11 +56,11 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
 
     Parameters
     ----------
-    predictions : sequence of Path
+    predictions : sequence of pathlib.Path
         Parquet files of predict with [Fe/H], one panel each, in this order.
-    models : sequence of Path
+    models : sequence of pathlib.Path
         Folders of the models that made them, models/<stage>, in any order.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
@@ -91,15 +91,15 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
 
 
 @styled()
-def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
-    """Predicted against catalogue [Fe/H], one panel a model.
+def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
+    """Draw predicted against catalogue [Fe/H], one panel a model.
 
     Parameters
     ----------
     panels : sequence of pandas.DataFrame
-        As from `read_predictions`, each with [Fe/H].
-    training : sequence of (star,) array or None
-        For each panel the [Fe/H] of the subset it was trained on, dex; None: no histogram.
+        Predictions with [Fe/H], as from `spectrafm.inference.predictions.read_predictions`.
+    training : sequence of numpy.ndarray, shape (n,), or None
+        For each panel the [Fe/H] of the model's drawn training stars, dex; None: no histogram.
     """
     facts = [table.attrs for table in panels]
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
@@ -119,7 +119,7 @@ def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | Non
             _draw_training(axes, iron)
     grid[0, 0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0])
     grid[0, 0].set_yticks(np.arange(-2, 0.6, 0.5))
-    # Above an empty place of the last row stand the lowest panels of their columns.
+    # A panel above an empty place of the last row is the lowest of its column.
     for axes in shown_axes[-columns:]:
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
@@ -135,8 +135,8 @@ def draw(panels: Sequence[pandas.DataFrame], training: Sequence[np.ndarray | Non
     return figure
 
 
-def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
-    """Lines of each panel: network, how it learned, from what, from which wavelengths."""
+def _titles(panels: Sequence[pd.DataFrame]) -> list[str]:
+    """Title of each panel, in lines: network, training, training stars, windows."""
     titles = []
     for table in panels:
         trained = table.attrs["trained"]
@@ -153,7 +153,7 @@ def _titles(panels: Sequence[pandas.DataFrame]) -> list[str]:
     return distinct_names(titles, panels)
 
 
-def _draw_panel(axes: Axes, table: pandas.DataFrame) -> PathCollection:
+def _draw_panel(axes: Axes, table: pd.DataFrame) -> PathCollection:
     actual, predicted, sigma = (
         table[f"FE_H_{part}"].to_numpy(np.float64)
         for part in ("actual", "predicted", "uncertainty")
@@ -201,7 +201,7 @@ def _score_text(actual: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def _draw_training(axes: Axes, iron: np.ndarray) -> None:
-    """Histogram of the training stars' [Fe/H] along the bottom of a panel."""
+    """Draw a histogram of the training stars' [Fe/H] along the bottom of a panel."""
     counts = axes.twinx()
     heights, _, _ = counts.hist(iron, bins=10, color=TRAINING, alpha=0.5)
     counts.set_ylim(0, iron.size)

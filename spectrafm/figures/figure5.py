@@ -1,4 +1,4 @@
-"""The verb ``figure5``: attention/<stage>.zarr -> figures/figure5.{png,pdf}."""
+"""The command ``figure5``: attention/<stage>.zarr -> figures/figure5.{png,pdf}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas
+import pandas as pd
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,8 +19,8 @@ from spectrafm.inference.attention_maps import read_maps
 #: Wavelength axis, Angstrom: all three detectors.
 RANGE = (15130.0, 16965.0)
 
-#: Wider gaps than this break the axis, Angstrom: those between detectors do not, those between the
-#: windows of a small run do.
+#: Smallest gap that breaks the axis, Angstrom: gaps between detectors are smaller, gaps between the
+#: windows of a small run are larger.
 BREAK = 150.0
 
 #: Free space at either end of a broken axis, Angstrom.
@@ -37,15 +37,15 @@ def figure5(attention: Path, *, output: Path) -> None:
 
     Parameters
     ----------
-    attention : Path
+    attention : pathlib.Path
         Zarr group of map-attention, attention/<stage>.zarr.
-    output : Path
+    output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When there are no attention maps, or a part of them is missing or damaged.
+        When the attention maps or a part of them are missing or damaged.
 
     Examples
     --------
@@ -58,14 +58,14 @@ def figure5(attention: Path, *, output: Path) -> None:
     save(draw(maps, read_lines()), output, ", ".join(f"{n} {name}" for n, name in counts))
 
 
-def read_lines() -> pandas.DataFrame:
-    """The lines marked in the figure: vacuum wavelength (Angstrom), element, row of its name."""
-    return pandas.read_csv(Path(__file__).with_name("lines.csv"), comment="#")
+def read_lines() -> pd.DataFrame:
+    """Read the spectral lines to mark: vacuum wavelength (Angstrom), element, row of its name."""
+    return pd.read_csv(Path(__file__).with_name("lines.csv"), comment="#")
 
 
 @styled()
-def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
-    """One panel a population: the curves of each label, inverted, below the mean spectrum.
+def draw(maps: xarray.Dataset, lines: pd.DataFrame) -> Figure:
+    """Draw one panel a population: a curve for each label, inverted, below the mean spectrum.
 
     Parameters
     ----------
@@ -106,11 +106,11 @@ def draw(maps: xarray.Dataset, lines: pandas.DataFrame) -> Figure:
 
 
 def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
-    """Pieces of the wavelength axis: the whole range, or one for each far-off window.
+    """Pieces of the wavelength axis: the whole range, or one for each group of distant windows.
 
     Parameters
     ----------
-    wavelength : (pixel,) array
+    wavelength : numpy.ndarray, shape (P,)
         Increasing, Angstrom.
     """
     broken = [gap for gap in gaps(wavelength) if gap[1] - gap[0] > BREAK]
@@ -121,7 +121,7 @@ def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
     return [(start - MARGIN, end + MARGIN) for start, end in zip(starts, ends, strict=True)]
 
 
-def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) -> None:
+def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> None:
     wavelength = maps["wavelength"].values
     requests = maps["request"].values
     for number, request in enumerate(requests):
@@ -141,7 +141,7 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pandas.DataFrame) 
 
 
 def _colour(number: int) -> str:
-    """A label's colour: none has that of the spectrum."""
+    """Colour of a label's curve; no label has the colour of the spectrum."""
     return f"C{number if number < 5 else number + 1}"
 
 
@@ -151,7 +151,7 @@ def _continuum(requests: int) -> float:
 
 
 def _name_curves(axes: Axes, symbols: list[str]) -> None:
-    """What each curve is, at the right of a panel."""
+    """Write the name of each curve at the right of a panel."""
     names = [(number + 0.5, symbol, _colour(number)) for number, symbol in enumerate(symbols)]
     names.append((_continuum(len(symbols)), "Spectrum", SPECTRUM_COLOUR))
     for height, name, colour in names:
@@ -168,14 +168,14 @@ def _name_curves(axes: Axes, symbols: list[str]) -> None:
 
 
 def _join(row: Sequence[Axes]) -> None:
-    """Dash the sides where the axis is broken."""
+    """Draw dashed sides where the axis is broken."""
     for before, after in itertools.pairwise(row):
         for spine in (before.spines["right"], after.spines["left"]):
             spine.set(linestyle=(0, (1, 4)), color="0.6")
 
 
-def _name_lines(axes: Axes, lines: pandas.DataFrame) -> None:
-    """Element names below a panel, in two rows so that neighbours do not touch."""
+def _name_lines(axes: Axes, lines: pd.DataFrame) -> None:
+    """Write element names below a panel, in two rows so that neighbours do not touch."""
     for line in lines.itertuples():
         axes.annotate(
             line.element,

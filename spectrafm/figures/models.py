@@ -1,4 +1,4 @@
-"""What figures read of a model's folder."""
+"""Reading of a model's folder for figures and the report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 
-#: Written by `train` where a stage learns from a number of drawn stars.
+#: File that `train` writes where a stage learns from a number of drawn stars.
 TRAINING_STARS = "training_stars.parquet"
 
 
 def facts_of(model: Path) -> dict[str, Any]:
-    """The content of a model's ``config.json``, after its files' SHA-256 have been checked.
+    """Read a model's ``config.json``, after checking the SHA-256 of the model's files.
 
     Raises
     ------
     SpectraFMError
-        When the model is missing or damaged, or the file is not what it must be.
+        When the model is missing or damaged, or its ``config.json`` is invalid.
     """
     from spectrafm.networks.saved import CONFIG, check_checksums
     from spectrafm.networks.untrusted import read_facts
@@ -32,9 +32,9 @@ def facts_of(model: Path) -> dict[str, Any]:
 
 
 def training_iron(model: Path) -> np.ndarray | None:
-    """[Fe/H] of the drawn stars that a model learned from; None where none were drawn.
+    """Read the [Fe/H] (dex) of a model's drawn training stars; None where none were drawn.
 
-    Models of version 0.1 list the stars without their labels: None, too.
+    The result is also None for models of version 0.1, which list the stars without labels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Options of the figures: what each of them shows, made from the list of figures."""
+"""Options of the figures: the models and predictions in each, made from the registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PredictionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+--[A-Za-z0-9_]+$")
 
 
 class Tables(Section):
-    """What the tables show, and which star the figures of one star."""
+    """Predictions in the tables, and the star of the figures that show one star."""
 
     star: str | None = Field(
         None, description="APOGEE_ID of the star in Figures 1 and 2; null: the first test giant"
@@ -30,7 +30,7 @@ class Tables(Section):
 
 
 def _key(name: str, plot: Plot) -> Any:
-    """Type and default of a figure's key; None where there is nothing to choose."""
+    """Type and field of a figure's key; None for a figure without a choice of inputs."""
     several = {"models": Name, "predictions": PredictionName}
     if plot.shows in several:
         kind = list[several[plot.shows]]

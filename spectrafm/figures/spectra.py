@@ -6,11 +6,11 @@ import numpy as np
 
 
 def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
-    """Stretches without pixels between the detectors, Angstrom.
+    """Find ranges without pixels, such as those between detectors, Angstrom.
 
     Parameters
     ----------
-    wavelength : (pixel,) array
+    wavelength : numpy.ndarray, shape (P,)
         Increasing, Angstrom.
     """
     steps = np.diff(wavelength)
@@ -19,15 +19,15 @@ def gaps(wavelength: np.ndarray) -> list[tuple[float, float]]:
 
 
 def with_gaps(wavelength: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put a NaN into each gap, so that a plotted line does not cross it.
+    """Insert a NaN in each gap, so that a plotted line does not cross it.
 
     Parameters
     ----------
-    wavelength, values : (pixel,) array
+    wavelength, values : numpy.ndarray, shape (P,)
 
     Returns
     -------
-    tuple of (pixel + gap,) array
+    tuple of numpy.ndarray, shape (P + gaps,)
     """
     middles = [(start + stop) / 2 for start, stop in gaps(wavelength)]
     places = np.searchsorted(wavelength, middles)

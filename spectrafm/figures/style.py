@@ -1,4 +1,4 @@
-"""The look that all figures share, the note of where the stars come from, and saving."""
+"""Style that all figures share, their note on the stars shown, and saving."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOCK = "#B00020"
 
 
 def new_figure(width: float, height: float, note: str, mock: bool, strip: float = 0) -> Figure:
-    """An empty figure with a note at its lower right.
+    """Create an empty figure with a note at its lower right.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def new_figure(width: float, height: float, note: str, mock: bool, strip: float 
     note : str
         Which stars the figure shows, and how many.
     mock : bool
-        Whether they are of the mock survey, which the note then says in bold red.
+        Whether the stars are of the mock survey; the note then begins with MOCK SURVEY, in red.
     strip : float
-        Inches kept free at the bottom, where the note would otherwise meet the axis label.
+        Inches kept free at the bottom, where the note would otherwise overlap the axis label.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(rect=(0, strip / height, 1, 1 - strip / height))
@@ -56,7 +56,7 @@ def new_figure(width: float, height: float, note: str, mock: bool, strip: float 
 
 
 def point_area(stars: int) -> float:
-    """Marker area, points squared, that keeps hundreds and ten thousands of stars readable."""
+    """Marker area, points squared, for a number of stars between hundreds and ten thousands."""
     return min(14.0, max(1.5, 14.0 * (400 / max(stars, 1)) ** 0.5))
 
 
@@ -66,21 +66,21 @@ def outlined() -> list:
 
 
 def one_to_one(axes: Axes, lowest: float, highest: float, width: float = 1.2) -> None:
-    """A dashed red line where predicted equals actual."""
+    """Draw a dashed red line where predicted equals actual."""
     axes.plot([lowest, highest], [lowest, highest], color="red", ls="--", lw=width, zorder=3)
 
 
 @styled()
 def save(figure: Figure, output: str | Path, shown: str) -> None:
-    """Write a figure as PNG and as PDF, each whole or not at all.
+    """Write a figure as PNG and as PDF, each atomically.
 
-    Nothing that changes from run to run (dates, versions) goes into the files, so that the same
-    data gives the same bytes.
+    The files hold nothing that changes from run to run (dates, versions), so that the same data
+    gives the same bytes.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-    output : path-like
+    output : str or pathlib.Path
         Name of either file; the other is written beside it.
     shown : str
         What the figure shows, with its counts, for the log.
@@ -94,10 +94,11 @@ def save(figure: Figure, output: str | Path, shown: str) -> None:
 
 
 def check_output(output: str | Path) -> None:
-    """Refuse a name that is neither that of a PNG nor of a PDF.
+    """Check that a file's name ends in ``.png`` or ``.pdf``.
 
     Raises
     ------
     SpectraFMError
+        When the name has another suffix.
     """
     require_suffix(output, ".png", ".pdf")

@@ -1,1 +1,1 @@
-"""From a trained model and spectra to labels and attention maps."""
+"""Inference: labels and attention maps from a trained model and spectra."""

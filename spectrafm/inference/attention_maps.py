@@ -1,4 +1,4 @@
-"""Attention maps: how ``attention/<stage>.zarr`` is written and how it is read.
+"""Attention maps: writing and reading ``attention/<stage>.zarr``.
 
 An `xarray.Dataset` with ``attention`` (population, request, wavelength) relative to uniform
 attention, NaN where no star has a good pixel; ``count`` and ``spectrum`` (population, wavelength),
@@ -35,18 +35,18 @@ def dataset_of(
     wavelength: np.ndarray,
     attributes: dict[str, Any],
 ) -> xarray.Dataset:
-    """Attention maps as a dataset.
+    """Make the dataset of attention maps.
 
     Parameters
     ----------
-    attention : ndarray, shape (populations, labels, P)
-    count, spectrum : ndarray, shape (populations, P)
+    attention : numpy.ndarray, shape (populations, labels, P)
+    count, spectrum : numpy.ndarray, shape (populations, P)
     n_stars : dict
         Number of stars by name of the population.
     labels : sequence of Label
-    wavelength : ndarray, shape (P,), Angstrom
+    wavelength : numpy.ndarray, shape (P,), Angstrom
     attributes : dict
-        Of the whole dataset.
+        Attributes of the dataset.
     """
     by_pixel = ("population", "wavelength")
     return xarray.Dataset(
@@ -99,7 +99,7 @@ def _text(values) -> np.ndarray:
 
 
 def write_maps(path: Path, maps: xarray.Dataset) -> None:
-    """Write attention maps as a Zarr v3 group with its ``SHA256SUMS``, whole or not at all."""
+    """Write attention maps as a Zarr v3 group with its ``SHA256SUMS``, atomically."""
     encoding = {
         str(name): {"chunks": variable.shape, "compressors": CODECS}
         for name, variable in maps.variables.items()
@@ -116,8 +116,8 @@ def read_maps(path: Path) -> xarray.Dataset:
     Raises
     ------
     SpectraFMError
-        When there are none, a part of them is missing or damaged, or the folder holds something
-        else, such as a store.
+        When the folder or a part of it is missing or damaged, or the folder holds something else,
+        such as a store.
     """
     path = Path(path)
     if not path.exists():
@@ -128,7 +128,7 @@ def read_maps(path: Path) -> xarray.Dataset:
             absent = {"attention", "n_stars", "population", "request"} - set(opened.variables)
             if absent:
                 raise SpectraFMError(
-                    f"{path}: no attention maps of map-attention: it has no {min(absent)!r}"
+                    f"{path}: not attention maps of map-attention: it has no {min(absent)!r}"
                 )
             maps = opened.load()
     except (OSError, KeyError, ValueError, RuntimeError) as error:

@@ -1,4 +1,7 @@
-"""Spectra longer than one context: disjoint sets of pixels, shown to the network one by one."""
+"""Chunks of spectra longer than one context: disjoint sets of pixels that a network reads in turn.
+
+Shapes: n or B stars, P pixels of the grid, T pixels of a chunk.
+"""
 
 from __future__ import annotations
 
@@ -52,25 +55,29 @@ def iterate_chunks(
     what: str,
     error: np.ndarray | None = None,
 ) -> Iterator[ChunkBatch]:
-    """Every chunk of every star, in batches, on the network's device.
+    """Iterate over every chunk of every star, in batches, on the network's device.
 
     Parameters
     ----------
     network : spectrafm.networks.base.Network
-    flux : ndarray, shape (n, P)
+    flux : numpy.ndarray, shape (n, P)
         NaN where missing.
-    wavelength : ndarray, shape (P,), Angstrom
-    chunks : sequence of ndarray of int
+    wavelength : numpy.ndarray, shape (P,), Angstrom
+    chunks : sequence of numpy.ndarray of int
         From the network's ``contexts``.
     what : str
-        Name of the task in the progress report.
-    error : ndarray, shape (n, P), optional
+        Name of the task in the progress log.
+    error : numpy.ndarray, shape (n, P), optional
         One-sigma errors of the flux.
+
+    Yields
+    ------
+    ChunkBatch
     """
     device = device_of(network)
     batch = BATCH[device.type]
-    # All spectra lie on the device from the start: 25,681 stars are 0.8 GB, and a batch is then
-    # cut out without the host.
+    # All spectra are moved to the device once, so that no batch waits for a transfer: 25,681 stars
+    # are 0.8 GB.
     spectra = torch.tensor(flux, dtype=torch.float32, device=device)
     errors = None if error is None else torch.tensor(error, dtype=torch.float32, device=device)
     grid = torch.tensor(wavelength, dtype=torch.float64, device=device)

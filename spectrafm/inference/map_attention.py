@@ -1,4 +1,4 @@
-"""The verb ``map_attention``: where the network looks, per label, in giants and in dwarfs."""
+"""The command ``map-attention``: mean attention per label, of giants and of dwarfs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 def map_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
     """Average a network's attention over giants and over dwarfs.
 
-    The map holds, for each label, how much the last decoder block attends to each wavelength,
-    relative to attending to all of them equally. A population without stars is left out.
+    The map holds, for each label, the attention of the last decoder block to each wavelength,
+    relative to equal attention to all wavelengths. A population without stars is skipped.
 
     Parameters
     ----------
-    model : Path
+    model : pathlib.Path
         Folder of a trained model with attention, models/<stage>.
-    store : Path
+    store : pathlib.Path
         Stars to average over, store.zarr.
-    output : Path
+    output : pathlib.Path
         Zarr group to write, attention/<stage>.zarr.
     options : Attention
         Which spectra and wavelengths.
@@ -68,7 +68,7 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
             f"{options.split}"
         )
     for name in left_out:
-        logger.warning("%s: no %s among the stars: left out of the map", store, name)
+        logger.warning("%s: no %s among the stars: skipped in the map", store, name)
     chunks = trained.contexts(stars.wavelength, windows)
     # A pixel that two windows share is in two chunks, but is one pixel of the map.
     covered = np.unique(np.concatenate(chunks))
@@ -103,12 +103,12 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
 
 
 def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
-    """Rows of dwarfs and of giants among the first stars; empty where there are none.
+    """Rows of dwarfs and of giants among the first ``at_most`` stars; empty where there are none.
 
     Raises
     ------
     SpectraFMError
-        When the store has no log g.
+        When the store has no log g, as a label or as a column.
     """
     names = [label.name for label in stars.labels]
     if "LOGG" in names:
@@ -127,14 +127,14 @@ def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
 def mean_attention(
     network: SpectraFM, stars: StarSet, rows: np.ndarray, chunks: list[np.ndarray]
 ) -> np.ndarray:
-    """Mean attention over some stars, added up batch by batch.
+    """Average the attention over some stars, batch by batch.
 
     Within a star and chunk the weights are scaled to a mean of 1 over its good pixels, so that 1
-    means no preference and chunks of different size compare.
+    means no preference and chunks of different size are comparable.
 
     Returns
     -------
-    ndarray, shape (L, P)
+    numpy.ndarray, shape (L, P)
         NaN where no star has a good pixel.
     """
     network = on_device(network)
@@ -144,7 +144,7 @@ def mean_attention(
     for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
         _, attention = network(batch.flux, batch.position, batch.missing, return_attention=True)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
-        # A flux far beyond all stars' gives no finite attention: such a star is not counted.
+        # A flux far outside the range of stars gives no finite attention: such a star is skipped.
         good = ~missing & attention.isfinite().all(dim=1)
         share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
         total[:, batch.pixels] += share.nan_to_num().sum(dim=0).double()

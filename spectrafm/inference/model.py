@@ -1,4 +1,4 @@
-"""A trained model as predictions and attention maps use it: what it was trained on by default."""
+"""A trained model for predictions and attention maps; its training sets their defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spectrafm.store.read import StarSet, load_stars
 
 logger = logging.getLogger(__name__)
 
-#: Range of good flux in the stores of models that do not record one.
+#: Range of good flux for models whose ``config.json`` does not record one.
 FLUX_RANGE = (0.05, 1.2)
 
 Windows = Sequence[tuple[float, float]]
@@ -26,7 +26,7 @@ Windows = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network and what its ``config.json`` says of its training.
+    """A network with the options and record of its training.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class TrainedModel:
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
-        """Load ``models/<stage>``.
+        """Load the model in ``models/<stage>``.
 
         Raises
         ------
@@ -76,9 +76,9 @@ class TrainedModel:
         flux_range: tuple[float, float] | None,
         columns: Sequence[str] = (),
     ) -> StarSet:
-        """Load stars as this model reads them, with errors where it uses them.
+        """Load the stars of a store as this model reads them, with errors where it uses them.
 
-        A warning says so where a model of simulated stars is shown real ones.
+        A warning is logged where a model that learned from simulated stars reads real ones.
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
         errors = self.network.wants_errors and spectra == "observed"
@@ -92,12 +92,12 @@ class TrainedModel:
         return stars
 
     def choose_labels(self, wanted: Sequence[str] | None) -> list[str]:
-        """Labels to predict: those wanted that the network knows, or those it was trained for.
+        """Choose the wanted labels that the network knows; None: those that the stage trained.
 
         Raises
         ------
         SpectraFMError
-            When the network knows none of them.
+            When the network knows none of the wanted labels.
         """
         if wanted is None:
             return self.labels
@@ -110,15 +110,19 @@ class TrainedModel:
         return [label for label in wanted if label in self.network.labels]
 
     def doubts(self, wavelength: np.ndarray, windows: Windows, labels: Sequence[str]) -> list[str]:
-        """Wavelengths and labels beyond those that the model was trained for, a phrase each.
+        """Flags for wavelengths and labels that the model was not trained for; each is logged.
 
         Parameters
         ----------
-        wavelength : ndarray, shape (P,), Angstrom
-        windows : sequence of (float, float)
-            Shown to the network.
+        wavelength : numpy.ndarray, shape (P,), Angstrom
+        windows : sequence of (float, float), Angstrom
+            Wavelength ranges that the network reads.
         labels : sequence of str
-            To predict.
+            Labels to predict.
+
+        Returns
+        -------
+        list of str
         """
         shown, trained = (
             np.unique(np.concatenate(pixels_in(wavelength, some)))
@@ -135,5 +139,5 @@ class TrainedModel:
         return found
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
-        """Pixels of the windows in sets that the network reads one by one."""
+        """Divide the pixels of the windows into sets that the network reads one after the other."""
         return self.network.contexts(wavelength, windows, self.facts["tokens"])

@@ -1,4 +1,4 @@
-"""The verb ``predict``: labels of one split's stars, beside the catalogue's."""
+"""The command ``predict``: predicted labels of stars beside those of the catalogue."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ logger = logging.getLogger(__name__)
 def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of stars and write them beside the catalogue's.
 
-    By default the model is shown the wavelengths that it was trained on and answers for the labels
-    that it was trained for. Where the options want others, a warning says so and the rows are
-    flagged.
+    By default the model reads the wavelengths and predicts the labels that it was trained on. Other
+    wavelengths or labels are logged as a warning and flagged in every row.
 
     Parameters
     ----------
-    model : Path
+    model : pathlib.Path
         Folder of a trained model, models/<stage>.
-    store : Path
+    store : pathlib.Path
         Stars to predict, store.zarr.
     name : str
         Name of the evaluation, which tables and figures refer to.
-    output : Path
+    output : pathlib.Path
         Parquet file to write, predictions/<stage>--<evaluation>.parquet.
     options : Predict
         Which spectra, wavelengths and labels.

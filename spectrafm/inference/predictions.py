@@ -1,10 +1,10 @@
-"""The prediction file: how it is written and how it is read.
+"""The prediction file: writing and reading ``predictions/<stage>--<evaluation>.parquet``.
 
 One row a star. ``apogee_id`` and ``split``; for each label ``<label>_actual`` and ``<label>_error``
 (the catalogue's), ``<label>_predicted`` and ``<label>_uncertainty`` (one sigma); ``snr``, ``logg``
 (the catalogue's) where the store has them; ``good_pixels``, the number of pixels that the network
-was shown; ``flags``, what is wrong with the row, several joined by ``"; "``. The metadata say which
-model predicted what from which spectra.
+read; ``flags``, the reasons to distrust the row, joined by ``"; "``. The metadata record the model,
+the spectra and the options of the prediction.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
     from spectrafm.inference.predictor import Prediction
     from spectrafm.store.read import StarSet
 
-#: What each label has in a prediction file.
+#: Parts of the names of each label's columns, ``<label>_<part>``.
 PARTS = ("actual", "error", "predicted", "uncertainty")
 
-#: Columns of the store that a prediction repeats where the store has them, with their units.
+#: Columns of the store that are copied where the store has them, with their units.
 COLUMNS = {"snr": "1", "logg": "dex(cm s-2)"}
 
 NO_GOOD_PIXEL = "no good pixel"
 NO_FINITE_ANSWER = "no finite answer"
 
-#: Options of the training that a prediction repeats.
+#: Options of the training that are copied into the metadata of a prediction.
 TRAINED = (
     "architecture",
     "start_from",
@@ -50,16 +50,16 @@ TRAINED = (
 def prediction_table(
     stars: StarSet, labels: Sequence[str], prediction: Prediction, warnings: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The rows of a prediction file.
+    """Make the table of a prediction file, one row a star.
 
     Parameters
     ----------
     stars : StarSet
     labels : sequence of str
-        Labels predicted.
+        The predicted labels.
     prediction : Prediction
     warnings : sequence of str
-        Flags of every row.
+        Flags that every row gets.
     """
     columns: dict[str, np.ndarray] = {"apogee_id": stars.apogee_id, "split": stars.split}
     known = [label.name for label in stars.labels]
@@ -84,16 +84,16 @@ def prediction_table(
 def write_predictions(
     path: Path, table: pd.DataFrame, labels: Sequence[Label], facts: dict[str, Any]
 ) -> None:
-    """Write a prediction file, whole or not at all.
+    """Write a prediction file atomically.
 
     Parameters
     ----------
-    path : Path
+    path : pathlib.Path
         ``predictions/<stage>--<evaluation>.parquet``.
     table : pandas.DataFrame
         As from `prediction_table`.
     labels : sequence of Label
-        Labels predicted.
+        The predicted labels.
     facts : dict
         ``stage``, ``evaluation``, ``mock``, ``spectra``, ``windows``, ``trained`` and whatever
         else describes how the prediction was made.
@@ -149,6 +149,6 @@ def _labels_of_old(table: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 
 def facts_of(table: pd.DataFrame) -> dict[str, Any]:
-    """What a reader must know of a prediction beside its numbers."""
+    """Metadata of a prediction that ``metrics.json`` repeats."""
     keys = ("mock", "spectra", "windows", "trained", "training_stars")
     return {key: table.attrs[key] for key in keys if key in table.attrs}

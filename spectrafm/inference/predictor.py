@@ -1,4 +1,4 @@
-"""From spectra of any length to labels and uncertainties."""
+"""Prediction of labels and uncertainties from spectra of any length."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def infer(
     Parameters
     ----------
     network : spectrafm.networks.base.Network
-    flux : ndarray, shape (n, P)
+    flux : numpy.ndarray, shape (n, P)
         Continuum-normalised; NaN where missing.
-    wavelength : ndarray, shape (P,)
+    wavelength : numpy.ndarray, shape (P,)
         Vacuum, rest frame, Angstrom.
     labels : sequence of str
         R labels that the network knows.
-    chunks : sequence of ndarray of int
+    chunks : sequence of numpy.ndarray of int
         Disjoint pixel sets, from the network's ``contexts``.
     combine : {"inverse_variance", "mean"}
-        How the answers of the chunks are combined.
-    error : ndarray, shape (n, P), optional
+        How the answers of a star's chunks are combined: weighted by inverse variance, or not.
+    error : numpy.ndarray, shape (n, P), optional
         One-sigma errors of the flux, for a network that uses them.
 
     Returns
     -------
     Prediction
-        NaN for a star without a good pixel, and for one whose flux is so far off that the network
-        gives no finite answer.
+        NaN for a star without a good pixel, and for a star whose flux is so far outside the normal
+        range that the network gives no finite answer.
     """
     began = time.monotonic()
     network = on_device(network)
     device = device_of(network)
     request = torch.tensor([network.labels.index(label) for label in labels], device=device)
-    # Answers stay on the device until all are there: the host never waits for a batch.
+    # Answers stay on the device until all are computed, so that the host waits only once.
     means = torch.empty(len(chunks), len(flux), len(labels), device=device)
     variances = torch.empty_like(means)
     shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
@@ -86,7 +86,7 @@ def infer(
 def _combined(
     means: Tensor, variances: Tensor, shows_star: Tensor, combine: str
 ) -> tuple[Tensor, Tensor]:
-    """Combine the chunks that show something of a star; NaN where one of them has no answer."""
+    """Combine the chunks with a good pixel of a star; NaN where one of them has no answer."""
     answered = means.isfinite() & variances.isfinite() & (variances > 0)
     lost = (shows_star & ~answered).any(dim=0)
     means, variances = (part.where(shows_star, torch.nan) for part in (means, variances))
@@ -96,7 +96,7 @@ def _combined(
 
 
 def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight each chunk by its inverse variance; the chunks count as independent.
+    """Average the chunks' answers weighted by inverse variance, as if they were independent.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plain_mean(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-    """The plain means of the chunks' answers and of their sigmas, as in the authors' code."""
+    """Average the chunks' answers and their sigmas without weights, as in the authors' code."""
     return means.nanmean(dim=0), variances.sqrt().nanmean(dim=0)
 
 

@@ -1,4 +1,4 @@
-"""The architectures: one file each, and a line here."""
+"""Registry of the network architectures: each is one file of this package and a line here."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 
 
 class Architecture(NamedTuple):
-    """What the configuration, tables and figures know of an architecture without importing it."""
+    """Properties of an architecture that can be read without importing its module."""
 
     where: str  # module:class, a `spectrafm.networks.base.Network`
-    title: str  # as figures and tables name it
-    reads: Literal["tokens", "grid"]  # any pixels by their wavelength, or the pixels it began with
-    parts: tuple[str, ...] = ()  # what a stage may freeze
+    title: str  # name in figures and tables
+    reads: Literal["tokens", "grid"]  # any pixels, by wavelength; only those of its first training
+    parts: tuple[str, ...] = ()  # modules that a stage may freeze
     finetunes: bool = True  # whether a training may start from its weights
 
 

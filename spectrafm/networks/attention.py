@@ -1,4 +1,4 @@
-"""Multi-head attention with one learned extra key and value per block (paper-facts section 2).
+"""Multi-head attention with one learned extra key and value per block (paper section 2).
 
 Shapes: B stars, T tokens, R requests, H heads, D dimension, E = D / H.
 """
@@ -15,8 +15,8 @@ from torch.nn import functional
 class Attention(nn.Module):
     """The projections that self-attention and cross-attention share.
 
-    The extra key and value belong to no token: attention can rest there when nothing in the
-    spectrum answers, and a star without a single valid pixel still gives a finite result.
+    The extra key and value belong to no token: a request that matches no token attends to them,
+    and a star without a single valid pixel still gives a finite result.
     """
 
     def __init__(self, dimension: int, heads: int, dropout: float):
@@ -37,21 +37,21 @@ class Attention(nn.Module):
             nn.init.normal_(extra, std=dimension**-0.5)
 
     def split_heads(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, H, T, E)."""
+        """Split the dimension into heads: (B, T, D) -> (B, H, T, E)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class SelfAttention(Attention):
-    """Every token looks at every token."""
+    """Self-attention: every token attends to every token."""
 
     def forward(self, x: Tensor, missing: Tensor | None = None) -> Tensor:
-        """Mix tokens.
+        """Mix the tokens of each star.
 
         Parameters
         ----------
         x : Tensor, shape (B, T, D)
         missing : Tensor, shape (B, T), bool, optional
-            True where a token must not be looked at.
+            True where a token is masked out.
 
         Returns
         -------
@@ -73,11 +73,12 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """A few requests look at many tokens.
+    """Cross-attention: a few requests attend to many tokens.
 
     With R much smaller than T, projecting every token to a key and a value is nearly all of the
-    work. It is left out exactly: a score q . (W x + b) is (W'q) . x + q . b, so the key projection
-    is folded into the few queries, and the value projection is applied after pooling.
+    work. The projections are avoided without approximation: a score q . (W x + b) equals
+    (W'q) . x + q . b, so the key projection is folded into the few queries, and the value
+    projection is applied after pooling.
     """
 
     def forward(
@@ -90,17 +91,18 @@ class CrossAttention(Attention):
         request : Tensor, shape (B, R, D)
         x : Tensor, shape (B, T, D)
         missing : Tensor, shape (B, T), bool, optional
+            True where a token is masked out.
 
         Returns
         -------
         answer : Tensor, shape (B, R, D)
         attention : Tensor, shape (B, H, R, T)
-            Weights over tokens; with the extra key's weight they sum to 1.
+            Weights of the tokens; together with the weight of the extra key they sum to 1.
         """
         stars, requests, dimension = request.shape
         size = dimension // self.heads
-        # Heads first and all stars' requests together, (H, B R, E): every matrix product with
-        # weights is then one for each head, and no weight is copied for each star.
+        # Heads first and the requests of all stars together, (H, B R, E): a product with weights is
+        # then one matrix product per head, and no weight is copied per star.
         query = self.query(request).view(-1, self.heads, size).transpose(0, 1) / math.sqrt(size)
         folded = query @ self.key.weight.view(self.heads, size, dimension)
         keys = torch.stack([self.key.bias, self.extra_key]).view(2, self.heads, size)
@@ -125,7 +127,7 @@ class CrossAttention(Attention):
         return self.out(answer.flatten(-2)), attention
 
     def _stars_first(self, x: Tensor, stars: int) -> Tensor:
-        """(H, B R, D) -> (B, H R, D)."""
+        """Reorder requests: (H, B R, D) -> (B, H R, D)."""
         return x.unflatten(1, (stars, -1)).transpose(0, 1).flatten(1, 2)
 
 

@@ -1,4 +1,4 @@
-"""What a network offers to training, prediction and saving, whatever its architecture.
+"""Base classes of the networks: the interface that training, prediction and saving use.
 
 Shapes: B stars, T pixels, P pixels of a grid, L labels known to the network, R requested labels.
 """
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class TrainingStars(NamedTuple):
-    """The stars that a new network is made for: `spectrafm.store.read.StarSet` has these, too."""
+    """Arrays of the stars of a first training; a `spectrafm.store.read.StarSet` has the same."""
 
     wavelength: np.ndarray  # (P,), Angstrom
     flux: np.ndarray  # (n, P), NaN = missing
@@ -52,7 +52,7 @@ class Network(nn.Module):
 
     #: Its key in `spectrafm.networks.NETWORKS`.
     architecture: ClassVar[str]
-    #: What ``config.json`` says of its sizes; typed and bounded, since the file may be anyone's.
+    #: Sizes that ``config.json`` holds, typed and bounded, since the file is untrusted.
     Sizes: ClassVar[type[Section]]
     #: Whether `forward` reads the errors of the flux.
     wants_errors: ClassVar[bool] = False
@@ -68,11 +68,11 @@ class Network(nn.Module):
         """Names of the labels that the network knows."""
         return tuple(label.name for label in self.label_table)
 
-    # Making one.
+    # Construction.
 
     @classmethod
     def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
-        """A new network for a stage's training stars, with fresh weights.
+        """Create a network with fresh weights for the training stars of a stage.
 
         Parameters
         ----------
@@ -80,30 +80,34 @@ class Network(nn.Module):
             Sizes, for an architecture that has a choice of them.
         stars : TrainingStars
         labels : sequence of str
-            The labels that the stage trains.
+            Names of the labels that the stage trains.
+
+        Returns
+        -------
+        Network
         """
-        raise TypeError(f"{cls.__name__} does not say how it starts")
+        raise TypeError(f"{cls.__name__} does not implement start()")
 
     @classmethod
     def build(cls, sizes: Section, labels: Sequence[Label]) -> Self:
-        """A network of given sizes, to load weights into."""
-        raise TypeError(f"{cls.__name__} does not say how it is built")
+        """Create a network of given sizes, to load weights into."""
+        raise TypeError(f"{cls.__name__} does not implement build()")
 
     def sizes(self) -> dict[str, Any]:
-        """What `build` needs, as ``config.json`` holds it."""
-        raise TypeError(f"{type(self).__name__} does not say its sizes")
+        """Sizes that `build` takes, as ``config.json`` holds them."""
+        raise TypeError(f"{type(self).__name__} does not implement sizes()")
 
     def scale_labels(self, label: np.ndarray) -> None:
         """Set centre and scale of the labels from the training stars, shape (n, L)."""
         centre, scale = self.label_scaling(torch.from_numpy(label))
-        # A label that no star has, or that is the same for all, keeps its units.
+        # A label without values, or with one value for all stars, cannot be scaled.
         usable = centre.isfinite() & scale.isfinite() & (scale > 0)
         self.label_centre.copy_(centre.where(usable, 0.0))
         self.label_scale.copy_(scale.where(usable, 1.0))
 
     @staticmethod
     def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre and scale of each label: mean and standard deviation.
+        """Compute centre and scale of each label: mean and standard deviation.
 
         Parameters
         ----------
@@ -118,13 +122,13 @@ class Network(nn.Module):
         return centre, (label - centre).square().nanmean(dim=0).sqrt()
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
-        """Learn further labels: the weights of the others stay as they are.
+        """Add labels to the network; the weights of the labels that it knows do not change.
 
         Parameters
         ----------
         labels : sequence of Label
-        label : ndarray, shape (n, len(labels))
-            Of the training stars, for centre and scale; NaN = missing.
+        label : numpy.ndarray, shape (n, len(labels))
+            Values of the training stars, which set centre and scale; NaN = missing.
 
         Raises
         ------
@@ -133,8 +137,8 @@ class Network(nn.Module):
         """
         names = ", ".join(label.name for label in labels)
         raise SpectraFMError(
-            f"labels: {names}: a {self.architecture} network learns no label that its start does "
-            f"not know; it knows {', '.join(self.labels)}"
+            f"labels: {names}: a {self.architecture} network cannot learn labels that its start "
+            f"does not know; it knows {', '.join(self.labels)}"
         )
 
     # Labels.
@@ -157,12 +161,12 @@ class Network(nn.Module):
     def to_standard(
         self, label: Tensor, label_error: Tensor, request: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Labels and their errors, shape (n, R) in their units, in standardised units."""
+        """Convert labels and their errors, shape (n, R), from their units to standardised ones."""
         scale = self.label_scale[request]
         return (label - self.label_centre[request]) / scale, label_error / scale
 
     def in_units(self, mean: Tensor, sigma: Tensor, request: Tensor) -> tuple[Tensor, Tensor]:
-        """Answers and their one-sigma uncertainties, shape (n, R), in the labels' units."""
+        """Convert answers and one-sigma uncertainties, shape (n, R), to the labels' units."""
         scale = self.label_scale[request].to(mean)
         return mean * scale + self.label_centre[request].to(mean), sigma * scale
 
@@ -171,24 +175,25 @@ class Network(nn.Module):
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
     ) -> list[np.ndarray]:
-        """Disjoint sets of pixels that cover the windows, each shown in one pass.
+        """Divide the pixels of the windows into disjoint sets, each read in one forward pass.
 
         Parameters
         ----------
-        wavelength : ndarray, shape (P,), Angstrom
+        wavelength : numpy.ndarray, shape (P,), Angstrom
         windows : sequence of (float, float), Angstrom
         tokens : int
             Pixels per star in training.
 
         Returns
         -------
-        list of ndarray of int
+        list of numpy.ndarray of int
+            Indices into ``wavelength``.
         """
-        raise TypeError(f"{type(self).__name__} does not say what it reads at once")
+        raise TypeError(f"{type(self).__name__} does not implement contexts()")
 
     def encoding(self, wavelength: Tensor) -> Tensor:
-        """What `forward` wants to know of each pixel's wavelength, shape (T, D)."""
-        raise TypeError(f"{type(self).__name__} does not say how it encodes wavelengths")
+        """Encode wavelengths, Angstrom, as the ``position`` of `forward`, shape (T, D)."""
+        raise TypeError(f"{type(self).__name__} does not implement encoding()")
 
     def forward(
         self,
@@ -214,16 +219,20 @@ class Network(nn.Module):
         known : Tensor, shape (B, L), optional
             Standardised values of labels given as input; NaN where not given.
         error : Tensor, shape (B, T), optional
-            One-sigma errors of the flux, for networks that want them.
+            One-sigma errors of the flux, for networks that read them.
+
+        Returns
+        -------
+        Answer
         """
-        raise TypeError(f"{type(self).__name__} does not answer")
+        raise TypeError(f"{type(self).__name__} does not implement forward()")
 
 
 class ClosedForm(Network):
-    """A network whose weights come from a formula, not from steps."""
+    """A network whose weights are computed in closed form, without training steps."""
 
     def fit(self, stars: Any, request: Tensor, noise: float = 0.0) -> None:
-        """Set the weights from a stage's training stars; the present ones are its start.
+        """Compute the weights from training stars; a fine-tune starts from the present weights.
 
         Parameters
         ----------
@@ -231,24 +240,24 @@ class ClosedForm(Network):
         request : Tensor, shape (R,), int
             The network's labels that the stage trains.
         noise : float
-            One sigma of the noise that other spectra will have and these do not.
+            One-sigma flux noise that observed spectra have beyond that of the training spectra.
         """
-        raise TypeError(f"{type(self).__name__} does not say how it is fitted")
+        raise TypeError(f"{type(self).__name__} does not implement fit()")
 
 
 class GridSizes(Section):
-    """What is needed to build a network that is bound to a grid."""
+    """Sizes of a network that is bound to a wavelength grid."""
 
     pixels: int = Field(ge=1, le=1_000_000, description="pixels that the network reads")
 
 
 class GridNetwork(Network):
-    """A network bound to the pixels that it began with: it reads all of them at once.
+    """A network bound to the pixels of its first training, all of which it reads at once.
 
     Parameters
     ----------
     wavelength : Tensor, shape (T,)
-        The one grid it can read, Angstrom.
+        The only grid that the network can read, Angstrom.
     labels : sequence of Label
     """
 
@@ -274,9 +283,9 @@ class GridNetwork(Network):
         return {"pixels": len(self.wavelength)}
 
     def standardise(self, flux: Tensor) -> None:
-        """Learn how each pixel is standardised from the spectra of the first training.
+        """Compute the standardisation of the flux from the spectra of the first training.
 
-        A fine-tuning keeps it, since the weights that it starts from were learned with it.
+        A fine-tune keeps this standardisation, since its starting weights were learned with it.
 
         Parameters
         ----------
@@ -288,7 +297,7 @@ class GridNetwork(Network):
         return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
 
     def encoding(self, wavelength: Tensor) -> Tensor:
-        """Check that the pixels are those of the training; position then says nothing more.
+        """Check that the wavelengths are those of the training; the encoding itself is empty.
 
         Returns
         -------
@@ -297,7 +306,7 @@ class GridNetwork(Network):
         Raises
         ------
         SpectraFMError
-            Where the wavelengths are not the network's own.
+            When the wavelengths are not the network's own.
         """
         if wavelength.shape != self.wavelength.shape or not torch.allclose(
             wavelength.double(), self.wavelength, rtol=0, atol=1e-3
@@ -312,8 +321,8 @@ class GridNetwork(Network):
 class Standardise(nn.Module):
     """``(flux - mean of the pixel) / spread of all pixels``, 0 where a pixel is missing.
 
-    One spread for all, so that neighbouring pixels stay comparable and a pixel that hardly varies
-    in the training does not magnify the noise of spectra seen later.
+    All pixels share one spread, so that neighbouring pixels stay comparable and a pixel that hardly
+    varies among the training stars does not magnify the noise of other spectra.
 
     Parameters
     ----------
@@ -326,7 +335,7 @@ class Standardise(nn.Module):
         self.register_buffer("spread", torch.ones(()))
 
     def learn(self, flux: Tensor) -> None:
-        """Set mean and spread from training spectra, shape (n, T), NaN = missing."""
+        """Compute mean and spread from training spectra, shape (n, T), NaN = missing."""
         self.mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
         spread = (flux - self.mean).square().nanmean().sqrt()
         self.spread.copy_(torch.where(spread > 0, spread, 1.0))
@@ -341,12 +350,12 @@ def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:
 
 
 def requested(answer: Answer, request: Tensor | None) -> Answer:
-    """Of an answer for all labels, shape (B, L), the requested ones, shape (B, R)."""
+    """Select the requested labels, shape (B, R), from an answer for all labels, shape (B, L)."""
     return answer if request is None else Answer(*(part[:, request] for part in answer))
 
 
 def labels_of(facts: Mapping[str, Any]) -> tuple[Label, ...]:
-    """The labels that a ``config.json`` names, with units and symbols where it has them."""
+    """Labels of a model's ``config.json``, with their units and symbols where it records them."""
     units, symbols = facts.get("units", {}), facts.get("symbols", {})
     return tuple(
         Label(name, units.get(name, "dex"), symbols.get(name, name)) for name in facts["labels"]

@@ -18,18 +18,18 @@ from spectrafm.networks.base import Answer, ClosedForm, GridNetwork, requested, 
 
 #: Rounds of the fit, and steps towards the scatter in each.
 ROUNDS, SCATTER_STEPS = 5, 10
-#: Intrinsic variance is never less: (1e-4 of the continuum)^2.
+#: Lower limit of a pixel's intrinsic variance: (1e-4 of the continuum)^2.
 SMALLEST_SCATTER = 1e-8
-#: Variance of a pixel that no training star has: it says nothing.
+#: Variance of a pixel that no training star has, which gives the pixel no weight.
 UNKNOWN = 1e30
-#: Levenberg-Marquardt: most steps, and the factor that damping falls or grows by.
+#: Levenberg-Marquardt: number of steps, and the factor by which damping falls or grows.
 STEPS, FACTOR = 40, 4.0
-#: Labels are looked for up to this share of the training stars' range outside it.
+#: The search for labels extends beyond the training stars' range by this share of the range.
 MARGIN = 0.5
 
 
 class Cannon(GridNetwork, ClosedForm):
-    """The quadratic Cannon; its labels cannot be fitted apart, since each shapes the flux.
+    """The quadratic Cannon; all its labels are fitted together, since each changes the flux.
 
     Parameters are those of `GridNetwork`.
     """
@@ -53,16 +53,16 @@ class Cannon(GridNetwork, ClosedForm):
         Raises
         ------
         SpectraFMError
-            When a label is left out, or too few stars have them all.
+            When ``request`` lacks a label of the network, or too few stars have all labels.
         """
         if sorted(request.tolist()) != list(range(len(self.labels))):
-            raise SpectraFMError("labels: the Cannon cannot fit some of its labels alone")
+            raise SpectraFMError("labels: the Cannon can only fit all of its labels together")
         known = stars.teaches.all(dim=1)
         terms = self.coefficient.shape[1]
         if known.sum() <= terms:
             raise SpectraFMError(
                 f"labels: {int(known.sum())} training stars have all of {', '.join(self.labels)}; "
-                f"the Cannon wants more than {terms}"
+                f"the Cannon needs more than {terms}"
             )
         label = stars.label[known][:, request.argsort()].double()
         flux = with_gaps(stars.flux, ~stars.valid)[known][:, stars.every_window].double()
@@ -77,7 +77,7 @@ class Cannon(GridNetwork, ClosedForm):
         for _ in range(ROUNDS):
             weight = good / (noise + scatter)
             normal = (weight.T @ products).unflatten(1, (term.shape[1], -1))
-            # A pixel seen in too few stars has no unique fit: a faint ridge keeps it finite.
+            # A pixel that too few stars have has no unique fit: a small ridge keeps it finite.
             normal = normal + 1e-10 * (1 + normal.diagonal(dim1=1, dim2=2)).diag_embed()
             coefficient = torch.linalg.solve(normal, (weight * flux).T @ term)
             square = (flux - term @ coefficient.T).square()
@@ -93,7 +93,7 @@ class Cannon(GridNetwork, ClosedForm):
         self.bounds.copy_(torch.stack([low - reach, high + reach]))
 
     def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        """Find the labels whose model is nearest each star, by Levenberg-Marquardt.
+        """Find the labels whose model flux fits each star best, by Levenberg-Marquardt.
 
         The variance is the diagonal of the inverse Hessian of chi^2 / 2, without second
         derivatives. Parameters are those of `Network.forward`.
@@ -103,13 +103,13 @@ class Cannon(GridNetwork, ClosedForm):
         weight = (1 / (noise + self.scatter)).masked_fill(flux.isnan(), 0.0).nan_to_num(0.0)
         start = flux.new_zeros(len(flux), len(self.labels))
         label, hessian = self._descend(start, flux.nan_to_num(0.0), weight)
-        # A star without pixels has no Hessian: its labels are as uncertain as can be.
+        # A star without good pixels has a zero Hessian: this makes its variance large but finite.
         faint = torch.full_like(start, 1e-6).diag_embed()
         variance = torch.linalg.inv(hessian + faint).diagonal(dim1=1, dim2=2)
         return requested(Answer(label.float(), variance.log().float()), request)
 
     def _descend(self, label: Tensor, flux: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels of least chi^2 and the Hessian there; each star has its own damping."""
+        """Minimise chi^2 and return labels and Hessian; each star has a damping of its own."""
         damping = flux.new_full((len(flux),), 1e-2)
         chi2, gradient, hessian = self._linearise(label, flux, weight)
         for _ in range(STEPS):
@@ -126,7 +126,7 @@ class Cannon(GridNetwork, ClosedForm):
         return label, hessian
 
     def _linearise(self, label: Tensor, flux: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        """chi^2 (B,), minus half its gradient (B, L), half its Hessian (B, L, L)."""
+        """Compute chi^2 (B,), minus half its gradient (B, L), half its Hessian (B, L, L)."""
         residual = flux - polynomial(label) @ self.coefficient.T
         slope = polynomial_slope(label) @ self.coefficient.T  # (B, L, T)
         weighted = slope * weight[:, None]
@@ -135,7 +135,7 @@ class Cannon(GridNetwork, ClosedForm):
 
 
 def polynomial(label: Tensor) -> Tensor:
-    """1, the labels, and their products in pairs: (B, L) -> (B, D)."""
+    """Terms of the quadratic: 1, the labels, their products in pairs; (B, L) -> (B, D)."""
     first, second = torch.triu_indices(label.shape[1], label.shape[1])
     product = label[:, first] * label[:, second]
     return torch.cat([torch.ones_like(label[:, :1]), label, product], dim=1)

@@ -1,4 +1,4 @@
-"""The model card: what a model's folder says about itself to a person."""
+"""The model card: ``README.md`` in a model's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spectrafm.networks import NETWORKS
 
 
 def model_card(facts: dict[str, Any]) -> str:
-    """Text of a model's README.md.
+    """Write the text of a model's ``README.md``.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def model_card(facts: dict[str, Any]) -> str:
 
 
 def _label_table(facts: dict[str, Any]) -> list[str]:
-    """Unit and range among the training stars of each label that the stage trained."""
+    """Table of the trained labels: unit and range among the training stars."""
     rows = ["| label | unit | training stars |", "| --- | --- | --- |"]
     for name in facts["stage"]["labels"]:
         low, high = facts["label_ranges"][name]
@@ -60,7 +60,7 @@ def _label_table(facts: dict[str, Any]) -> list[str]:
 
 
 def _places(environments: list[dict[str, Any]]) -> str:
-    """Where it was trained; more than one place where it resumed elsewhere."""
+    """Devices that a model was trained on; several where the training resumed elsewhere."""
     return "; ".join(
         f"{place['device']}, torch {place['torch']}, {place['processes']} process(es) of "
         f"{place['threads']} thread(s), from step {place['from_step']}"

@@ -2,13 +2,14 @@
 
 Sizes as in the authors' astroNN, where ``ApogeeBCNN`` and ``ApogeeCNN`` agree: two convolutions of
 2 and 4 filters, each 8 pixels long and padded to keep the length; max-pooling by 4; dense layers
-of 196 and 96; ReLU. Their weights start from a normal distribution of deviation 0.05. The paper's
-abundances come from ``ApogeeBCNNCensored``, which has 192 in place of 196 and adds a small network
-per element that reads that element's pixels only: this one reads all pixels, for every label.
+of 196 and 96; ReLU. Weights are initialised from a normal distribution of deviation 0.05. The
+abundances of Leung & Bovy come from ``ApogeeBCNNCensored``, which has 192 in place of 196 and adds
+a small network per element that reads that element's pixels only; `CNN` reads all pixels for every
+label.
 
-Two things differ. Nothing is dropped out, where the authors drop 30 % also when predicting, to
-sample an uncertainty; here ln variance alone says it. Flux is divided by its spread, where the
-authors only subtract each pixel's mean.
+Two things differ from astroNN. `CNN` has no dropout and predicts ln variance directly, where
+astroNN drops 30 %, also in prediction, to sample an uncertainty. `CNN` divides flux by its spread,
+where astroNN only subtracts each pixel's mean.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested,
 
 FILTERS = (2, 4)
 FILTER_LENGTH = 8
-#: So that a convolution keeps the length.
+#: Zeros before and after the pixels, with which a convolution keeps their number.
 PADDING = ((FILTER_LENGTH - 1) // 2, FILTER_LENGTH // 2)
 POOL = 4
 WIDTHS = (196, 96)
@@ -33,13 +34,13 @@ class CNN(GridNetwork):
     """Pixels -> 2 convolutions -> 196 -> 96 -> (mean, ln variance) of each label.
 
     Flux minus each pixel's mean is divided by one spread of all pixels, both learned from the
-    spectra of the first training; a missing pixel is 0 then. Neighbouring pixels stay comparable,
-    as a filter needs them to be.
+    spectra of the first training; a missing pixel then reads 0. With one spread neighbouring pixels
+    stay comparable, as a convolution requires.
 
     Parameters
     ----------
     wavelength : Tensor, shape (T,)
-        The one grid it can read, Angstrom.
+        The only grid that the network can read, Angstrom.
     labels : sequence of Label
     """
 

@@ -1,4 +1,4 @@
-"""Wavelength encodings: how a token says where in the spectrum it lies (paper equation 2)."""
+"""Wavelength encodings: the vectors that give a token its wavelength (paper equation 2)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 #: Range that `PaperEncoding` maps to 0...1 (paper section 2), Angstrom.
 PAPER_RANGE = (15_000.0, 17_000.0)
 
-#: Range that `LogWavelengthEncoding` tells apart without ambiguity: optical to JWST, Angstrom.
+#: Range within which `LogWavelengthEncoding` is unambiguous, Angstrom: optical to JWST NIRSpec.
 LOG_RANGE = (3_000.0, 53_000.0)
 
 #: Shortest period of `LogWavelengthEncoding`, as a velocity. 40 km/s is 2.1 Angstrom at 1.6 micron,
-#: three APOGEE resolution elements, so that neighbouring lines differ; the paper's shortest period
-#: is 12.6 Angstrom.
+#: three APOGEE resolution elements, so that neighbouring lines have different encodings; the
+#: paper's shortest period is 12.6 Angstrom.
 SHORTEST_VELOCITY = 40.0
 
 SPEED_OF_LIGHT = 299_792.458  # km/s
@@ -33,7 +33,8 @@ class WavelengthEncoding(nn.Module):
         self.register_buffer("angular_frequency", angular_frequency.double(), persistent=False)
 
     def coordinate(self, wavelength: Tensor) -> Tensor:
-        raise TypeError("a wavelength encoding names its coordinate")
+        """Map wavelength, Angstrom, to the coordinate of which sines and cosines are taken."""
+        raise TypeError(f"{type(self).__name__} does not implement coordinate()")
 
     def forward(self, wavelength: Tensor) -> Tensor:
         """Encode wavelengths.
@@ -51,8 +52,8 @@ class WavelengthEncoding(nn.Module):
         return torch.stack([phase.sin(), phase.cos()], dim=-1).flatten(-2).float()
 
     def _apply(self, fn, recurse=True):
-        # Moving the model to half precision must not touch the frequencies: a phase of 1e5 radians
-        # would lose its meaning.
+        # Moving the model to half precision must not round the frequencies: a phase of 1e5 radians
+        # would lose its fraction.
         kept = self.angular_frequency
         module = super()._apply(fn, recurse)
         self.angular_frequency = kept.to(self.angular_frequency.device)
@@ -62,8 +63,7 @@ class WavelengthEncoding(nn.Module):
 class PaperEncoding(WavelengthEncoding):
     """Equation 2 as the authors computed it: frequency exponent ``2 floor(k/2) / dimension``.
 
-    (The printed equation has ``k / dimension``; paper-facts section 5.) Periods run from
-    12.6 Angstrom to 1.2e5 Angstrom.
+    (The printed equation has ``k / dimension``.) Periods run from 12.6 Angstrom to 1.2e5 Angstrom.
     """
 
     def __init__(self, dimension: int):
@@ -76,10 +76,10 @@ class PaperEncoding(WavelengthEncoding):
 
 
 class LogWavelengthEncoding(WavelengthEncoding):
-    """Periods in ln(wavelength), log-spaced from one line profile to the range 0.3-5.3 micron.
+    """Periods in ln(wavelength), log-spaced from 40 km/s to twice the range 0.3-5.3 micron.
 
-    A Doppler shift moves every wavelength by the same step, and an instrument of constant
-    resolving power has the same fineness everywhere.
+    In ln(wavelength) a Doppler shift moves every wavelength by the same step, and an instrument of
+    constant resolving power has the same resolution everywhere.
     """
 
     def __init__(self, dimension: int):

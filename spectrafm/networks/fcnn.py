@@ -17,14 +17,14 @@ DROPOUT = 0.1
 class FCNN(GridNetwork):
     """512 -> 2048 -> 1280 -> 1024 -> (mean, ln variance): 4,987,138 parameters with one label.
 
-    ReLU; dropout 10 % after the first two hidden layers, as the authors' code has it (the paper's
-    text says all). A missing pixel reads 1.0, and each pixel's mean over the training stars is
+    ReLU; dropout 10 % after the first two hidden layers, as in the authors' code (in the paper's
+    text after all). A missing pixel reads 1.0, and each pixel's mean over the training stars is
     subtracted.
 
     Parameters
     ----------
     wavelength : Tensor, shape (T,)
-        The one grid it can read, Angstrom.
+        The only grid that the network can read, Angstrom.
     labels : sequence of Label
     """
 

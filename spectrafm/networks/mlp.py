@@ -1,4 +1,4 @@
-"""A small multilayer perceptron: the plain network that the Transformer is measured by."""
+"""A small multilayer perceptron: the plain baseline of the Transformer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class MLP(GridNetwork):
     """Pixels -> 512 -> 512 -> (mean, ln variance) of each label, with GELU.
 
     Flux minus each pixel's mean is divided by one spread of all pixels, both learned from the
-    spectra of the first training; a missing pixel is 0 then.
+    spectra of the first training; a missing pixel then reads 0.
 
     Parameters
     ----------
     wavelength : Tensor, shape (T,)
-        The one grid it can read, Angstrom.
+        The only grid that the network can read, Angstrom.
     labels : sequence of Label
     """
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from spectrafm.options import Section
 
-#: A layer's width. The bound is far beyond any use: a model's file may come from anyone.
+#: Width of a layer, bounded far beyond any use, since a model's file is untrusted.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 

@@ -1,9 +1,9 @@
 """Ridge regression: each label a weighted sum of pixels, in closed form (Hoerl & Kennard 1970).
 
-The penalty is the one with the smallest leave-one-out error, which a linear fit gives without
-being repeated (Allen 1974, PRESS). Synthetic spectra have no noise, and weights chosen on them
-alone would magnify that of observed ones: where the training adds noise to the flux, the error
-that this noise will cause, its variance times ``||weight||^2``, is part of the choice.
+The fit chooses the penalty with the smallest leave-one-out error, which follows from a single
+linear fit (Allen 1974, PRESS). Synthetic spectra have no noise, and a penalty chosen on them alone
+would give weights that magnify the noise of observed spectra. Where ``sampling.noise`` is not 0,
+the error that this noise will cause, its variance times ``||weight||^2``, is therefore added.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEGLIGIBLE = 1e-12
 
 
 class Components(NamedTuple):
-    """Spectra, less their mean, as ``scores @ directions``."""
+    """Principal components of mean-subtracted spectra, which equal ``scores @ directions``."""
 
     scores: Tensor  # (n, K)
     strength: Tensor  # (K,), sum of the squared scores
@@ -34,14 +34,14 @@ class Components(NamedTuple):
 class Ridge(GridNetwork, ClosedForm):
     """``label = weight . (flux - mean) + bias``, with the L2 penalty ``||weight - start||^2``.
 
-    A new network starts from weights 0, a fine-tuning from those of the training before; the bias
-    is not penalised. A missing pixel reads its mean, which the first training sets. The variance
-    is the mean squared leave-one-out residual, the same for every star.
+    ``start`` is 0 in a training from scratch and the weights of the starting model in a fine-tune;
+    the bias is not penalised. A missing pixel reads its mean in the first training. The variance is
+    the mean squared leave-one-out residual, the same for every star.
 
     Parameters
     ----------
     wavelength : Tensor, shape (T,)
-        The one grid it can read, Angstrom.
+        The only grid that the network can read, Angstrom.
     labels : sequence of Label
     """
 
@@ -67,13 +67,13 @@ class Ridge(GridNetwork, ClosedForm):
             self._fit_one(k, x[known], stars.label[known, column].double(), noise)
 
     def _fit_one(self, k: int, x: Tensor, y: Tensor, noise: float) -> None:
-        """Fit what the present weights leave of one label, over all penalties."""
+        """Fit the residual of one label from the present weights, and choose the penalty."""
         residual = y - x @ self.weight[k]
         x_mean, residual_mean = x.mean(dim=0), residual.mean()
         parts = components(x - x_mean)
         penalty = PENALTIES.to(x.device) * parts.strength.max()
         shrunk = 1 / (parts.strength[:, None] + penalty)  # (K, penalties)
-        # Of the fit to all stars: its coefficients, and how much each star pulls it to itself.
+        # Coefficients of the fit to all stars, and the leverage of each star on its own prediction.
         coefficient = (parts.scores.T @ (residual - residual_mean))[:, None] * shrunk
         leverage = 1 / len(y) + parts.scores.square() @ shrunk
         left = (residual - residual_mean)[:, None] - parts.scores @ coefficient
@@ -95,7 +95,7 @@ class Ridge(GridNetwork, ClosedForm):
 
 
 def components(x: Tensor) -> Components:
-    """Principal components of centred spectra, by way of the smaller of ``x x^T`` and ``x^T x``.
+    """Compute principal components of centred spectra from the smaller of ``x x^T``, ``x^T x``.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Saving a network and loading it again: safetensors and JSON, which hold no code.
 
-A model's folder may come from anyone. Nothing in it is believed before it is checked: first that
-every file is plain and as its SHA-256 says, then that ``config.json`` is well formed, then that the
-weights have the names, shapes and types of that network; only then is memory taken for them.
+A model's folder is untrusted and checked before use: first that every file is a regular file with
+the recorded SHA-256, then that ``config.json`` is well formed, then that the weights have the
+names, shapes and types of that network. Only then is memory allocated for them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKSUMS = "SHA256SUMS"
 
-#: Bytes of weights: 270 million parameters, 30 times the paper's network.
+#: Largest file of weights, bytes: 270 million parameters, 30 times the paper's network.
 LARGEST_WEIGHTS = 1 << 30
 
-#: Bytes of the list of tensors within them: ten thousand tensors.
+#: Largest safetensors header, bytes: ten thousand tensors.
 LARGEST_HEADER = 1 << 20
 
-#: Bytes of any other file: ``config.json`` with the names of 300,000 training stars.
+#: Largest other file, bytes: ``config.json`` with the names of 300,000 training stars.
 LARGEST_TEXT = 8 << 20
 
-#: How safetensors names the types that our networks hold.
+#: Names in safetensors of the types that SpectraFM's networks hold.
 TYPE_NAMES = {torch.float32: "F32", torch.float64: "F64"}
 
 
@@ -62,7 +62,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
-    """A safetensors file whose list of tensors has been read and found consistent."""
+    """Open a safetensors file whose header is not larger than `LARGEST_HEADER` and consistent."""
     try:
         with open(path, "rb") as handle:
             header = int.from_bytes(handle.read(8), "little")
@@ -84,17 +84,17 @@ def save_pretrained(folder: Path, network: Network, facts: dict[str, Any]) -> No
 
     Parameters
     ----------
-    folder : Path
+    folder : pathlib.Path
     network : Network
     facts : dict
-        What made the network; becomes part of ``config.json``.
+        Options and record of the training, written to ``config.json``.
     """
     write_weights(folder / WEIGHTS, network.state_dict())
     files.write_json(folder / CONFIG, {**architecture(network), **facts})
 
 
 def architecture(network: Network) -> dict[str, Any]:
-    """What is needed to build the network anew."""
+    """Architecture, sizes and labels of a network, as ``config.json`` records them."""
     return {
         "architecture": network.architecture,
         **network.sizes(),
@@ -117,15 +117,15 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_checksums(folder: Path) -> None:
-    """Compare a model's files with their recorded SHA-256, and the record with the files.
+    """Check every file of a model's folder against its ``SHA256SUMS``, and the list itself.
 
-    The list must be to the byte what `write_checksums` would write: the names in it are compared,
-    never opened.
+    The list must equal, byte for byte, what `write_checksums` would write. Names in the list are
+    only compared, never opened.
 
     Raises
     ------
     SpectraFMError
-        Naming the file that differs, is missing, is not listed, or is no plain file.
+        When a file differs, is missing, is not listed, or is no regular file; names the file.
     """
     listed = folder / CHECKSUMS
     if not listed.exists():
@@ -155,9 +155,10 @@ def _checksum_list(digests: dict[str, str]) -> str:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a model's folder but the list of them, by name.
+    """SHA-256 of each file of a model's folder except ``SHA256SUMS``, by name.
 
-    A link may lead anywhere and a pipe never ends, so only plain files of a sensible size are read.
+    A link may lead anywhere and a pipe never ends, so only regular files within the size limits
+    are read.
     """
     digests = {}
     for path in sorted(folder.iterdir()):
@@ -181,7 +182,7 @@ def from_pretrained(folder: str | Path) -> tuple[Network, dict[str, Any]]:
 
     Parameters
     ----------
-    folder : path-like
+    folder : str or pathlib.Path
         ``results/<run>/models/<stage>``.
 
     Returns
@@ -215,7 +216,7 @@ def from_pretrained(folder: str | Path) -> tuple[Network, dict[str, Any]]:
 
 
 def _require_fit(path: Path, expected: dict[str, torch.Tensor]) -> None:
-    """Check from the list of tensors alone that a file holds those of a network, and no others."""
+    """Check, from the header alone, that a file holds exactly the tensors of a network."""
     with _opened(path) as weights:
         names = set(weights.keys())
         for what, differing in (

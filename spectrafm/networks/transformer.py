@@ -49,7 +49,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Cross-attention from requests to tokens: requests never look at each other."""
+    """Cross-attention from requests to tokens; requests do not attend to each other."""
 
     def __init__(self, dimension: int, heads: int, feedforward: int, dropout: float):
         super().__init__()
@@ -80,11 +80,11 @@ class Embedding(nn.Module):
         self.label_bias = nn.Parameter(torch.randn(labels, dimension))
 
     def flux(self, scaled_flux: Tensor) -> Tensor:
-        """(B, T) -> (B, T, D)."""
+        """Embed scaled flux: (B, T) -> (B, T, D)."""
         return nn.functional.gelu(scaled_flux[..., None] * self.flux_weight + self.flux_bias)
 
     def label(self, value: Tensor) -> Tensor:
-        """(B, L) standardised label values -> (B, L, D)."""
+        """Embed standardised label values: (B, L) -> (B, L, D)."""
         return nn.functional.gelu(value[..., None] * self.label_weight + self.label_bias)
 
 
@@ -106,18 +106,19 @@ class Head(nn.Module):
         return Answer(self.mean(x).squeeze(-1), self.log_variance(x).squeeze(-1))
 
 
-#: Seed of the order in which a window's pixels are dealt to contexts (the authors' code has 0 too).
+#: Seed of the order in which a window's pixels are distributed over contexts (as in the authors'
+#: code).
 CONTEXT_SEED = 0
 
 
 class TransformerSizes(Section):
-    """What is needed to build the network anew."""
+    """Sizes of a SpectraFM network in ``config.json``."""
 
     model: Model = Field(description="sizes of the network")
 
 
 class SpectraFM(Network):
-    """The paper's network.
+    """The paper's network, an encoder and decoder Transformer.
 
     Parameters
     ----------
@@ -128,8 +129,8 @@ class SpectraFM(Network):
 
     Notes
     -----
-    Nothing in it depends on a pixel grid: flux is scaled by one formula for all wavelengths, and
-    a pixel is known by its wavelength alone.
+    The network does not depend on a pixel grid: flux is scaled by one formula for all wavelengths,
+    and a pixel is identified by its wavelength alone.
     """
 
     architecture = "spectrafm"
@@ -152,7 +153,8 @@ class SpectraFM(Network):
 
     @classmethod
     def start(cls, model: Model, stars: TrainingStars, labels: Sequence[str]) -> Self:
-        # It knows every label of the store, so that a later stage may train one that this does not.
+        # The network knows every label of the store, so that a later stage can train labels that
+        # this stage does not.
         network = cls(model, stars.labels)
         network.scale_labels(stars.label)
         return network
@@ -185,10 +187,10 @@ class SpectraFM(Network):
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
     ) -> list[np.ndarray]:
-        """Disjoint sets of pixels that cover the windows, none larger than ``tokens``.
+        """Divide the pixels of the windows into disjoint sets of at most ``tokens`` pixels.
 
-        A window's pixels are dealt at random, the same for every star, into sets of nearly equal
-        size.
+        A window's pixels are distributed at random, the same for every star, over sets of nearly
+        equal size. Parameters are those of `Network.contexts`.
         """
         generator = np.random.default_rng(CONTEXT_SEED)
         contexts = []
@@ -199,7 +201,7 @@ class SpectraFM(Network):
         return [np.sort(context) for context in contexts]
 
     def encoding(self, wavelength: Tensor) -> Tensor:
-        """Sines and cosines of each wavelength, shape (T, D); it has no weights to learn."""
+        """Encode each wavelength as sines and cosines, shape (T, D), without trained weights."""
         return self.wavelength_encoding(wavelength)
 
     def forward(
@@ -219,28 +221,28 @@ class SpectraFM(Network):
         flux : Tensor, shape (B, T)
             Continuum-normalised flux.
         position : Tensor, shape (B, T, D) or (T, D)
-            ``model.encoding(wavelength)`` of each pixel. It has no weights to learn, so it is
-            computed once per grid and then only looked up.
+            `encoding` of each pixel's wavelength. It has no trained weights, so that callers
+            compute it once per grid.
         missing : Tensor, shape (B, T), bool, optional
-            True where a pixel is bad: it becomes no token. None: all are good.
+            True where a pixel is bad; a bad pixel is never a token. None: all are good.
         request : Tensor, shape (R,), int, optional
             Indices into ``labels``. Default: all labels.
         known : Tensor, shape (B, L), optional
             Standardised values of labels given as input tokens; NaN where not given.
-        error : None
-            Not read.
+        error : Tensor, optional
+            Ignored.
         return_attention : bool
             Also return the last decoder block's attention.
 
         Returns
         -------
         answer : Answer
-        attention : Tensor, shape (B, R, T), only where asked for
-            Mean over heads; 0 where a pixel is missing.
+        attention : Tensor, shape (B, R, T)
+            Mean over heads; 0 where a pixel is missing. Only with ``return_attention``.
         """
         tokens, order = flux.shape[1], None
-        # A training's batches hold valid pixels wherever a star has enough of them; sorting out the
-        # others would make the host wait for the device at every step.
+        # In training, `draw_batch` already prefers valid pixels, and removing the missing ones here
+        # would make the host wait for the device at every step.
         if missing is not None and not self.training:
             order, missing = _valid_first(missing)
             flux = flux.gather(1, order)
@@ -277,15 +279,15 @@ class SpectraFM(Network):
 
 
 def _valid_first(missing: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Order that puts each star's valid pixels first and drops columns where none is left.
+    """Order that puts each star's valid pixels first and drops the columns without valid pixels.
 
-    Bad pixels are then not hidden but absent, so that adding some changes not one bit of the
-    result; only a star with fewer good pixels than its neighbours in the batch keeps hidden ones.
+    Bad pixels are removed rather than masked, so that further bad pixels change no bit of the
+    result; only a star with fewer good pixels than others of its batch keeps masked ones.
 
     Returns
     -------
     order : Tensor, shape (B, T'), int
-    missing : Tensor, shape (B, T'), bool, or None where all that is left is valid
+    missing : Tensor, shape (B, T'), bool, or None where all remaining pixels are valid
     """
     good = (~missing).sum(dim=1)
     longest = max(int(good.max()), 1)

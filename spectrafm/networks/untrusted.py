@@ -1,7 +1,7 @@
-"""What ``config.json`` must say before a network is built from it.
+"""Reading a model's ``config.json``, which is untrusted.
 
-The file may come from anyone. Each value that is used is typed and bounded here, so that nothing is
-allocated, looked up or printed at a stranger's word; unknown keys are ignored.
+Each value that is used is typed and bounded here, before anything is allocated, looked up or
+printed from it; unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
 from spectrafm.spectra import FluxRange, Kind, Window
 
-#: No label is longer than this, nor is its unit or its symbol.
+#: Largest number of characters of a label's name, unit or symbol.
 LONGEST_TEXT = 64
 
-#: A network knows no more labels than this.
+#: Largest number of labels that a network knows.
 MOST_LABELS = 1000
 
 ArchitectureName = Literal[tuple(NETWORKS)]
@@ -35,19 +35,19 @@ def _distinct(labels: list[str]) -> list[str]:
 
 
 class _Part(BaseModel):
-    # A later version may write more keys, and this one must still read the file.
+    # A later version may write further keys, and this version must still read the file.
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Stars(_Part):
-    """Which stars a stage learned from."""
+    """Options that chose a stage's training stars."""
 
     where: Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)] | None = None
     count: int | None = None
 
 
 class Trained(_Part):
-    """The options of the training that predictions carry on."""
+    """Options of the training stage, those that are read from ``config.json``."""
 
     architecture: ArchitectureName
     start_from: str | None
@@ -61,7 +61,7 @@ class Trained(_Part):
 
 
 class Facts(_Part):
-    """What is read of every ``config.json``."""
+    """Values read from the ``config.json`` of any architecture."""
 
     architecture: ArchitectureName
     stage_name: str
@@ -82,7 +82,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises
     ------
     SpectraFMError
-        When it is missing, not JSON, names a key twice, or a value is not what it must be.
+        When the file is missing, not JSON, has a duplicate key, or a value of the wrong type or
+        range.
     """
     try:
         content = path.read_bytes()
@@ -101,22 +102,22 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def sizes_in(architecture: str) -> TypeAdapter:
-    """What ``config.json`` must say of an architecture's sizes, beside everything else."""
+    """Validator of an architecture's sizes in ``config.json``; it ignores all other keys."""
     sizes = load(NETWORKS[architecture].where).Sizes
     return TypeAdapter(type("Sizes", (sizes,), {"model_config": ConfigDict(extra="ignore")}))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a key that stands twice, readers differ on which value counts."""
+    """A JSON object without duplicate keys, of which JSON readers keep different values."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} stands twice")
+        raise ValueError(f"duplicate key {twice!r}")
     return found
 
 
 def printable(text: str) -> str:
-    """A stranger's text as one short line without control characters."""
+    """Untrusted text as one short line without control characters."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= 200 else f"{line[:200]} ..."

@@ -1,1 +1,1 @@
-"""What a run made, on one page; and whether every file of it is still as it was written."""
+"""Report of a run on one HTML page, and verification of every file of a run."""

@@ -1,4 +1,4 @@
-"""What the page of a run says: read from the run's folder, in words and tables."""
+"""Content of a run's report: tables and sentences made from the files in the run's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GROUPS = ("all", "rich", "poor")
 
 
 class Table(NamedTuple):
-    """A table of the page; the first ``text`` columns are words, the others numbers."""
+    """A table of the page; the first ``text`` columns are text, the others numbers."""
 
     heading: list[str]
     rows: list[list[str]]
@@ -34,7 +34,7 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure of the page, or the place of one that is not made."""
+    """A figure of the page, or a placeholder for one that is not made."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class Figure(NamedTuple):
 
 
 def machine() -> list[tuple[str, str]]:
-    """What the page was made on."""
+    """Machine and versions with which the page is made."""
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
@@ -65,12 +65,12 @@ def machine() -> list[tuple[str, str]]:
 
 
 def now() -> str:
-    """Date and time, UTC."""
+    """Present date and time, UTC, as text."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def survey_of(run: Path) -> dict[str, Any]:
-    """Where the stars come from, how many there are, and which cuts were made."""
+    """Release, cuts and numbers of the run's stars, from the files in ``catalogue/``."""
     found: dict[str, Any] = {}
     selected, missing = (run / f"catalogue/{name}.parquet" for name in ("selected", "missing"))
     if selected.exists():
@@ -86,7 +86,7 @@ def survey_of(run: Path) -> dict[str, Any]:
 
 
 def csv_table(path: Path, names: dict[str, str], text: int) -> Table | None:
-    """A CSV file of the catalogue as a table, its columns in words; None where it is missing."""
+    """Read a CSV file of the catalogue and rename its columns; None where it is missing."""
     if not path.exists():
         return None
     table = pd.read_csv(path).rename(columns=names).map(_cell)
@@ -98,7 +98,7 @@ def _cell(value: Any) -> str:
 
 
 def run_times(run: Path, stages: Sequence[Stage]) -> Table:
-    """How long each stage and each benchmarked job took."""
+    """Table of the run times of each stage and each benchmarked job."""
     rows = [[f"train {stage.name}", stage.time, stage.device] for stage in stages]
     folder = run / "benchmarks"
     for path in sorted(folder.rglob("*.tsv")) if folder.exists() else []:
@@ -110,7 +110,7 @@ def run_times(run: Path, stages: Sequence[Stage]) -> Table:
 
 
 def scores(metrics: dict[str, Any], stages: Sequence[Stage]) -> dict[str, Table]:
-    """A table for each label, its rows in the order of training."""
+    """Table of scores for each label, with rows in the order of training."""
     order = {stage.name: place for place, stage in enumerate(stages)}
     entries = sorted(
         metrics["predictions"].items(),
@@ -139,7 +139,7 @@ def scores(metrics: dict[str, Any], stages: Sequence[Stage]) -> dict[str, Table]
 
 
 def plain(symbol: str) -> str:
-    """A label's symbol without the marks of mathtext."""
+    """Remove the mathtext commands from a label's symbol."""
     for mark, instead in (("\\mathrm", ""), ("\\log", "log"), ("$", ""), ("_", "")):
         symbol = symbol.replace(mark, instead)
     return symbol.replace("{", "").replace("}", "").replace("\\", "")
@@ -152,7 +152,7 @@ def _score(value: float | None, unit: str) -> str:
 
 
 def table1(run: Path) -> Table | None:
-    """Table 1 with the published numbers beside it, whatever the survey."""
+    """Table 1 beside the published numbers, for any survey; None where it is not made."""
     path = run / "tables/table1.csv"
     if not path.exists():
         return None
@@ -181,7 +181,7 @@ def _table1_cell(value: Any, measure: str, unit: str) -> str:
 
 
 def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
-    """RMSE of [Fe/H] of the predictions that correspond to the published Figure 4."""
+    """RMSE of [Fe/H] beside those of the published Figure 4; None without such predictions."""
     rows = []
     for name, (everyone, poor) in FIGURE4.items():
         found = metrics["predictions"].get(name, {}).get("labels", {}).get("FE_H")
@@ -192,7 +192,7 @@ def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
 
 
 def figures(run: Path) -> list[Figure]:
-    """Every figure that the package knows, then every other one in the run's folder."""
+    """List the figures of the registry, then all others in the run's folder."""
     folder = run / "figures"
     extra = [path.stem for path in sorted(folder.glob("*.png")) if path.stem not in FIGURES]
     found = []
@@ -211,7 +211,7 @@ def figures(run: Path) -> list[Figure]:
 
 
 def outcome(metrics: dict[str, Any]) -> list[str]:
-    """Sentences on the lowest and highest RMSE of [Fe/H], where most models were compared."""
+    """Sentences on the lowest and highest RMSE of [Fe/H], of the evaluation with most models."""
     compared: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for name, facts in metrics["predictions"].items():
         if facts["spectra"] == "observed" and "FE_H" in facts["labels"]:

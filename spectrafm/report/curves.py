@@ -1,4 +1,4 @@
-"""A training's loss, drawn small as SVG."""
+"""Loss curves of a training as small SVG images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ LINES = {"training_loss": "#4B7BE5", "validation_loss": "#FF8C38"}
 
 
 def loss_curve(metrics: pd.DataFrame) -> str:
-    """Training and validation loss against the epoch, as the text of an SVG image.
+    """Draw training and validation loss against the epoch, as the text of an SVG image.
 
-    The first epochs' losses may be far above all others: the axis ends at the 95th percentile.
+    The axis ends at the 95th percentile, since the losses of the first epochs may be far above the
+    others.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ def loss_curve(metrics: pd.DataFrame) -> str:
     Returns
     -------
     str
-        Empty where there is nothing to draw.
+        Empty where no loss is finite.
     """
     drawn = {name: colour for name, colour in LINES.items() if name in metrics}
     values = metrics[list(drawn)].to_numpy(float) if drawn else np.array([])

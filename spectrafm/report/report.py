@@ -1,4 +1,4 @@
-"""The verb ``report``: one page of everything that a run made, and the run's checksums."""
+"""The command ``report``: one page with everything that a run made, and the run's checksums."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ FLAGS = {
 def report(output: Path) -> None:
     """Write one page with everything that a run made, and the checksums of the run.
 
-    The page reads what stands beside it in the run's folder and names what is missing.
+    The page is made from the files in its folder, the run's, and lists what is missing there.
     ``SHA256SUMS`` is written beside the page: ``sha256sum -c SHA256SUMS`` checks the run.
 
     Parameters
     ----------
-    output : Path
+    output : pathlib.Path
         HTML file to write, at the top of the run's folder: results/<run>/report.html.
 
     Raises
     ------
     SpectraFMError
-        When the run has no metrics.json, or a file of it is damaged.
+        When the run has no metrics.json, or a file of the run is damaged.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def _template() -> jinja2.Template:
 
 
 def _content(run: Path) -> dict[str, Any]:
-    """What the template shows."""
+    """Values of the template's variables for a run's folder."""
     metrics = files.read_json(run / "metrics.json")
     stages = read_stages(run)
     survey = content.survey_of(run)

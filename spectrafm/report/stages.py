@@ -1,4 +1,4 @@
-"""The trained models of a run, in the order of training."""
+"""Reading of a run's trained models, in the order of training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stage(NamedTuple):
 
     name: str
     start: str  # stage that it started from, or scratch
-    model: str  # architecture and how it learned
+    model: str  # architecture and kind of training
     windows: str
     stars: int
     epochs: str
@@ -33,19 +33,19 @@ class Stage(NamedTuple):
 
     @property
     def time(self) -> str:
-        """Run time of the training."""
+        """Run time of the training as text."""
         return "unknown" if self.seconds is None else time_text(self.seconds)
 
 
 def time_text(seconds: float) -> str:
-    """A duration as a person reads it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def read_stages(run: Path) -> list[Stage]:
-    """Every model in ``models/``, each after the one that it started from.
+    """Read every model in ``models/``, each after the one that it started from.
 
     Raises
     ------
@@ -59,12 +59,12 @@ def read_stages(run: Path) -> list[Stage]:
 
 
 def in_order(parents: dict[str, str | None]) -> list[str]:
-    """Names of stages, each after its start; the stage that most others build on comes first.
+    """Order stages so that each comes after its start, the one with most descendants first.
 
     Parameters
     ----------
     parents : dict
-        Stage that each one starts from, or None.
+        Name of each stage -> name of the stage that it starts from, or None.
     """
     children: dict[str | None, list[str]] = {}
     for name, parent in parents.items():
@@ -110,7 +110,7 @@ def _metrics(path: Path) -> pd.DataFrame:
 
 
 def _seconds(run: Path, name: str, facts: dict[str, Any], metrics: pd.DataFrame) -> float | None:
-    """Run time as the model has it, else as the workflow's benchmark has it."""
+    """Run time that the model records, else that of the workflow's benchmark."""
     if isinstance(facts.get("seconds"), (int, float)):
         return float(facts["seconds"])
     if "seconds" in metrics and len(metrics):
@@ -119,7 +119,7 @@ def _seconds(run: Path, name: str, facts: dict[str, Any], metrics: pd.DataFrame)
 
 
 def benchmark_seconds(run: Path, job: str) -> float | None:
-    """Seconds of a job in ``benchmarks/<job>.tsv``, as Snakemake writes it; None without it."""
+    """Read a job's run time, s, from Snakemake's ``benchmarks/<job>.tsv``; None without it."""
     path = run / "benchmarks" / f"{job}.tsv"
     if not path.exists():
         return None
@@ -128,7 +128,7 @@ def benchmark_seconds(run: Path, job: str) -> float | None:
 
 
 def _flat(options: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Options with nested keys joined by dots."""
+    """Flatten nested options to dotted keys."""
     for key, value in options.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

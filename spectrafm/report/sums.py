@@ -1,4 +1,4 @@
-"""``SHA256SUMS`` of a run: what its page shows, and what no folder's own list covers."""
+"""``SHA256SUMS`` of a run: every file that no folder's own list covers, and those lists."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from spectrafm.files import sha256_of_file, write_text
 from spectrafm.integrity import CHECKSUMS, MANIFEST, checksum_list, read_checksums
 
-#: Files of a run that stand in no folder with a list of its own. Run times (``benchmarks/``) are
-#: left out: making a figure again, byte for byte the same, takes another time.
+#: Files of a run outside the folders with a list of their own. Run times (``benchmarks/``) are not
+#: among them, since a repeated job takes another time though its result has the same bytes.
 FILES = (
     "catalogue/*",
     "spectra/*.parquet",
@@ -19,7 +19,7 @@ FILES = (
     "report.html",
 )
 
-#: Folders that have a list of their own, of which only that list is listed here.
+#: Folders with a checksum list of their own; the run's list covers only that list.
 FOLDERS = ("store.zarr", "spectra/*.zarr", "models/*", "attention/*.zarr")
 
 
@@ -29,7 +29,7 @@ def write_run_checksums(run: Path) -> int:
     Returns
     -------
     int
-        How many files it lists.
+        Number of files listed.
     """
     paths = [path for pattern in FILES for path in run.glob(pattern) if path.is_file()]
     for pattern in FOLDERS:
@@ -44,18 +44,19 @@ def write_run_checksums(run: Path) -> int:
 
 
 def faults_of_run(sums: Path) -> tuple[int, list[str]]:
-    """What in a run is not as its list says.
+    """Find the files of a run that are missing or differ from its ``SHA256SUMS``.
 
     Parameters
     ----------
-    sums : Path
+    sums : pathlib.Path
         ``results/<run>/SHA256SUMS``.
 
     Returns
     -------
     count : int
-        How many files it lists.
+        Number of files listed.
     faults : list of str
+        One line a missing or differing file.
     """
     run, faults, listed = sums.parent, [], read_checksums(sums.parent)
     for name, digest in listed.items():
@@ -63,5 +64,5 @@ def faults_of_run(sums: Path) -> tuple[int, list[str]]:
         if not path.is_file():
             faults.append(f"{path}: listed in {CHECKSUMS} but missing")
         elif sha256_of_file(path) != digest:
-            faults.append(f"{path}: not the one that the report was made with (SHA-256 differs)")
+            faults.append(f"{path}: changed since the report was made (SHA-256 differs)")
     return len(listed), faults

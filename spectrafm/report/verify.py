@@ -1,7 +1,7 @@
-"""The verb ``verify``: every file that a run holds, from the survey's hashes to the report.
+"""The command ``verify``: checks of every file of a run, from the survey's hashes to the report.
 
-Nothing is trained, fetched or mended here: every byte is read once, and what is not as it was
-written is named.
+`verify` reads every byte of a run once, names the files that are damaged, changed or missing, and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Check(NamedTuple):
-    """What was looked at, what it was found to be, and what is wrong with it."""
+    """Result of one check: the file or folder, a description of its content, its faults."""
 
     what: str
     found: str
@@ -32,17 +32,17 @@ class Check(NamedTuple):
 
 
 def verify(run_folder: Path) -> None:
-    """Check every file of a run and name what is not as it was written.
+    """Check every file of a run and name those that are damaged, changed or missing.
 
     Parameters
     ----------
-    run_folder : Path
+    run_folder : pathlib.Path
         Folder of the run, results/<run>; parts that are not made yet are skipped.
 
     Raises
     ------
     SpectraFMError
-        When anything is wrong; each fault has been printed by its file.
+        When there is a fault; each fault is printed below its file.
 
     Examples
     --------
@@ -64,12 +64,12 @@ def verify(run_folder: Path) -> None:
 
 
 def checks_of(run: Path) -> Iterator[Check]:
-    """All checks of a run, in the order of the workflow.
+    """Do all checks of a run, in the order of the workflow.
 
     Raises
     ------
     SpectraFMError
-        When the folder holds nothing that a run makes.
+        When the folder holds no file of a run.
     """
     looks: list[tuple[Callable[[Path], tuple[str, list[str]]], list[Path]]] = [
         (_allstar, [run / "catalogue/allStar.fits"]),
@@ -88,12 +88,12 @@ def checks_of(run: Path) -> Iterator[Check]:
     ]
     present = [(look, path) for look, paths in looks for path in paths if path.exists()]
     if not present:
-        raise SpectraFMError(f"{run}: nothing that a run makes")
+        raise SpectraFMError(f"{run}: holds no file of a run")
     for look, path in present:
         try:
             found, faults = look(path)
         except SpectraFMError as error:
-            found, faults = "not as it was written", [str(error)]
+            found, faults = "damaged", [str(error)]
         yield Check(str(path.relative_to(run)), found, faults)
     leftovers = [str(path) for path in run.rglob(".*.partial")]
     if leftovers:
@@ -101,7 +101,7 @@ def checks_of(run: Path) -> Iterator[Check]:
 
 
 def _allstar(path: Path) -> tuple[str, list[str]]:
-    """The catalogue is the one that the stars were selected from."""
+    """Check that the catalogue is the one that the stars were selected from."""
     selected = path.with_name("selected.parquet")
     if not selected.exists():
         return "no stars selected from it yet", []
@@ -116,17 +116,17 @@ def _allstar(path: Path) -> tuple[str, list[str]]:
 
 
 def _table(path: Path) -> tuple[str, list[str]]:
-    """A Parquet file is readable, with the checksums of its pages."""
+    """Check that a Parquet file is readable and the checksums of its pages are right."""
     return f"{len(read_parquet(path)):,} rows", []
 
 
 def _zarr(path: Path) -> tuple[str, list[str]]:
-    """Every file of a Zarr folder has its SHA-256."""
+    """Check the SHA-256 of every file of a Zarr folder."""
     return f"{len(read_checksums(path)):,} files", list(faults_in(path))
 
 
 def _store(path: Path) -> tuple[str, list[str]]:
-    """A store, and the files that it was made with."""
+    """Check the SHA-256 of every file of a store and of the files that it was made from."""
     faults = list(faults_in(path))
     if faults:
         return f"{len(read_checksums(path)):,} files", faults
@@ -140,39 +140,39 @@ def _store(path: Path) -> tuple[str, list[str]]:
 
 
 def _facts_of(store: Path) -> dict[str, Any]:
-    """Counts and hashes of a store: its attributes, or the manifest of an older version."""
+    """Read counts and hashes of a store: its attributes, or the manifest of an older version."""
     if (store / MANIFEST).is_file() and not (store / CHECKSUMS).is_file():
         return files.read_json(store / MANIFEST)
     return files.read_json(store / "zarr.json")["attributes"]
 
 
 def _accounts(store: Path) -> tuple[str, list[str]]:
-    """Each star asked for is stored or missing, and was stored from a file with a known hash."""
+    """Check that each selected star is stored or missing, and that each stored one has a SHA-1."""
     from spectrafm.store.read import open_store, read
 
     group = open_store(store)
     stored, sha1 = read(group, "apogee_id"), read(group, "sha1")
     catalogue = store.parent / "catalogue"
-    asked = read_parquet(catalogue / "selected.parquet")["apogee_id"]
+    selected = read_parquet(catalogue / "selected.parquet")["apogee_id"]
     missing = read_parquet(catalogue / "missing.parquet")
     lost = missing.loc[~missing["replaced"], "apogee_id"]
-    found = f"{len(asked):,} stars asked for, {len(stored):,} stored, {len(lost):,} missing"
+    found = f"{len(selected):,} stars selected, {len(stored):,} stored, {len(lost):,} missing"
 
     faults = []
-    if sorted(asked) != sorted([*stored, *lost]):
+    if sorted(selected) != sorted([*stored, *lost]):
         faults.append(f"{store}: stars stored and missing are not those selected ({found})")
     facts = _facts_of(store)
     counts = (len(stored), int(np.count_nonzero(read(group, "verified"))))
     if counts != (facts["stars"], facts["verified"]):
         faults.append(
-            f"{store}: holds {counts[0]} stars, {counts[1]} verified: not what it says of itself"
+            f"{store}: holds {counts[0]} stars, {counts[1]} verified: its attributes differ"
         )
     faults += [f"{store}: star {star} has no SHA-1" for star in stored[np.char.str_len(sha1) != 40]]
     return found, faults
 
 
 def _model(path: Path) -> tuple[str, list[str]]:
-    """A model's files have the SHA-256 that were recorded."""
+    """Check the recorded SHA-256 of every file of a model."""
     from spectrafm.networks.saved import check_checksums
 
     check_checksums(path)
@@ -180,25 +180,25 @@ def _model(path: Path) -> tuple[str, list[str]]:
 
 
 def _metrics(path: Path) -> tuple[str, list[str]]:
-    """The predictions are those that were scored."""
+    """Check that the predictions are those that ``metrics.json`` scores."""
     scored = files.read_json(path).get("made_with", {})
     return f"scores of {len(scored)} predictions", list(faults_beside(path.parent, scored))
 
 
 def _figure(path: Path) -> tuple[str, list[str]]:
-    """A PNG file has the checksums of its parts, as the format has them."""
+    """Check the checksums within a PNG file."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError) as error:
-        return "not as it was written", [f"{path}: not a whole PNG file ({error})"]
+        return "damaged", [f"{path}: not a complete PNG file ({error})"]
     return f"{image.width} x {image.height} pixels", []
 
 
 def _report(path: Path) -> tuple[str, list[str]]:
-    """The page belongs to a list of checksums, which holds the page and what it shows."""
+    """Check that the page has a list of checksums beside it, which covers the page."""
     if path.with_name(CHECKSUMS).is_file():
         return f"{path.stat().st_size:,} bytes", []
     if b"<!-- SHA-256 of all above" in path.read_bytes()[-200:]:
@@ -207,9 +207,9 @@ def _report(path: Path) -> tuple[str, list[str]]:
 
 
 def _sums(path: Path) -> tuple[str, list[str]]:
-    """The page, tables and figures are those of which the report has written the SHA-256.
+    """Check page, tables and figures against the SHA-256 that the report has written.
 
-    A figure that was drawn again and looks otherwise is named until the report is made again.
+    A figure that has been drawn again and differs is a fault until the report is made again.
     """
     count, faults = faults_of_run(path)
     return f"{count} files", faults

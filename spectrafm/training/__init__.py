@@ -1,1 +1,1 @@
-"""Training: which pixels a star shows, the loss, the schedule, the loop."""
+"""Training of networks: options, batches, loss, learning rate, loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""Making one step's batch on the device: stars, the pixels they show, the labels requested."""
+"""Drawing one step's batch on the device: stars, the pixels shown, the labels requested."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spectrafm.training.stars import DeviceStars
 
 
 class Batch(NamedTuple):
-    """What a network is shown, and which labels it must give. B stars, T pixels, R requests."""
+    """One step's input to the network and its target labels. B stars, T pixels, R requests."""
 
     flux: Tensor  # (B, T), any value where missing
     error: Tensor | None  # (B, T), one sigma of the flux; None where the network does not read it
     position: Tensor  # (B, T, D), or (T, D) where all stars show the same pixels
     missing: Tensor | None  # (B, T)
-    known: Tensor | None  # (B, R), NaN = not given
+    known: Tensor | None  # (B, R), labels given as input; NaN = not given
     label: Tensor  # (B, R)
     label_error: Tensor  # (B, R)
     requested: Tensor  # (B, R), bool: whether the label counts in the loss
@@ -41,23 +41,23 @@ def draw_batch(
 ) -> Batch:
     """Draw one step's batch; a function of (seed, step, epoch), not of history.
 
-    Everything random is drawn for the whole step in every process, which then keeps its share: so
-    the step is the same however many processes share it. Nothing here waits for the device.
+    Every process draws the random numbers of the whole step and then keeps its share, so that the
+    step is the same however many processes share it. No operation waits for the device.
 
     Parameters
     ----------
     stars : DeviceStars
     rows : Tensor, shape (B,), int
-        Which stars, of all processes together.
+        Stars of the step, of all processes together.
     sampling : Sampling
     seed, step, epoch : int
     processes : Processes
-        Those that share the step.
+        The processes that share the step.
 
     Returns
     -------
     Batch
-        Of this process's share of the stars.
+        This process's share of the stars.
     """
     scheme = scheme_of(sampling)
     generator = generator_for(stars.flux.device, seed, "pixels", step)
@@ -75,8 +75,8 @@ def draw_batch(
         valid = stars.valid[rows[share][:, None], window]
         pixel, missing = lowest_valid(scheme.rank(draw)[share], valid, sampling.tokens)
         pixel = window[pixel]
-        # Without a missing pixel no mask is passed: it rules the fastest attention kernels out.
-        # Whether there is one is known beforehand, since reading it back would stop the device.
+        # Where no pixel is missing no mask is passed, since a mask rules out the fastest attention
+        # kernels. `fewest_valid` was counted beforehand: counting here would stop the device.
         missing = None if fewest >= pixel.shape[1] else missing
     batch = _show(stars, rows[share], pixel, missing, requested[share] & own)
     if sampling.noise > 0:
@@ -92,7 +92,17 @@ def draw_batch(
 
 
 def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: int) -> Batch:
-    """Evenly spread pixels of one window, the same at every call: for validation."""
+    """Make a batch of evenly spread pixels of one window, the same at every call: for validation.
+
+    Parameters
+    ----------
+    stars : DeviceStars
+    rows : Tensor, shape (B,), int
+    window : Tensor, shape (W,), int
+        Pixel indices of the window.
+    tokens : int
+        Largest number of pixels shown per star.
+    """
     evenly = torch.linspace(0, len(window) - 1, min(tokens, len(window))).long().to(window.device)
     pixel = window[evenly].expand(len(rows), -1)
     valid = stars.valid[rows[:, None], pixel]
@@ -101,10 +111,10 @@ def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: i
 
 
 def _share(stars: int, processes: Processes, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which of a step's stars this process shows, and which of those count, shape (B, 1).
+    """Choose the stars of a step that this process shows, and which of them count, shape (B, 1).
 
-    The shares are equally large: where the stars do not go round, the last processes show a star
-    again, and request nothing about it.
+    The shares are equally large: where the stars do not divide evenly, the last processes repeat a
+    star and request none of its labels.
     """
     size = -(-stars // processes.count)
     share = torch.arange(size, device=device) + size * processes.rank
@@ -112,19 +122,19 @@ def _share(stars: int, processes: Processes, device: torch.device) -> tuple[Tens
 
 
 def scheme_of(sampling: Sampling) -> Scheme:
-    """The scheme that a stage's options name."""
+    """Create the sampling scheme that a stage's options name."""
     return load(SCHEMES[sampling.scheme])()
 
 
 def _window(stars: DeviceStars, scheme: Scheme, seed: int, step: int) -> tuple[int, Tensor]:
-    """Number and pixels of one of the windows, each drawn as often as it has pixels; or of all."""
+    """Draw a window in proportion to its pixels, or take all; return its number and pixels."""
     if scheme.every_window:
         return len(stars.windows), stars.every_window
     if len(stars.windows) == 1:
         return 0, stars.windows[0]
     sizes = torch.tensor([len(window) for window in stars.windows], dtype=torch.float64)
     generator = generator_for(torch.device("cpu"), seed, "window", step)
-    # All on the host, which needs the answer.
+    # Drawn on the host, which uses the number without waiting for the device.
     number = torch.multinomial(sizes, 1, generator=generator).numpy().item()
     return number, stars.windows[number]
 

@@ -1,10 +1,10 @@
-"""Checkpoints of a training under way: what is needed to go on as if nothing had happened.
+"""Checkpoints of a training: everything that is needed to resume it bit for bit.
 
-They live outside the outputs that the workflow declares, since Snakemake deletes those when a job
-starts or fails. A folder belongs to one training: its name carries a key of options, data and
-starting weights, so that another configuration never goes on from them. It keeps the last two
-checkpoints; each holds the best weights so far beside the present ones, and a SHA-256 of its
-content, since safetensors itself notices no flipped bit.
+Checkpoints live outside the outputs that the workflow declares, since Snakemake deletes those when
+a job starts or fails. A folder of checkpoints belongs to one training: its name carries a hash of
+options, data and starting weights, so that another configuration never resumes from it. The folder
+keeps the last two checkpoints. Each holds the best weights so far beside the present ones, and a
+SHA-256 of its content, since safetensors itself does not detect a flipped bit.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from spectrafm.training.processes import digest_of
 
 logger = logging.getLogger(__name__)
 
-#: The one before the newest is there in case the newest is damaged.
+#: Number of checkpoints kept: the newest, and the previous one in case the newest is damaged.
 KEPT = 2
 
 
 class State(NamedTuple):
-    """A training between two steps: named tensors, and plain facts (step, metrics ...)."""
+    """A training between two steps: named tensors, and plain values (step, metrics ...)."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 def key_of(options: Mapping[str, Any], *arrays) -> str:
-    """Short hash of a training's options, data and starting weights.
+    """Compute a short hash of a training's options, data and starting weights.
 
     Parameters
     ----------
     options : mapping
         Anything that JSON can write.
-    *arrays : ndarray or Tensor
+    *arrays : numpy.ndarray or Tensor
     """
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
     for array in arrays:
@@ -59,7 +59,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : Path
+    folder : pathlib.Path
         ``checkpoints/<stage>-<key>``.
     """
 
@@ -67,12 +67,12 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, state: State) -> Path:
-        """Write a checkpoint, whole or not at all, then drop the oldest; returns its path."""
+        """Write a checkpoint atomically, delete all but the last two, return the path."""
         path = self.folder / f"step-{state.facts['step']:010d}.safetensors"
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         facts = json.dumps(state.facts)
         metadata = {"facts": facts, "sha256": _digest(tensors, facts)}
-        # A job that a dead Snakemake has left behind may be writing the same.
+        # A job that a killed Snakemake has left running may be writing the same checkpoint.
         with files.atomic_path(path, shared=True) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         for old in self._paths()[:-KEPT]:
@@ -80,15 +80,15 @@ class Checkpoints:
         return path
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; None where there is none.
+        """Path of the newest readable checkpoint; None where there is none.
 
-        A damaged one is told and removed, and the one before it is taken.
+        A damaged checkpoint is logged and deleted; the previous one is used.
         """
         for path in reversed(self._paths()):
             try:
                 self.read(path)
             except SpectraFMError as error:
-                logger.warning("%s: taking what was before it", error)
+                logger.warning("%s: deleted, the previous checkpoint is used", error)
                 files.remove(path)
             else:
                 return path
@@ -100,7 +100,7 @@ class Checkpoints:
         Raises
         ------
         SpectraFMError
-            When one bit of it is not as it was written.
+            When the checkpoint is unreadable or its SHA-256 differs.
         """
         try:
             with safe_open(path, framework="pt") as opened:
@@ -114,7 +114,7 @@ class Checkpoints:
         return State(tensors, json.loads(facts))
 
     def remove(self) -> None:
-        """Drop them all: the training has come to its end."""
+        """Delete all checkpoints of the training, once its model is written."""
         files.remove(self.folder)
 
     def _paths(self) -> list[Path]:
@@ -136,7 +136,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore an optimizer's state from the result of `optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
@@ -147,16 +147,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names with ``prefix.`` before them."""
+    """Prepend ``prefix.`` to the names of tensors."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those that `with_prefix` named, under their own names."""
+    """Select the tensors that `with_prefix` renamed, under their original names."""
     start = f"{prefix}."
     return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
 
 
 def copy_of(network: nn.Module) -> dict[str, Tensor]:
-    """The network's present weights, safe from further training."""
+    """Copy the network's present weights, so that further training does not change them."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}

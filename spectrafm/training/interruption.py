@@ -1,4 +1,4 @@
-"""Being told to stop: a signal becomes an exception at the next safe point."""
+"""Signals that stop a training: a signal becomes an exception at the next safe point."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: A scheduler's (SIGTERM; SIGUSR1 where it is asked to warn), and Ctrl-C.
+#: SIGTERM and, as an earlier warning, SIGUSR1 from a scheduler; SIGINT from Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interruption:
-    """Listens for signals while its block runs.
+    """Context that records signals, for a training to check at safe points.
 
-    A signal only raises a flag, since an exception out of the middle of an optimizer step would
-    leave weights and moments that do not belong together. The training asks at safe points.
+    A signal only sets a flag, since an exception in the middle of an optimizer step would leave
+    weights and moments that do not belong together.
 
     Parameters
     ----------
     processes : Processes
-        Those that must stop after the same step, or one would wait for the others in vain.
+        Processes that must stop after the same step; else one would wait for the others in vain.
     device : torch.device
-        Where they talk to each other.
+        Device through which the processes exchange the flag.
     """
 
     def __init__(self, processes: Processes, device: torch.device):
@@ -53,19 +53,19 @@ class Interruption:
         self._received = number
 
     def check(self) -> None:
-        """A safe point, at which all processes must come by.
+        """Raise an exception if a signal has arrived; every process must call this together.
 
         Raises
         ------
         InterruptedTraining
-            When a signal has come, to whichever of them.
+            When any of the processes has received a signal.
         """
         received = self._processes.largest(self._received, self._device)
         if received:
             raise InterruptedTraining(f"stopped by {signal.Signals(received).name}")
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield ``items``; for a process alone there is a safe point before each."""
+        """Yield ``items``, and without other processes call `check` before each."""
         for item in items:
             if self._processes.count == 1:
                 self.check()

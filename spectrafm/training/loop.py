@@ -1,4 +1,4 @@
-"""The training loop: steps, validation, checkpoints, and which weights are kept."""
+"""The training loop: steps, validation, checkpoints, and the choice of the weights to keep."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from spectrafm.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two checkpoints, at least.
+#: Shortest time between two checkpoints, seconds.
 CHECKPOINT_INTERVAL = 60.0
 
-#: Steps between two questions to the device (and, of several processes, to each other): each
-#: question lets a GPU run dry for a moment.
+#: Steps between two reads from the device (and exchanges between processes): after each read a GPU
+#: is idle for a moment.
 READ_EVERY = 10
 
-#: So many skipped steps in a row stop a training.
+#: Number of consecutive skipped steps that stops a training.
 SKIPPED_IN_A_ROW = 10
 
 
 class Training:
-    """A training under way: everything that changes from step to step.
+    """A training in progress: everything that changes from step to step.
 
     Parameters
     ----------
@@ -49,25 +49,25 @@ class Training:
         Trained in place; holds the chosen weights once `fit` returns.
     request : Tensor, shape (R,), int
         The network's labels that the stage trains.
-    stars, judges : DeviceStars
-        Training and validation stars.
+    stars, validation_stars : DeviceStars
     processes : Processes
-        Those that train together.
+        The processes that train together.
 
     Attributes
     ----------
     step : int
-        Steps done. Which stars and pixels the next one shows is a function of this number alone.
+        Steps completed. Stars and pixels of the next step are a function of this number alone.
     epoch : int
         Epochs completed.
     metrics : list of dict
-        One row a validation.
+        One row a validation, as written to ``metrics.csv``.
     options : dict
-        What identifies the training among those of its stage.
+        Options that identify the training among those of its stage.
     environments : list of dict
-        Where it ran: the first from step 0, others where it resumed elsewhere.
+        Where the training ran: the first from step 0, others where it resumed elsewhere.
     skipped : int
-        Steps that were not finite and changed nothing, as last read from the device.
+        Steps without a finite loss or gradient, which changed nothing, as last read from the
+        device.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Training:
         network: Network,
         request: Tensor,
         stars: DeviceStars,
-        judges: DeviceStars,
+        validation_stars: DeviceStars,
         processes: Processes = ALONE,
     ):
         self.name, self.stage, self.network, self.request = name, stage, network, request
-        self.stars, self.judges, self.processes = stars, judges, processes
+        self.stars, self.validation_stars, self.processes = stars, validation_stars, processes
         # A closed form takes no steps.
         closed = isinstance(network, ClosedForm)
         self.learner = None if closed else Learner(stage, network, request, stars, processes)
@@ -103,12 +103,12 @@ class Training:
         Parameters
         ----------
         checkpoints : Checkpoints, optional
-            Where to write them; each minute, and when a signal asks to stop.
+            Where to write checkpoints: every minute, and when a signal stops the training.
 
         Raises
         ------
         InterruptedTraining
-            When a signal has come.
+            When a signal has stopped the training.
         SpectraFMError
             When too many steps in a row are not finite, the processes' weights drift apart, or no
             validation gives a finite criterion.
@@ -133,7 +133,7 @@ class Training:
         Raises
         ------
         SpectraFMError
-            When the fit gives no finite criterion.
+            When the fit gives no finite validation loss.
         """
         with Interruption(self.processes, self.stars.flux.device) as interruption:
             self.network.fit(self.stars, self.request, self.stage.sampling.noise)
@@ -145,7 +145,7 @@ class Training:
             raise SpectraFMError(f"stage {self.name}: the fit gives no finite validation loss")
 
     def state(self) -> checkpoint.State:
-        """Everything that `restore` needs."""
+        """State of the training, from which `restore` resumes it."""
         tensors = {
             **checkpoint.with_prefix("network", self.network.state_dict()),
             **checkpoint.with_prefix("best", self.best),
@@ -155,7 +155,7 @@ class Training:
         return checkpoint.State(tensors, {fact: getattr(self, fact) for fact in _FACTS})
 
     def restore(self, state: checkpoint.State) -> None:
-        """Go on from where `state` was taken."""
+        """Restore the training to the step at which ``state`` was taken."""
         device = self.stars.flux.device
         self.network.load_state_dict(checkpoint.without_prefix("network", state.tensors))
         best = checkpoint.without_prefix("best", state.tensors)
@@ -170,12 +170,13 @@ class Training:
         steps = range(self.step, self.stage.epochs * self.steps_per_epoch)
         saved = time.monotonic()
         self._end_epoch_if_due(interruption)
-        told = track(steps, f"training {self.name}", unit="step")
-        for _ in told if self.processes.first else steps:
+        logged = track(steps, f"training {self.name}", unit="step")
+        for _ in logged if self.processes.first else steps:
             if self._out_of_patience():
                 logger.info(
-                    "%s: stopped after epoch %d: no better one since", self.name, self.epoch
-                )
+                    "%s: stopped after epoch %d: no better validation since epoch %d",
+                    self.name, self.epoch, self.best_epoch,
+                )  # fmt: skip
                 break
             self.train_step()
             self._end_epoch_if_due(interruption)
@@ -192,13 +193,13 @@ class Training:
         self.step += 1
 
     def _last_rate(self) -> float:
-        """The learning rate of the last step; NaN where there was none."""
+        """Learning rate that the last step used; NaN for a closed form."""
         if self.learner is None:
             return math.nan
         return rate_of_step(self.stage.schedule, self.step - 1, self.steps_per_epoch)
 
     def _rows(self, step: int) -> Tensor:
-        """The stars of a step, those of all processes."""
+        """Rows of a step's stars, of all processes together."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if self._shuffled is None or self._shuffled[0] != epoch:
             device = self.stars.flux.device
@@ -209,7 +210,7 @@ class Training:
         return self._shuffled[1][start : start + self.stage.batch]
 
     def _look_around(self, interruption: Interruption) -> None:
-        """Rarely ask the device how it goes; see whether to stop."""
+        """Read the tally every `READ_EVERY` steps; check for signals."""
         rarely = self.step % READ_EVERY == 0
         if rarely:
             self._read_tally()
@@ -226,7 +227,7 @@ class Training:
             )
 
     def _offenders(self) -> str:
-        """Which stars of the last steps have a loss that is not finite."""
+        """Name the stars of the last steps whose loss is not finite."""
         first = max(self.step - READ_EVERY - SKIPPED_IN_A_ROW, 0)
         shown, found = [], []
         for step in range(first, self.step):
@@ -235,13 +236,13 @@ class Training:
             found.append(self.learner.offenders(rows, step, step // self.steps_per_epoch))
         bad, every = (np.unique(torch.cat(rows).cpu()) for rows in (found, shown))
         if len(bad) in (0, len(every)):
-            return "no single star is to blame; try a smaller schedule.learning_rate"
+            return "no single star causes it; try a smaller schedule.learning_rate"
         names = self.stars.apogee_id[bad]
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"look at {', '.join(names[:5])}{more} ({len(bad)} of {len(every)} stars)"
 
     def _end_epoch_if_due(self, interruption: Interruption) -> None:
-        """Validate and log at the end of an epoch; it may have been interrupted just there."""
+        """Validate and log at the end of an epoch, also when a training resumes exactly there."""
         if self.step < (self.epoch + 1) * self.steps_per_epoch:
             return
         self._read_tally()
@@ -264,7 +265,7 @@ class Training:
     def _validate(self, epoch: int, training_loss: float, interruption: Interruption) -> None:
         """Validate, log, and keep the weights if they are the best so far."""
         stage = self.stage
-        loss, rmse = self._loss_and_rmse(self.judges, interruption)
+        loss, rmse = self._loss_and_rmse(self.validation_stars, interruption)
         row = {
             "epoch": epoch,
             "step": self.step,
@@ -292,7 +293,7 @@ class Training:
         return self.epoch - self.best_epoch >= stage.patience * stage.validate_every
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        """Write a checkpoint; the first process does, since all hold the same."""
+        """Write a checkpoint in the first process; all processes hold the same state."""
         if self.processes.first:
             path = checkpoints.save(self.state())
             logger.info("%s: checkpoint after step %d: %s", self.name, self.step, path)
@@ -300,15 +301,15 @@ class Training:
     def _stopped(
         self, stopped: InterruptedTraining, checkpoints: Checkpoints | None
     ) -> InterruptedTraining:
-        """Write a checkpoint and say what has happened."""
+        """Write a checkpoint; return the exception with stage, step and checkpoint folder."""
         kept = ""
         if checkpoints is not None:
             self._save(checkpoints)
-            kept = f"; the same command goes on from its checkpoint in {checkpoints.folder}"
+            kept = f"; the same command resumes from its checkpoint in {checkpoints.folder}"
         return InterruptedTraining(f"stage {self.name}: {stopped} after step {self.step}{kept}")
 
 
-#: The plain values of a checkpoint.
+#: Attributes of `Training` that a checkpoint holds as plain values.
 _FACTS = (
     "step",
     "epoch",

@@ -1,4 +1,4 @@
-"""The loss (paper section 2): Gaussian, with the label's error and the network's own."""
+"""The loss (paper section 2): a Gaussian likelihood with catalogue error and predicted variance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SMALLEST_VARIANCE = 1e-8
 
 
 def gaussian_loss(answer: Answer, label: Tensor, label_error: Tensor, requested: Tensor) -> Tensor:
-    """``(y - mean)^2 / (2 V) + ln(V) / 2`` of each label.
+    """Compute ``(y - mean)^2 / (2 V) + ln(V) / 2`` for each label.
 
     ``V`` is the sum of the predicted variance and the squared label error.
 

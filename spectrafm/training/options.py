@@ -17,7 +17,7 @@ Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
 
 
 class Stars(Section):
-    """Which stars of a split a stage learns from."""
+    """Stars of the training split that a stage learns from."""
 
     where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
         None, description="condition on a label in its unit, such as 'FE_H > -1'; null: all stars"
@@ -29,13 +29,14 @@ class Stars(Section):
 
 
 class Sampling(Section):
-    """Which pixels of its windows a star shows at one step."""
+    """Pixels of its windows that a star shows at one step."""
 
     scheme: Literal[tuple(SCHEMES)] = Field(
         "mixed",
         description="scattered: random pixels of one window; contiguous: neighbouring pixels; "
-        "mixed: either, by turns; paper: the same random pixels of all windows for every star of "
-        "an epoch; all: every pixel of the windows in order, missing ones included",
+        "mixed: scattered and contiguous in alternate steps; paper: the same random pixels of all "
+        "windows for every star of an epoch; all: every pixel of the windows in order, missing "
+        "ones included",
     )
     tokens: int = Field(512, ge=1, description="pixels shown per star and step")
     noise: float = Field(
@@ -61,7 +62,7 @@ class Schedule(Section):
 
 
 class Stage(Section):
-    """One training: what it starts from, what it sees, what it learns, for how long."""
+    """One training: its start, spectra, windows, stars, labels, frozen parts and length."""
 
     architecture: Literal[tuple(NETWORKS)] = Field("spectrafm", description="the network")
     start_from: Name | None = Field(
@@ -110,8 +111,9 @@ class Stage(Section):
     resume: Literal["continue", "exact"] = Field(
         "continue",
         description="what to do with a checkpoint that another number of threads or processes, "
-        "another device or torch has written. continue: go on, say so, and record it in the "
-        "model; exact: refuse, as also to start anew beside a checkpoint of other options",
+        "another device or torch has written. continue: resume, log a warning and record it in "
+        "the model; exact: stop with an error, also where the only checkpoints are of other "
+        "options",
     )
     seed: int = Field(0, ge=0, description="seed of weights, of star order and of pixels")
 

@@ -1,4 +1,4 @@
-"""One process or several: what torchrun started, and what they must agree on."""
+"""The processes that torchrun started, or one alone, and what they exchange."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import distributed as dist
 
 from spectrafm.errors import SpectraFMError
 
-#: A process that waits this long for the others takes them for lost.
+#: A process stops with an error after waiting this long for the others.
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
@@ -38,7 +38,7 @@ class Processes(NamedTuple):
         return torch.device("cpu")
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, with gradients averaged over the processes in its backward pass."""
+        """Wrap a network so that its backward pass averages gradients over the processes."""
         if self.count == 1:
             return network
         # A stage that gives no label as a token leaves the label biases without a gradient.
@@ -47,7 +47,7 @@ class Processes(NamedTuple):
         )
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum over the processes, the same bits on all of them."""
+        """Sum of a tensor over the processes, with the same bits on all of them."""
         if self.count == 1:
             return value
         total = value.clone()
@@ -55,7 +55,7 @@ class Processes(NamedTuple):
         return total
 
     def largest(self, value: int, device: torch.device) -> int:
-        """The largest of the processes' values."""
+        """Largest of the processes' values of an integer."""
         if self.count == 1:
             return value
         found = torch.tensor(value, device=device)
@@ -63,7 +63,7 @@ class Processes(NamedTuple):
         return int(found)
 
     def first_ones(self, value: Any) -> Any:
-        """The first process's value, in all of them."""
+        """The first process's value of an object, in all processes."""
         if self.count == 1:
             return value
         holder = [value]
@@ -76,7 +76,7 @@ class Processes(NamedTuple):
         Raises
         ------
         SpectraFMError
-            Where one bit differs: the processes no longer train the same model.
+            When one bit differs, so that the processes no longer train the same model.
         """
         if self.count == 1:
             return
@@ -92,9 +92,9 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def processes() -> Iterator[Processes]:
-    """Join the processes that torchrun started; alone elsewhere.
+    """Join the processes that torchrun started; without torchrun yield `ALONE`.
 
-    NCCL connects them where there are GPUs, gloo where there are none.
+    NCCL connects the processes on GPUs, gloo on CPUs.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -112,7 +112,7 @@ def processes() -> Iterator[Processes]:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of named tensors: names, types, shapes and every bit."""
+    """Compute the SHA-256 of named tensors: names, types, shapes and every bit."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

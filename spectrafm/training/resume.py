@@ -1,4 +1,4 @@
-"""Whether and how a training goes on from a checkpoint."""
+"""Resuming a training from a checkpoint, where one fits."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from spectrafm.training.loop import Training
 
 logger = logging.getLogger(__name__)
 
-#: Options of a stage that say how long and how to go on, not what a step does: a training goes on
-#: exactly when they have changed.
+#: Options of a stage that change no step: a checkpoint stays valid, bit for bit, when they differ.
 _NOT_IN_KEY = ("epochs", "resume")
 
 
 def resume(
     run: Training, folder: Path, options: Mapping[str, Any], data: Iterable[Any]
 ) -> Checkpoints:
-    """Go on from the newest checkpoint of the same training, if there is one.
+    """Resume from the newest checkpoint of the same training, if there is one.
 
     Parameters
     ----------
     run : Training
-        Not begun; afterwards where the checkpoint was.
-    folder : Path
+        A training at step 0; it is restored in place to the step of the checkpoint.
+    folder : pathlib.Path
         ``checkpoints``, shared by all stages.
     options : mapping
-        The stage's, under ``"stage"``, and the network's.
-    data : iterable of ndarray or Tensor
-        What is learned from, and the starting weights.
+        The stage's options, under ``"stage"``, and the network's.
+    data : iterable of numpy.ndarray or Tensor
+        Training data and starting weights.
 
     Returns
     -------
     Checkpoints
-        Where the training's own are written.
+        The checkpoints of this training, where it writes further ones.
 
     Raises
     ------
     SpectraFMError
-        When a checkpoint does not fit and the stage wants exactness, or has gone too far already.
+        When a checkpoint does not fit and ``resume`` is ``exact``, or when the checkpoint lies
+        beyond the stage's last epoch.
     """
     exact = run.stage.resume == "exact"
     present = environment(run)
@@ -60,19 +60,19 @@ def resume(
     epoch = state.facts["step"] // run.steps_per_epoch
     if state.facts["step"] > run.stage.epochs * run.steps_per_epoch:
         raise SpectraFMError(
-            f"{path}: stands in epoch {epoch + 1} already, stage {run.name} is to have "
-            f"{run.stage.epochs}: remove {own.folder} to start anew"
+            f"{path}: is in epoch {epoch + 1} already, but stage {run.name} has "
+            f"{run.stage.epochs}: delete {own.folder} to start again"
         )
     differing = _differences(state.facts["environments"][-1], present)
     if differing and exact:
         raise SpectraFMError(
-            f"{path}: was written with {differing}, so going on would not give the same bits; "
+            f"{path}: was written with {differing}, so resuming would not give the same bits; "
             f"stages.{run.name}.resume: continue allows it"
         )
     run.restore(state)
     if differing:
         logger.warning(
-            "%s: %s was written with %s: going on all the same", run.name, path, differing
+            "%s: %s was written with %s: resuming nevertheless", run.name, path, differing
         )
         run.environments.append({"from_step": run.step, **present})
     logger.info("%s: resumed after step %d from %s", run.name, run.step, path)
@@ -80,12 +80,12 @@ def resume(
 
 
 def _tell_others(run: Training, own: Checkpoints, exact: bool) -> None:
-    """Say that the stage has checkpoints that this training cannot go on from, and why.
+    """Log each checkpoint of the stage that this training cannot resume from, and why.
 
     Raises
     ------
     SpectraFMError
-        Where the stage wants exactness.
+        When there is one and ``resume`` is ``exact``.
     """
     for folder in sorted(own.folder.parent.glob(f"{run.name}-*")):
         others = Checkpoints(folder)
@@ -99,13 +99,15 @@ def _tell_others(run: Training, own: Checkpoints, exact: bool) -> None:
         what = _differences(then, now) or "other stars, fluxes or starting weights"
         if exact:
             raise SpectraFMError(
-                f"{path}: belongs to a training with {what}; remove {folder} to start anew"
+                f"{path}: belongs to a training with {what}; delete {folder} to start again"
             )
-        logger.warning("%s: starting anew; %s belongs to a training with %s", run.name, path, what)
+        logger.warning(
+            "%s: starting from step 0; %s belongs to a training with %s", run.name, path, what
+        )
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options with dotted keys."""
+    """Flatten nested options to dotted keys."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         inner = isinstance(value, Mapping)
@@ -114,7 +116,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def environment(run: Training) -> dict[str, Any]:
-    """What the bits of a result depend on, besides options, data and seeds."""
+    """Device, torch, threads and processes, on which the bits of a result depend."""
     device = run.stars.flux.device
     cuda = device.type == "cuda"
     return {
@@ -130,13 +132,13 @@ def _processor() -> str:
 
 
 def _identity(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that make it this training."""
+    """Options that identify a training: all but those in `_NOT_IN_KEY`."""
     stage = {name: value for name, value in options["stage"].items() if name not in _NOT_IN_KEY}
     return {**options, "stage": stage}
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """``threads 2 (now 4), ...``; empty where nothing differs."""
+    """Describe what differs, as ``threads 2 (now 4), ...``; empty where nothing does."""
     return ", ".join(
         f"{name} {then.get(name)} (now {value})"
         for name, value in now.items()

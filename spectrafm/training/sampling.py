@@ -1,8 +1,8 @@
 """Random numbers that depend on the step alone, and the choice of a star's pixels by rank.
 
 Each scheme (`spectrafm.training.schemes`) ranks every pixel of a window; a star shows its valid
-pixels of lowest rank. All randomness comes from a generator made for the step, so that a training
-does not depend on what happened before (see `generator_for`).
+pixels of lowest rank. All random numbers come from a generator that is seeded for the step
+(`generator_for`), so that a step does not depend on earlier steps.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 
 def seed_for(seed: int, purpose: str, index: int) -> int:
-    """A seed that depends on seed, purpose and index alone, not on history."""
+    """Derive a seed from seed, purpose and index alone."""
     digest = hashlib.sha256(f"{seed}:{purpose}:{index}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
 def generator_for(device: torch.device, seed: int, purpose: str, index: int) -> torch.Generator:
-    """A generator started with `seed_for`."""
+    """Create a random generator with the seed of `seed_for`."""
     return torch.Generator(device).manual_seed(seed_for(seed, purpose, index))
 
 
 def lowest_valid(rank: Tensor, valid: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """The ``tokens`` valid pixels of lowest rank.
+    """Choose the ``tokens`` valid pixels of lowest rank.
 
     Parameters
     ----------

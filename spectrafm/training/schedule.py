@@ -11,16 +11,16 @@ from spectrafm.training.options import Schedule
 
 
 def rate_of_step(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of one step: that of its middle.
+    """Learning rate of one step: the schedule's rate at the middle of the step.
 
-    At its end the last step of a cosine would have the rate of the restart, the largest of all,
-    and spoil the annealed weights; at its beginning the first step of a warm-up would have none.
+    The rate at the end of a cosine's last step would be the peak of the restart, which would spoil
+    the annealed weights; the rate at the beginning of a warm-up's first step would be 0.
 
     Parameters
     ----------
     schedule : Schedule
     step : int
-        Counted from 0 over the whole training.
+        Number of the step, counted from 0 over the whole training.
     steps_per_epoch : int
     """
     return learning_rate(schedule, (step + 0.5) / steps_per_epoch)
@@ -33,7 +33,7 @@ def learning_rate(schedule: Schedule, epoch: float) -> float:
     ----------
     schedule : Schedule
     epoch : float
-        Epochs done, with the fraction of the present one.
+        Epochs completed, with the fraction of the present one.
     """
     if epoch < schedule.warmup_epochs:
         return schedule.learning_rate * epoch / schedule.warmup_epochs

@@ -1,4 +1,4 @@
-"""Which stars a stage learns from, and how they lie on the device."""
+"""Choice of the stars that a stage learns from, and their tensors on the device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 
 
 def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
-    """The stars where ``chosen`` (bool or indices) says so."""
+    """Select stars by ``chosen``, a boolean mask of shape (n,) or indices."""
     return replace(
         stars,
         **{
@@ -36,14 +36,15 @@ def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
 
 
 def meets(stars: StarSet, where: str | None) -> np.ndarray:
-    """Which stars fulfil a condition such as ``"FE_H > -1"``; a missing label fulfils none.
+    """Mask of the stars that fulfil a condition such as ``"FE_H > -1"``, shape (n,).
 
-    Without a condition: those with any label, since the others have nothing to teach.
+    A star without the label does not fulfil the condition. Without a condition the mask is True for
+    every star with at least one label, since a network cannot learn from the others.
 
     Raises
     ------
     SpectraFMError
-        When the stars do not have the label.
+        When the store does not hold the label.
     """
     if where is None:
         return np.isfinite(stars.label).any(axis=1)
@@ -71,7 +72,7 @@ def choose(stars: StarSet, options: Stars) -> StarSet:
     Raises
     ------
     SpectraFMError
-        When fewer stars fulfil the condition than are asked for.
+        When fewer stars fulfil the condition than ``count``, or none does.
     """
     matching = np.flatnonzero(meets(stars, options.where))
     if options.count is not None:
@@ -79,7 +80,7 @@ def choose(stars: StarSet, options: Stars) -> StarSet:
             raise SpectraFMError(
                 f"stars.count: {options.count} wanted, but {_described(len(matching), options)}"
             )
-        # By identifier, so that the draw does not depend on the order of rows in the store.
+        # Sorted by identifier, so that the draw does not depend on the order of rows in the store.
         matching = matching[np.argsort(stars.apogee_id[matching], kind="stable")]
         generator = np.random.default_rng(options.seed)
         matching = np.sort(generator.choice(matching, options.count, replace=False))
@@ -89,7 +90,7 @@ def choose(stars: StarSet, options: Stars) -> StarSet:
 
 
 def _described(count: int, options: Stars) -> str:
-    """How many training stars a condition leaves, in words."""
+    """Describe in words how many training stars a condition leaves."""
     found = f"only {count} training stars" if count else "no training star"
     wanted = "have a label" if count else "has a label"
     if options.where is not None:
@@ -98,7 +99,7 @@ def _described(count: int, options: Stars) -> str:
 
 
 def balanced(stars: StarSet) -> StarSet:
-    """As many iron-poor as iron-rich stars: what the authors chose their checkpoint on."""
+    """Select as many iron-poor as iron-rich stars, as the authors did to choose a checkpoint."""
     poor = np.flatnonzero(meets(stars, f"FE_H < {IRON_POOR}"))
     rich = np.flatnonzero(meets(stars, f"FE_H >= {IRON_POOR}"))[: len(poor)]
     return subset(stars, np.sort(np.concatenate([poor, rich])))
@@ -111,17 +112,18 @@ class DeviceStars:
     Attributes
     ----------
     flux : Tensor, shape (n, P)
-        NaN or infinite where missing.
+        Normalised flux; NaN or infinite where missing.
     flux_error : Tensor, shape (n, P), or None
-        One sigma of the flux, for networks that read it.
+        One-sigma errors of the flux, for networks that read them.
     valid : Tensor, shape (n, P), bool
+        True where the flux is finite.
     label, label_error : Tensor, shape (n, R)
-        Of the stage's labels, in standardised units; NaN = missing.
+        Labels of the stage and their errors, in standardised units; NaN = missing.
     position : Tensor, shape (P, D)
         Encoding of each pixel's wavelength.
     windows : tuple of Tensor
         Pixel indices of each window.
-    apogee_id : ndarray of str, shape (n,)
+    apogee_id : numpy.ndarray of str, shape (n,)
     """
 
     flux: Tensor
@@ -138,7 +140,7 @@ class DeviceStars:
 
     @cached_property
     def teaches(self) -> Tensor:
-        """Labels to learn from, shape (n, R), bool: finite, and not infinitely uncertain."""
+        """Mask of the labels to learn from, shape (n, R): finite, without an infinite error."""
         return self.label.isfinite() & ~self.label_error.isinf()
 
     @cached_property
@@ -148,7 +150,7 @@ class DeviceStars:
 
     @cached_property
     def fewest_valid(self) -> tuple[int, ...]:
-        """Valid pixels of the star that has fewest, in each window and in all of them."""
+        """Number of valid pixels of the star that has fewest, for each window and for all."""
         return tuple(
             int(self.valid[:, window].sum(dim=1).min())
             for window in (*self.windows, self.every_window)
@@ -162,7 +164,7 @@ def to_device(
     windows: Sequence[tuple[float, float]],
     device: torch.device,
 ) -> DeviceStars:
-    """Move stars to the device, with labels in the network's standardised units.
+    """Move stars to the device and convert their labels to the network's standardised units.
 
     Parameters
     ----------
@@ -176,8 +178,8 @@ def to_device(
     Raises
     ------
     SpectraFMError
-        When a window holds no pixel, a label is not in the store or stands there in another unit
-        than in the network.
+        When a window holds no pixel, the store does not hold a label, or its unit in the store
+        differs from that in the network.
     """
     wanted = [network.label_table[i] for i in request.tolist()]
     column = [column_of(stars, label.name) for label in wanted]

@@ -1,4 +1,4 @@
-"""One training step: draw, request, loss, gradients, update; no part waits for the device."""
+"""One training step: draw, request, loss, gradients, update, without waiting for the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spectrafm.training.stars import DeviceStars
 
 
 class Tally(NamedTuple):
-    """What the steps add up on the device, each a scalar; read rarely."""
+    """Sums over steps, each a scalar on the device, which the training loop reads rarely."""
 
     loss: Tensor  # sum over the present epoch's steps that counted
     steps: Tensor  # how many these were
@@ -31,11 +31,11 @@ class Tally(NamedTuple):
 
     @classmethod
     def zero(cls, device: torch.device) -> Tally:
-        """Nothing counted yet."""
+        """A tally of zeros."""
         return cls(*(torch.zeros((), device=device) for _ in cls._fields))
 
     def add(self, loss: Tensor, finite: Tensor) -> Tally:
-        """After one more step."""
+        """The tally after one more step."""
         in_a_row = torch.where(finite, 0.0, self.in_a_row + 1)
         return Tally(
             loss=self.loss + torch.where(finite, loss, 0.0),
@@ -46,12 +46,12 @@ class Tally(NamedTuple):
         )
 
     def next_epoch(self) -> Tally:
-        """The same, with the sums over an epoch begun anew."""
+        """The tally with its sums over the epoch reset to 0."""
         return self._replace(loss=torch.zeros_like(self.loss), steps=torch.zeros_like(self.steps))
 
 
 class Learner:
-    """The network, its optimizer and its stars: what a step needs.
+    """A network with its optimizer and training stars, which does training steps.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Learner:
         The network's labels that the stage trains.
     stars : DeviceStars
     processes : Processes
-        Those that share each step.
+        The processes that share each step.
 
     Attributes
     ----------
@@ -87,16 +87,17 @@ class Learner:
         self._network = processes.wrap(_compiled(network, stage.compile, self.device))
 
     def step(self, rows: Tensor, step: int, epoch: int, learning_rate: float) -> None:
-        """Learn from some stars; a function of weights, moments, seed and step alone.
+        """Do one training step, a function of weights, moments, seed and step alone.
 
-        A step whose loss or gradient is not finite changes nothing and is counted. The device
-        itself decides so: asking it would make the host wait.
+        A step whose loss or gradient is not finite changes nothing and is counted as skipped. The
+        device decides this by itself, since reading the loss back would make the host wait.
 
         Parameters
         ----------
         rows : Tensor, shape (B,), int
-            Stars of all processes together.
+            Stars of the step, of all processes together.
         step, epoch : int
+            Numbers of the step and of its epoch, counted from 0.
         learning_rate : float
         """
         stage, processes = self.stage, self.processes
@@ -104,7 +105,7 @@ class Learner:
             group["lr"] = learning_rate
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        # Averaged over the processes, each with its share of the sum, this is the mean of all.
+        # Each process has its share of the sum: their average, times their number, is the mean.
         batch, each = self._losses(self._network, rows, step, epoch, processes)
         share = each.sum() / batch.count.clamp(min=1)
         (share * processes.count).backward()
@@ -119,7 +120,7 @@ class Learner:
 
     @torch.no_grad()
     def offenders(self, rows: Tensor, step: int, epoch: int) -> Tensor:
-        """Those of a step's stars whose own loss is not finite, with the present weights."""
+        """Rows of a step's stars whose own loss is not finite with the present weights."""
         self.network.train()
         _, each = self._losses(self.network, rows, step, epoch, ALONE)
         return rows[~each.sum(dim=1).isfinite()]
@@ -127,11 +128,11 @@ class Learner:
     def _losses(
         self, network: nn.Module, rows: Tensor, step: int, epoch: int, processes: Processes
     ) -> tuple[Batch, Tensor]:
-        """What was shown, and each label's loss, shape (B, R)."""
+        """Draw the batch of a step and compute each label's loss, shape (B, R)."""
         stage = self.stage
         batch = draw_batch(self.stars, rows, stage.sampling, stage.seed, step, epoch, processes)
-        # Dropout draws from the global generator: tie it to the step as well. Processes show
-        # different stars, and need different masks.
+        # Dropout draws from the global generator, which is seeded for the step as well. Processes
+        # show different stars and need different masks.
         purpose = "dropout" if processes.first else f"dropout of process {processes.rank}"
         torch.manual_seed(seed_for(stage.seed, purpose, step))
         with _precision(stage.precision, self.device), _attention_kernels(stage.deterministic):
@@ -142,16 +143,17 @@ class Learner:
 def request_labels(
     forward: Callable[..., Answer], known_labels: int, batch: Batch, request: Tensor
 ) -> Answer:
-    """Show a batch to a network and request the stage's labels.
+    """Run a network on a batch and request the stage's labels.
 
     Parameters
     ----------
     forward : callable
-        The network, or what stands for it (compiled, spread over processes).
+        The network or a wrapper of it (compiled, distributed over processes).
     known_labels : int
-        How many labels the network knows.
+        Number of labels that the network knows.
     batch : Batch
     request : Tensor, shape (R,), int
+        Indices of the stage's labels among those that the network knows.
     """
     known = batch.known
     if known is not None:
@@ -168,7 +170,7 @@ def _optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 
 
 def _compiled(network: nn.Module, when: str, device: torch.device) -> nn.Module:
-    """The network, its many small operations fused where that pays: on a GPU."""
+    """Compile the network where the option is ``always``, or ``auto`` on a GPU with triton."""
     able = device.type == "cuda" and find_spec("triton") is not None
     if when == "never" or (when == "auto" and not able):
         return network
@@ -179,7 +181,7 @@ def _compiled(network: nn.Module, when: str, device: torch.device) -> nn.Module:
 
 
 def _precision(precision: str, device: torch.device) -> AbstractContextManager:
-    """The arithmetic of the forward pass: bfloat16 only where an option wants it or it pays."""
+    """Context of the forward pass: bfloat16 where set, or with ``auto`` on a GPU that has it."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" or (precision == "auto" and able):
         return torch.autocast(device.type, torch.bfloat16)
@@ -187,7 +189,7 @@ def _precision(precision: str, device: torch.device) -> AbstractContextManager:
 
 
 def _attention_kernels(deterministic: bool) -> AbstractContextManager:
-    """Which attention kernels may be used: the memory-efficient one has no repeatable gradient."""
+    """Context of the attention kernels: the memory-efficient one has no repeatable gradient."""
     if deterministic:
         return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
     return nullcontext()

@@ -64,20 +64,21 @@ def train(
     output : pathlib.Path
         Folder of the model to write: weights, options, course of the training, checksums.
     start : pathlib.Path, optional
-        Folder of the model that the stage starts from; goes with ``--start_from``.
+        Folder of the model that the stage starts from; required with ``--start_from``, and only
+        then.
     checkpoints : pathlib.Path, optional
         Folder of checkpoints; an interrupted training resumes from its newest one there.
     stage : Stage
     model : Model
-        Sizes of a new network; a network that is started from keeps its own.
+        Sizes of a network from scratch; a fine-tune keeps the sizes of its start.
 
     Raises
     ------
     SpectraFMError
-        When options, store and starting model do not fit each other, no star has anything to
-        learn from, or the loss is not finite.
+        When options, store and starting model do not fit each other, no star has a label and a
+        good pixel, or the loss is not finite.
     InterruptedTraining
-        When a signal has stopped it.
+        When a signal has stopped the training.
 
     Examples
     --------
@@ -106,17 +107,17 @@ def train(
         if not isinstance(network, ClosedForm):
             _freeze(network, stage.freeze)
         stars = to_device(training, network, request, stage.windows, device)
-        judges = to_device(validation, network, request, stage.windows, device)
+        validation_stars = to_device(validation, network, request, stage.windows, device)
         _require_lessons(stars, labels, "training", store)
-        _require_lessons(judges, labels, "validation", store)
+        _require_lessons(validation_stars, labels, "validation", store)
 
         if begun is not None and begun.facts.get("mock") and not training.mock:
             logger.warning("%s: starts from %s, which learned from mock stars", name, begun.name)
         logger.info(
             "%s: %d training stars, %d validation stars, %d pixels, labels %s",
-            name, len(stars), len(judges), stars.flux.shape[1], ", ".join(labels),
+            name, len(stars), len(validation_stars), stars.flux.shape[1], ", ".join(labels),
         )  # fmt: skip
-        under_way = Training(name, stage, network, request, stars, judges, together)
+        under_way = Training(name, stage, network, request, stars, validation_stars, together)
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm):
@@ -138,19 +139,20 @@ def train(
 
 
 def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | None]:
-    """The network to start from, and what its folder says of it; nothing from scratch.
+    """Load the starting network and its ``config.json``; (None, None) from scratch.
 
     Raises
     ------
     SpectraFMError
-        When its architecture is not the stage's.
+        When the network's architecture is not the stage's.
     """
     if start is None:
         return None, None
     network, facts = saved.from_pretrained(start)
     if network.architecture != stage.architecture:
         raise SpectraFMError(
-            f"{start}: a {network.architecture} network; the stage wants a {stage.architecture}"
+            f"{start}: a {network.architecture} network, but the stage trains a "
+            f"{stage.architecture}"
         )
     return network, Start(start.name, facts)
 
@@ -164,18 +166,20 @@ def _shown(stars: StarSet) -> tuple:
 
 
 def _learn_new_labels(network: Network, stars: StarSet, labels: list[str]) -> None:
-    """Add the stage's labels that the starting network does not know."""
+    """Add to a starting network the labels of the stage that it does not know."""
     column = [column_of(stars, name) for name in labels if name not in network.labels]
     if column:
         network.add_labels([stars.labels[i] for i in column], stars.label[:, column])
 
 
 def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: Path) -> None:
-    """Stop where no star has anything to learn from, or to be validated with.
+    """Require stars with a good pixel and a label.
 
     Raises
     ------
     SpectraFMError
+        When no star has a good pixel, no training star has one of the labels, or no validation
+        star has any of them.
     """
     if not stars.valid.any():
         raise SpectraFMError(f"{store}: no {which} star has a good pixel in the windows")
@@ -190,7 +194,7 @@ def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: P
 def _write(
     output: Path, under_way: Training, training: StarSet, validation: StarSet, begun: Start | None
 ) -> None:
-    """Write the model's folder, whole or not at all."""
+    """Write the model's folder atomically."""
     with files.atomic_path(output) as folder:
         folder.mkdir()
         facts = _facts(under_way, training, validation, begun)
@@ -206,7 +210,7 @@ def _write(
 
 
 def _table_of(stars: StarSet) -> pd.DataFrame:
-    """Names and labels of the stars that a stage learned from, for figures."""
+    """Table of the names and labels of a stage's training stars, for Figure 4."""
     labels = {label.name: stars.label[:, i] for i, label in enumerate(stars.labels)}
     return pd.DataFrame({"apogee_id": stars.apogee_id.astype(object), **labels})
 
@@ -225,19 +229,19 @@ def _device(together: Processes) -> torch.device:
 
 
 def _make_deterministic(deterministic: bool) -> None:
-    """Have torch refuse every algorithm that does not give the same bits each time, or allow it."""
+    """Restrict torch to algorithms that give the same bits each time, or lift the restriction."""
     if deterministic:
-        # cuBLAS reads it when it is first used.
+        # cuBLAS reads this variable at its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
 
 
 def _choose_stars(store: Path, stage: Stage, errors: bool) -> tuple[StarSet, StarSet]:
-    """Training and validation stars of a stage.
+    """Load training and validation stars of a stage.
 
-    Validation stars are of the same kind as the training stars (same condition, other split).
-    ``selection: paper`` is the authors' choice instead: stars of the training split, half of them
-    iron-poor.
+    Validation stars fulfil the same condition as the training stars and are of the validation
+    split. With ``selection: paper`` they are instead those of the authors: stars of the training
+    split, half of them iron-poor.
     """
     options = (stage.windows, stage.flux_range, errors)
     everyone = load_stars(store, stage.spectra, "train", *options)
@@ -253,12 +257,12 @@ def _choose_stars(store: Path, stage: Stage, errors: bool) -> tuple[StarSet, Sta
 
 
 def _freeze(network: Network, parts: list[str]) -> None:
-    """Keep the named parts' weights as they are.
+    """Freeze the weights of the named parts.
 
     Raises
     ------
     SpectraFMError
-        When the network has no such part, or nothing would be left to train.
+        When the network has no such part, or no weight is left to train.
     """
     for part in parts:
         try:
@@ -272,9 +276,9 @@ def _freeze(network: Network, parts: list[str]) -> None:
 def _facts(
     run: Training, training: StarSet, validation: StarSet, begun: Start | None
 ) -> dict[str, Any]:
-    """What ``config.json`` says about how the model was made."""
+    """Options and record of a training, for the model's ``config.json``."""
     stage = run.stage
-    # Whoever learned from mock stars once is a mock-trained network for ever.
+    # A network that has learned from mock stars stays mock-trained, also after real stars.
     mock = training.mock or (begun is not None and bool(begun.facts.get("mock")))
     options = stage.model_dump(mode="json")
     options["labels"] = [run.network.labels[i] for i in run.request.tolist()]
@@ -309,5 +313,5 @@ def _ranges(stars: StarSet) -> dict[str, list[float]]:
 
 
 def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:
-    """Validation loss of an epoch, where one was measured."""
+    """Validation loss of an epoch; None where the epoch was not validated."""
     return next((row["validation_loss"] for row in metrics if row["epoch"] == epoch), None)

@@ -1,4 +1,4 @@
-"""How well a network does on stars that it does not train on."""
+"""Validation: loss and RMSE of a network on stars that it does not train on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def validate(
     sampling: Sampling,
     interruption: Interruption,
 ) -> tuple[float, list[float]]:
-    """Loss and RMSE on stars that are not trained on, averaged over the windows.
+    """Compute loss and RMSE on validation stars, averaged over the windows.
 
     Parameters
     ----------
@@ -41,8 +41,9 @@ def validate(
     Returns
     -------
     loss : float
+        Mean over stars and labels, of labels in standardised units.
     rmse : list of float
-        For each requested label, in its own unit; NaN where no star has the label.
+        RMSE of each requested label, in its own unit; NaN where no star has the label.
     """
     network.eval()
     losses, squares, requested = [], [], []

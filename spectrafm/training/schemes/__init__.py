@@ -1,4 +1,7 @@
-"""Sampling schemes: which pixels of its windows a star shows. One file each, and a line here."""
+"""Registry of the sampling schemes, which choose the pixels that a star shows.
+
+Each scheme is one file of this package and a line here.
+"""
 
 from __future__ import annotations
 

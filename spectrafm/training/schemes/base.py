@@ -1,4 +1,4 @@
-"""What a sampling scheme offers: a rank for every pixel; a star shows its lowest valid ones."""
+"""Base class of the sampling schemes: a star shows its valid pixels of lowest rank."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Draw(NamedTuple):
-    """One step's draw of pixels: everything that a rank may depend on."""
+    """One step's draw of pixels: everything that the ranks of a scheme may depend on."""
 
     stars: int
     pixels: int  # of the window that is shown
@@ -30,4 +30,4 @@ class Scheme:
 
     def rank(self, draw: Draw) -> Tensor:
         """Rank of each pixel for each star, shape (stars, pixels); the lowest are shown."""
-        raise TypeError(f"{type(self).__name__} does not rank pixels")
+        raise TypeError(f"{type(self).__name__} does not implement rank()")

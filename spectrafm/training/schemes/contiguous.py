@@ -1,4 +1,4 @@
-"""Neighbouring pixels of one window, from a random start."""
+"""Sampling scheme ``contiguous``: neighbouring pixels of one window, from a random start."""
 
 from __future__ import annotations
 

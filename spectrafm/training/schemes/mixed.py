@@ -1,4 +1,4 @@
-"""Scattered and neighbouring pixels by turns."""
+"""Sampling scheme ``mixed``: scattered and neighbouring pixels in alternate steps."""
 
 from __future__ import annotations
 

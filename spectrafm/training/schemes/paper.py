@@ -1,4 +1,4 @@
-"""The authors' sampling: one random set of pixels an epoch, the same for every star."""
+"""Sampling scheme ``paper``: one random set of pixels an epoch, the same for every star."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spectrafm.training.schemes.base import Draw, Scheme
 
 
 class Paper(Scheme):
-    """One random order of all windows' pixels for all stars of an epoch, as the authors have it."""
+    """One random order of all windows' pixels for all stars of an epoch, as the authors did."""
 
     every_window = True
 

@@ -1,4 +1,4 @@
-"""Random pixels of one window, others for each star."""
+"""Sampling scheme ``scattered``: random pixels of one window, drawn for each star."""
 
 from __future__ import annotations
 

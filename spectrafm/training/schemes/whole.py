@@ -1,4 +1,4 @@
-"""Every pixel of the windows in order: what networks that are bound to a grid read."""
+"""Sampling scheme ``all``: every pixel of the windows in order, for networks bound to a grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from spectrafm.training.schemes.base import Scheme
 
 
 class Whole(Scheme):
-    """No choice: a star shows every pixel, missing ones included."""
+    """A star shows every pixel of the windows, missing ones included."""
 
     every_window = True
     whole = True
