@@ -1,4 +1,4 @@
-"""The house: arrows point down, no circles, files that can be read in a sitting, every file mapped."""
+"""The house: arrows point down, no circles, no long files, and the README maps every file."""
 
 import ast
 import re
