@@ -23,8 +23,7 @@ REACH = 6.0
 
 def overlay(seed):
     """The demo with other stars and other draws everywhere."""
-    stages = ("pretrain", "finetune_observed", "finetune_iron", "finetune_iron_direct")
-    stages += ("finetune_iron_unfrozen", "fcnn")
+    stages = yaml.safe_load((REPOSITORY / "config.yaml").read_text())["stages"]
     return {"mock": {"seed": seed}, "stages": {stage: {"seed": seed} for stage in stages}}
 
 
@@ -63,6 +62,14 @@ def test_the_frozen_fine_tune_is_right_on_iron_poor_stars(scores):
 
 def test_the_baseline_is_well_trained_where_it_has_stars(scores):
     assert scores("fcnn--iron_window")["rich"]["rmse"] < 0.12
+
+
+def test_pre_trained_plain_networks_are_right_on_iron_poor_stars_too(scores):
+    """The bar for the foundation model: a baseline is trained as well as it can be."""
+    for stage in ("mlp_tuned", "fcnn_tuned"):
+        assert scores(f"{stage}--iron_window")["poor"]["rmse"] < 0.3, stage
+        assert scores(f"{stage}--iron_window")["rich"]["rmse"] < 0.1, stage
+    assert scores("mlp_observed--iron_window")["all"]["rmse"] < 0.07
 
 
 def test_the_fine_tune_is_better_than_the_base_model(scores):

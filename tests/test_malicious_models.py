@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 import spectrafm
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import write_checksums
 from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.fcnn import FCNN
@@ -64,7 +65,7 @@ def write_model(folder: Path, network) -> Path:
     saved.save_pretrained(folder, network, facts)
     files.write_text(folder / "README.md", "# base\n")
     files.write_text(folder / "metrics.csv", "epoch,training_loss\n1,0.5\n")
-    saved.write_checksums(folder)
+    write_checksums(folder)
     return folder
 
 

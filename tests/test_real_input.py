@@ -23,9 +23,10 @@ from making.survey_run import fetch_catalogue, select
 from spectrafm.files import read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
+from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS, Labels
 from spectrafm.networks.options import Model
-from spectrafm.networks.saved import save_pretrained, write_checksums
+from spectrafm.networks.saved import save_pretrained
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.build_store import build_store
 from spectrafm.store.read import load_stars, open_store, read

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import CHECKSUMS, checksum_list
 from spectrafm.networks import NETWORKS
 from spectrafm.networks.base import Network, labels_of
 from spectrafm.networks.untrusted import printable, read_facts, sizes_in
@@ -27,7 +28,6 @@ from spectrafm.plugs import load
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-CHECKSUMS = "SHA256SUMS"
 
 #: Largest file of weights, bytes: 270 million parameters, 30 times the paper's network.
 LARGEST_WEIGHTS = 1 << 30
@@ -111,16 +111,11 @@ def build(facts: dict[str, Any]) -> Network:
     return found.build(sizes, labels_of(facts))
 
 
-def write_checksums(folder: Path) -> None:
-    """List the SHA-256 of every file of a model's folder, as ``sha256sum`` writes it."""
-    files.write_text(folder / CHECKSUMS, _checksum_list(_checksums(folder)))
-
-
 def check_checksums(folder: Path) -> None:
     """Check every file of a model's folder against its ``SHA256SUMS``, and the list itself.
 
-    The list must equal, byte for byte, what `write_checksums` would write. Names in the list are
-    only compared, never opened.
+    The list must equal, byte for byte, what `spectrafm.integrity.write_checksums` writes. Names in
+    the list are only compared, never opened.
 
     Raises
     ------
@@ -146,12 +141,8 @@ def check_checksums(folder: Path) -> None:
     for name in (WEIGHTS, CONFIG):
         if name not in found:
             raise SpectraFMError(f"{folder / name}: no such file")
-    if recorded != _checksum_list(found):
+    if recorded != checksum_list(found):
         raise SpectraFMError(f"{listed}: damaged")
-
-
-def _checksum_list(digests: dict[str, str]) -> str:
-    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
 
 
 def _checksums(folder: Path) -> dict[str, str]:

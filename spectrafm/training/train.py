@@ -13,6 +13,7 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network, TrainingStars
 from spectrafm.networks.card import model_card
@@ -206,7 +207,7 @@ def _write(
         files.write_text(
             folder / "README.md", model_card({**saved.architecture(under_way.network), **facts})
         )
-        saved.write_checksums(folder)
+        write_checksums(folder)
 
 
 def _table_of(stars: StarSet) -> pd.DataFrame:
