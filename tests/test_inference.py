@@ -227,7 +227,7 @@ def test_a_population_without_stars_is_left_out(model, store, tmp_path, monkeypa
     monkeypatch.setattr(inference_model, "load_stars", with_logg(2.0))
     output = tmp_path / "x.zarr"
     map_attention(model, store, output=output, options=Attention())
-    assert "no dwarfs among the stars: left out" in caplog.text
+    assert "no dwarfs among the stars: skipped" in caplog.text
     maps = read_maps(output)
     assert maps["population"].values.tolist() == ["giants"]
     assert maps.attrs["left_out"] == ["dwarfs"]

@@ -292,7 +292,7 @@ def test_another_place_is_refused_where_bits_count(store, tmp_path, monkeypatch,
 
 def test_other_options_start_anew_and_say_so(store, tmp_path, monkeypatch, caplog):
     train_until(store, tmp_path, stage(), 7, monkeypatch)
-    with pytest.raises(SpectraFMError, match=r"stage\.weight_decay 0\.01 \(now 0\.5\); remove"):
+    with pytest.raises(SpectraFMError, match=r"stage\.weight_decay 0\.01 \(now 0\.5\); delete"):
         train(store, tmp_path, stage(weight_decay=0.5, resume="exact"))
     train(store, tmp_path, stage(weight_decay=0.5))
     assert "starting from step 0" in caplog.text
