@@ -85,7 +85,6 @@ CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
 #: The paper's labels as `Label`, and their names.
 PAPER_LABELS = Labels().table()
 LABELS = tuple(label.name for label in PAPER_LABELS)
-UNITS = {label.name: label.unit for label in PAPER_LABELS}
 SYMBOLS = {label.name: label.symbol for label in PAPER_LABELS}
 
 #: [Fe/H] below which a star counts as iron-poor (paper section 4.1).

@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
-
-from spectrafm.files import atomic_path
-from spectrafm.integrity import write_checksums
 
 #: Codecs of each chunk: shuffle, compress, and append a checksum that zarr verifies on reading.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
@@ -72,14 +68,3 @@ def consolidate(group: zarr.Group) -> None:
     """Consolidate a group's metadata in one file, so that opening it takes one read."""
     with _what_zarr_says_of_drafts():
         zarr.consolidate_metadata(group.store)
-
-
-def write_dataset(path: Path, variables: dict[str, Variable], attributes: dict[str, Any]) -> None:
-    """Write small arrays as one Zarr group with a checksum list, atomically."""
-    with atomic_path(path) as temporary:
-        group = zarr.create_group(temporary, zarr_format=3)
-        for name, variable in variables.items():
-            write_array(group, name, variable)
-        group.attrs.put(attributes)
-        consolidate(group)
-        write_checksums(temporary)

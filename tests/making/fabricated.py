@@ -13,7 +13,7 @@ import zarr
 from spectrafm.files import write_parquet
 from spectrafm.inference.attention_maps import dataset_of
 from spectrafm.integrity import write_checksums
-from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS, UNITS
+from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS
 from spectrafm.spectra import pixels_in
 from spectrafm.store.arrays import consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
@@ -21,6 +21,8 @@ from spectrafm.surveys.apogee.grid import WAVELENGTH
 FULL = [[15152.2, 16943.6]]
 FIRST_HALF = [[15152.2, 16028.0]]
 IRON_WINDOW = [[16105.8, 16220.0]]
+
+UNITS = {label.name: label.unit for label in PAPER_LABELS}
 
 STAGES = {
     "pretrain": {

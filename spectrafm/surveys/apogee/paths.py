@@ -10,8 +10,6 @@ import re
 
 from spectrafm.errors import SpectraFMError
 
-TELESCOPES = ("apo25m", "apo1m", "lco25m")
-
 #: File at the root of a mock survey's tree, which marks its stars as simulated.
 MOCK_MARKER = "MOCK_SURVEY"
 
