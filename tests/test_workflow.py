@@ -257,7 +257,7 @@ def test_mock_results_say_so(run):
 def test_the_readme_examples_run(run, capsys):
     readme = (REPOSITORY / "README.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 1
     names: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
