@@ -50,13 +50,11 @@ def cluster():
 def checkout(folder: Path) -> Path:
     """The workflow's files in a new folder, where `--profile slurm` means what it says."""
     folder.mkdir()
-    for name in ("Snakefile", "config.yaml", "workflow", "configs", "envs", "slurm", "demo"):
+    names = ("Snakefile", "config.yaml", "workflow", "configs", "envs", "slurm", "demo")
+    # The whole package: a survey's rules stand in it, and Snakemake imports from where it stands.
+    for name in (*names, "spectrafm"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
         copy(REPOSITORY / name, folder / name)
-    for rules in REPOSITORY.glob("spectrafm/surveys/*/*.smk"):
-        copied = folder / rules.relative_to(REPOSITORY)
-        copied.parent.mkdir(parents=True)
-        shutil.copy2(rules, copied)
     return folder
 
 
