@@ -21,9 +21,7 @@ from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
 from spectrafm.labels import LabelName, Labels
 from spectrafm.layers import (
-    DRAW,
     SEEDS,
-    draw_of,
     require_keys,
     with_draws,
     with_likes,
@@ -37,7 +35,7 @@ from spectrafm.spectra import check_windows
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.mock.options import Mock
-from spectrafm.training.options import Stage
+from spectrafm.training.options import DRAW, Stage, draw_of
 
 
 class Evaluation(Predict):

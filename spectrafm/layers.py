@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.training.options import Stage, Stars
-
-#: Text between the stage's name and the seed in the name of a draw, such as ``fcnn_draw78``.
-DRAW = "_draw"
+from spectrafm.training.options import Stage, Stars, draw_of
 
 #: Default seeds of the draws.
 SEEDS = (77, 78, 79)
@@ -71,11 +68,6 @@ def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
                     changed = merged(options, {"stars": {"seed": seed}})
                     more[draw_of(stage, own, seed)] = changed
     return {**stages, **more}
-
-
-def draw_of(stage: str, own: int, seed: int) -> str:
-    """Name of a stage's draw with a seed; the draw with the stage's own seed is the stage."""
-    return stage if seed == own else f"{stage}{DRAW}{seed}"
 
 
 def merged(below: Any, above: Any) -> Any:

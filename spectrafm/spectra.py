@@ -50,6 +50,9 @@ def _flux_range(value: tuple[float, float]) -> tuple[float, float]:
 #: Lowest and highest normalised flux; a pixel with flux outside this range is missing.
 FluxRange = Annotated[tuple[float, float], AfterValidator(_flux_range)]
 
+#: The authors' range (paper section 3): that of a stage which sets none.
+FLUX_RANGE = (0.05, 1.2)
+
 
 def check_windows(
     windows: Sequence[tuple[float, float]], wavelength_range: tuple[float, float], of: str = ""

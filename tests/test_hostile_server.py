@@ -21,11 +21,12 @@ import numpy as np
 import pytest
 
 from making import loopback
+from making.fetching import contents_of, twice
 from making.loopback import BEHAVIOURS, Server, running
 from making.sas_tree import ASPCAP, RELEASE, make_tree, row, write_allstar
 from making.survey_run import Run, fetch_catalogue
 from spectrafm.archive.http import Failure
-from spectrafm.archive.source import fetch, fetch_one
+from spectrafm.archive.source import fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.store.read import open_store, read
@@ -57,20 +58,6 @@ REASONS = {
     "gzip_bomb": "compressed",
     "wrong_range": "another part of the file",
 }
-
-
-def contents_of(paths, sha1s, survey: Survey) -> dict:
-    """What `fetch` gives for each path: bytes or a failure."""
-    files = list(fetch(paths, sha1s, survey, survey))
-    for file in files:
-        if isinstance(file.content, bytes):
-            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
-    return {file.path: file.content for file in files}
-
-
-def twice(survey: Survey) -> tuple[Survey, Survey]:
-    """A survey's options as those of an archive and as limits."""
-    return survey, survey
 
 
 @pytest.fixture

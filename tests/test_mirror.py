@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from making.fetching import contents_of
 from making.loopback import flipped, running, short_with_length
 from making.sas_tree import make_tree, row
 from making.survey_run import Run, fetch_catalogue
@@ -28,15 +29,6 @@ ROWS = [
     *(row(f"2M{number:08d}", FIELD="K04_083+13", TELESCOPE="lco25m") for number in range(5, 9)),
     row("2M00000000", FIELD="293-37-C", SNR=250.0),
 ]
-
-
-def contents_of(paths, sha1s, survey: Survey) -> dict:
-    """What `fetch` gives for each path: bytes or a failure."""
-    files = list(fetch(paths, sha1s, survey, survey))
-    for file in files:
-        if isinstance(file.content, bytes):
-            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
-    return {file.path: file.content for file in files}
 
 
 @pytest.fixture

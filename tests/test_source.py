@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from making.fetching import contents_of, twice
 from making.loopback import (
     Server,
     flipped,
@@ -26,20 +27,6 @@ from spectrafm.archive.http import Failure
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.surveys.apogee.options import Survey
-
-
-def contents_of(paths, sha1s, survey: Survey) -> dict:
-    """What `fetch` gives for each path: bytes or a failure."""
-    files = list(fetch(paths, sha1s, survey, survey))
-    for file in files:
-        if isinstance(file.content, bytes):
-            assert file.sha1 == hashlib.sha1(file.content).hexdigest()
-    return {file.path: file.content for file in files}
-
-
-def twice(survey: Survey) -> tuple[Survey, Survey]:
-    """A survey's options as those of an archive and as limits."""
-    return survey, survey
 
 
 def survey_at(source: str, connections: int = 1, tries: int = 1) -> Survey:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
 from spectrafm.files import provenance, require_suffix, write_json
-from spectrafm.inference.predictions import facts_of, read_predictions
+from spectrafm.inference.predictions import facts_of, read_predictions, values_of
 from spectrafm.integrity import hashes_beside
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,7 @@ def _metrics_of(table: pd.DataFrame) -> dict[str, Any]:
     iron = table.get("FE_H_actual")
     labels = {}
     for label in table.attrs["labels"]:
-        actual, predicted, sigma = (
-            table[f"{label}_{part}"].to_numpy(np.float64)
-            for part in ("actual", "predicted", "uncertainty")
-        )
+        actual, predicted, sigma = values_of(table, label)
         labels[label] = {
             "unit": table.attrs["label_units"][label],
             "symbol": table.attrs["symbols"][label],

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
-from spectrafm.files import code_version, write_text
-from spectrafm.inference.predictions import read_predictions
+from spectrafm.files import code_version, require_suffix, write_text
+from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.training.options import DRAW
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
     $ spectrafm table-draws results/demo/predictions/mlp_tuned_draw7*--iron_window.parquet
       --output=draws.csv
     """
-    if output.suffix != ".csv":
-        raise SpectraFMError(f"--output {output}: this table is written as .csv, and .md beside it")
+    require_suffix(output, ".csv")
     tables = [read_predictions(path) for path in predictions]
     for path, table in zip(predictions, tables, strict=True):
         if label not in table.attrs["labels"]:
@@ -57,11 +56,8 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
 
 def _row(table: pd.DataFrame, label: str) -> dict:
     """Score one prediction: RMSE and count of each group of stars, share within one sigma."""
-    stage = table.attrs["stage"].partition("_draw")[0]
-    actual, predicted, sigma = (
-        table[f"{label}_{part}"].to_numpy(np.float64)
-        for part in ("actual", "predicted", "uncertainty")
-    )
+    stage = table.attrs["stage"].partition(DRAW)[0]
+    actual, predicted, sigma = values_of(table, label)
     found = grouped_scores(actual, predicted, sigma, table.get("FE_H_actual"))
     row = {
         "stage": stage,

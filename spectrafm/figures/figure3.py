@@ -26,7 +26,7 @@ from spectrafm.figures.style import (
     save,
     styled,
 )
-from spectrafm.inference.predictions import read_predictions
+from spectrafm.inference.predictions import read_predictions, values_of
 
 PANELS_PER_ROW = 3
 
@@ -104,10 +104,7 @@ def _title(facts: dict) -> str:
 
 def _draw_label(axes: Axes, table: pd.DataFrame, label: str) -> Colorbar | None:
     """Draw one label's panel and return its colour bar; None where no star has the label."""
-    actual, predicted, sigma = (
-        table[f"{label}_{part}"].to_numpy(np.float64)
-        for part in ("actual", "predicted", "uncertainty")
-    )
+    actual, predicted, sigma = values_of(table, label)
     shown = np.isfinite(actual) & np.isfinite(predicted) & np.isfinite(sigma)
     actual, predicted, sigma = actual[shown], predicted[shown], sigma[shown]
     if actual.size == 0:

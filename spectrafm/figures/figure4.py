@@ -34,7 +34,7 @@ from spectrafm.figures.style import (
     save,
     styled,
 )
-from spectrafm.inference.predictions import read_predictions
+from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.labels import IRON_POOR
 
 #: Largest number of panels in one row; more panels take two rows.
@@ -154,10 +154,7 @@ def _titles(panels: Sequence[pd.DataFrame]) -> list[str]:
 
 
 def _draw_panel(axes: Axes, table: pd.DataFrame) -> PathCollection:
-    actual, predicted, sigma = (
-        table[f"FE_H_{part}"].to_numpy(np.float64)
-        for part in ("actual", "predicted", "uncertainty")
-    )
+    actual, predicted, sigma = values_of(table, "FE_H")
     shown = np.isfinite(actual) & np.isfinite(predicted)
     points = axes.scatter(
         actual[shown],

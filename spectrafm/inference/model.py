@@ -13,13 +13,10 @@ import numpy as np
 from spectrafm.errors import SpectraFMError
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
-from spectrafm.spectra import pixels_in
+from spectrafm.spectra import FLUX_RANGE, pixels_in
 from spectrafm.store.read import StarSet, load_stars
 
 logger = logging.getLogger(__name__)
-
-#: Range of good flux for models whose ``config.json`` does not record one.
-FLUX_RANGE = (0.05, 1.2)
 
 Windows = Sequence[tuple[float, float]]
 

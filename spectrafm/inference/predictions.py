@@ -152,3 +152,23 @@ def facts_of(table: pd.DataFrame) -> dict[str, Any]:
     """Metadata of a prediction that ``metrics.json`` repeats."""
     keys = ("mock", "spectra", "windows", "trained", "training_stars")
     return {key: table.attrs[key] for key in keys if key in table.attrs}
+
+
+def values_of(table: pd.DataFrame, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Catalogue value, prediction and its one-sigma uncertainty of a label.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `read_predictions`, or rows of it.
+    label : str
+
+    Returns
+    -------
+    actual, predicted, uncertainty : numpy.ndarray, shape (n,), float64
+    """
+    actual, predicted, uncertainty = (
+        table[f"{label}_{part}"].to_numpy(np.float64)
+        for part in ("actual", "predicted", "uncertainty")
+    )
+    return actual, predicted, uncertainty

@@ -6,7 +6,7 @@ Shapes: B stars, T pixels, P pixels of a grid, L labels known to the network, R 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ class Answer(NamedTuple):
     log_variance: Tensor
 
 
-class TrainingStars(NamedTuple):
-    """Arrays of the stars of a first training; a `spectrafm.store.read.StarSet` has the same."""
+class TrainingStars(Protocol):
+    """What a network reads of the stars of its first training: a part of a ``StarSet``."""
 
     wavelength: np.ndarray  # (P,), Angstrom
     flux: np.ndarray  # (n, P), NaN = missing

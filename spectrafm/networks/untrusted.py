@@ -16,7 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.spectra import FluxRange, Kind, Window
+from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
 LONGEST_TEXT = 64
@@ -57,7 +57,7 @@ class Trained(_Part):
     freeze: list[str] = []
     labels: list[Name]
     selection: str
-    flux_range: FluxRange = (0.05, 1.2)
+    flux_range: FluxRange = FLUX_RANGE
 
 
 class Facts(_Part):

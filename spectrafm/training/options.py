@@ -9,11 +9,15 @@ from pydantic import Field, model_validator
 from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
 from spectrafm.options import Name, Section
-from spectrafm.spectra import FluxRange, Kind, Window
+from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 from spectrafm.training.schemes import SCHEMES
 
 #: A part of a network, by the name of its module.
 Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
+
+
+#: Text between the stage's name and the seed in the name of a draw, such as ``fcnn_draw78``.
+DRAW = "_draw"
 
 
 class Stars(Section):
@@ -73,7 +77,7 @@ class Stage(Section):
         min_length=1, description="wavelengths, [[shortest, longest], ...] in vacuum Angstrom"
     )
     flux_range: FluxRange = Field(
-        (0.05, 1.2), description="normalised flux outside [lowest, highest] is missing"
+        FLUX_RANGE, description="normalised flux outside [lowest, highest] is missing"
     )
     labels: list[LabelName] | None = Field(
         None, min_length=1, description="labels to train; null: all of the store's"
@@ -135,3 +139,8 @@ class Stage(Section):
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self
+
+
+def draw_of(stage: str, own: int, seed: int) -> str:
+    """Name of a stage's draw with a seed; the draw with the stage's own seed is the stage."""
+    return stage if seed == own else f"{stage}{DRAW}{seed}"

@@ -15,7 +15,7 @@ from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import write_checksums
 from spectrafm.networks import NETWORKS, saved
-from spectrafm.networks.base import ClosedForm, Network, TrainingStars
+from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
 from spectrafm.plugs import load
@@ -100,7 +100,7 @@ def train(
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
-            network = found.start(model, TrainingStars(*_shown(training)), labels)
+            network = found.start(model, training, labels)
         else:
             _learn_new_labels(network, training, labels)
         network = network.to(device)
@@ -160,10 +160,6 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
 
 def _network_class(stage: Stage) -> type[Network]:
     return load(NETWORKS[stage.architecture].where)
-
-
-def _shown(stars: StarSet) -> tuple:
-    return tuple(getattr(stars, name) for name in TrainingStars._fields)
 
 
 def _learn_new_labels(network: Network, stars: StarSet, labels: list[str]) -> None:
