@@ -16,6 +16,7 @@ from spectrafm.inference.predictions import (
 )
 from spectrafm.inference.predictor import infer
 from spectrafm.networks import saved
+from spectrafm.options import checked_name
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     $ spectrafm predict results/demo/models/pretrain results/demo/store.zarr --name all \
 --output results/demo/predictions/pretrain--all.parquet
     """
+    checked_name(name, "--name")
     files.require_suffix(output, ".parquet")
     trained = TrainedModel.load(model)
     network, facts = trained.network, trained.facts

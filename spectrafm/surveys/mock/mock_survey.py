@@ -20,7 +20,7 @@ import numpy as np
 
 from spectrafm.files import atomic_path
 from spectrafm.progress import track
-from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee import paths, simulated
 from spectrafm.surveys.apogee.grid import N_GRID
 from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import atmosphere, instrument, synthesis
@@ -97,7 +97,7 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, release, tree)
-        (tree / paths.MOCK_MARKER).write_text("Simulated stars of SpectraFM's mock survey.\n")
+        (tree / simulated.MARKER).write_text(f"{simulated.TEXT}\n")
     files = sum(map(len, listed.values()))
     logger.info(
         "%s: %d rows of a mock catalogue, %d spectra in %d fields",
