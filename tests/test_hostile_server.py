@@ -436,7 +436,8 @@ def test_two_versions_of_a_catalogue_are_never_joined(
 
     server.files[catalogue] = new
     server.faults[catalogue] = [broken_off, continued]
-    survey = catalogue_survey(server, catalogue, published=False)
+    patient = {"stall_seconds": 20.0}
+    survey = catalogue_survey(server, catalogue, published=False).model_copy(update=patient)
     fetch_catalogue(tmp_path / "allStar.fits", survey)
     assert (tmp_path / "allStar.fits").read_bytes() == (old if same else new)
     assert server.injected == {"broken_off": 1, "continued": 1}

@@ -37,6 +37,8 @@ from spectrafm.archive.paths import checked_path
 _ABSENT = {404, 410}
 _WORTH_ANOTHER_TRY = {408, 416, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = 5
+#: Longest quotation of what a server made of its answer.
+_LONGEST_REASON = 200
 #: Bytes read at a time of a file that is already on disk.
 PIECE = 1 << 20
 
@@ -228,7 +230,8 @@ async def _bounded(
     except aiohttp.ClientResponseError:
         return Failure("broken answer", passing=True)
     except (aiohttp.ClientError, ConnectionError) as error:
-        return Failure(f"no answer ({error or type(error).__name__})", passing=True)
+        what = " ".join(str(error).split()) or type(error).__name__
+        return Failure(f"no answer ({what[:_LONGEST_REASON]})", passing=True)
     except (ValueError, OverflowError):
         # The response holds an invalid host name, number or date.
         return Failure("broken answer", passing=True)

@@ -103,7 +103,11 @@ def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame
     wanted = {column for columns in made_of.values() for column in columns}
     with opened_catalogue(catalogue, name) as table:
         rows = pd.DataFrame(
-            read_columns(table, dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))))
+            read_columns(
+                table,
+                dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))),
+                texts=("APOGEE_ID",),
+            )
         )
     # NaN sorts last, so a row with a known error comes first.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")
