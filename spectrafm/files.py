@@ -9,13 +9,14 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +217,38 @@ def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) 
     metadata : dict, optional
         Record of how the table was made: units, options, versions.
     """
+    write_parquet_parts(path, [table], metadata)
+
+
+def write_parquet_parts(
+    path: str | os.PathLike, tables: Iterable, metadata: dict | None = None
+) -> None:
+    """Write a table of which only a part is in memory at a time; see `write_parquet`.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+    tables : iterable of pandas.DataFrame
+        Parts of the table, at least one, all with the same columns; each becomes a row group.
+    metadata : dict, optional
+    """
     import pyarrow
     import pyarrow.parquet
 
-    arrow = pyarrow.Table.from_pandas(table, preserve_index=False)
+    parts = (pyarrow.Table.from_pandas(table, preserve_index=False) for table in tables)
+    first = next(parts)
+    schema = first.schema
     if metadata is not None:
-        kept = dict(arrow.schema.metadata or {})
-        arrow = arrow.replace_schema_metadata({**kept, b"spectrafm": json.dumps(metadata).encode()})
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
+        kept = dict(schema.metadata or {})
+        schema = schema.with_metadata({**kept, b"spectrafm": json.dumps(metadata).encode()})
+    with (
+        atomic_path(path) as temporary,
+        pyarrow.parquet.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True
+        ) as writer,
+    ):
+        for part in itertools.chain([first], parts):
+            writer.write_table(part.cast(schema))
 
 
 def read_parquet(path: str | os.PathLike):
