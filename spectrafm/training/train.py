@@ -19,21 +19,15 @@ from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
 from spectrafm.plugs import load
-from spectrafm.store.read import StarSet, load_stars
+from spectrafm.store.read import StarSet
 from spectrafm.training import resume
+from spectrafm.training.choice import stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
+from spectrafm.training.replay import replay_of
 from spectrafm.training.schemes import SCHEMES
-from spectrafm.training.stars import (
-    DeviceStars,
-    balanced,
-    choose,
-    column_of,
-    meets,
-    subset,
-    to_device,
-)
+from spectrafm.training.stars import DeviceStars, column_of, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +92,8 @@ def train(
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
         errors = found.reads_errors(model) if network is None else network.wants_errors
-        training, validation = _choose_stars(store, stage, errors)
+        chosen = stars_of(store, stage, errors)
+        training, validation = chosen.training, chosen.validation
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
@@ -121,7 +116,17 @@ def train(
             "%s: %d training stars, %d validation stars, %d pixels, labels %s",
             name, len(stars), len(validation_stars), stars.flux.shape[1], ", ".join(labels),
         )  # fmt: skip
-        under_way = Training(name, stage, network, request, stars, validation_stars, together)
+        replay = None
+        if stage.replay.spectra is not None:
+            gap = chosen.gap if stage.replay.spectra == "painted" else None
+            replay = replay_of(chosen.synthetic, gap, stage, network, request)
+            logger.info(
+                "%s: replays %d %s spectra, %g beside each star",
+                name, len(replay.stars), stage.replay.spectra, stage.replay.ratio,
+            )  # fmt: skip
+        under_way = Training(
+            name, stage, network, request, stars, validation_stars, together, replay
+        )
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm):
@@ -129,7 +134,8 @@ def train(
         else:
             if checkpoints is not None:
                 options = {"stage": stage.model_dump(mode="json"), **saved.architecture(network)}
-                data = (training.flux, training.label, *network.state_dict().values())
+                data = [training.flux, training.label, *network.state_dict().values()]
+                data += [] if replay is None else [replay.stars.flux, replay.stars.label]
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
         if together.first:
@@ -250,26 +256,6 @@ def _make_deterministic(deterministic: bool) -> None:
         # cuBLAS reads this variable at its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-
-
-def _choose_stars(store: Path, stage: Stage, errors: bool) -> tuple[StarSet, StarSet]:
-    """Load training and validation stars of a stage.
-
-    Validation stars fulfil the same condition as the training stars and are of the validation
-    split. With ``selection: paper`` they are instead those of the authors: stars of the training
-    split, half of them iron-poor.
-    """
-    options = (stage.windows, stage.flux_range, errors)
-    everyone = load_stars(store, stage.spectra, "train", *options)
-    training = choose(everyone, stage.stars)
-    if stage.selection == "paper":
-        return training, balanced(everyone)
-    validation = load_stars(store, stage.spectra, "validation", *options)
-    validation = subset(validation, meets(validation, stage.stars.where))
-    if not len(validation.apogee_id):
-        condition = "a label" if stage.stars.where is None else stage.stars.where
-        raise SpectraFMError(f"{store}: no validation star has {condition}")
-    return training, validation
 
 
 def _freeze(network: Network, parts: list[str]) -> None:
