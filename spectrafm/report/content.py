@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from spectrafm import files
+from spectrafm.evaluation.made_with import check_formats
 from spectrafm.evaluation.published import FIGURE4, TABLE1
 from spectrafm.evaluation.table1 import MEASURES
 from spectrafm.evaluation.wording import unit_text
 from spectrafm.figures import FIGURES
 from spectrafm.labels import SYMBOLS
 from spectrafm.plugs import caption_of
+from spectrafm.reading import read_csv
+from spectrafm.report.images import check_figure
 from spectrafm.report.stages import Stage, benchmark_seconds, time_text
 
 GROUPS = ("all", "rich", "poor")
@@ -47,7 +50,7 @@ def machine() -> list[tuple[str, str]]:
     """Machine and versions with which the page is made."""
     cpu = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
             cpu = next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         pass
@@ -86,10 +89,16 @@ def survey_of(run: Path) -> dict[str, Any]:
 
 
 def csv_table(path: Path, names: dict[str, str], text: int) -> Table | None:
-    """Read a CSV file of the catalogue and rename its columns; None where it is missing."""
+    """Read a CSV file of the catalogue and rename its columns; None where it is missing.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is cut off or lacks a column.
+    """
     if not path.exists():
         return None
-    table = pd.read_csv(path).rename(columns=names).map(_cell)
+    table = read_csv(path, list(names)).rename(columns=names).map(_cell)
     return Table(list(table.columns), table.to_numpy().tolist(), text)
 
 
@@ -152,11 +161,20 @@ def _score(value: float | None, unit: str) -> str:
 
 
 def table1(run: Path) -> Table | None:
-    """Table 1 beside the published numbers, for any survey; None where it is not made."""
+    """Table 1 beside the published numbers, for any survey; None where it is not made.
+
+    Raises
+    ------
+    SpectraFMError
+        When the table is damaged, or is not the one that its Markdown file was written with.
+    """
     path = run / "tables/table1.csv"
     if not path.exists():
         return None
-    frame = pd.read_csv(path)
+    markdown = path.with_suffix(".md")
+    if markdown.exists():
+        check_formats(markdown)
+    frame = read_csv(path, ["label", "unit"])
     keys = list(dict.fromkeys(name.rpartition(":")[0] for name in frame if ":" in name))
     keys = [key for key in keys if not key.startswith("published ")]
     rows = []
@@ -192,12 +210,20 @@ def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
 
 
 def figures(run: Path) -> list[Figure]:
-    """List the figures of the registry, then all others in the run's folder."""
+    """List the figures of the registry, then all others in the run's folder.
+
+    Raises
+    ------
+    SpectraFMError
+        When one is not a complete PNG file.
+    """
     folder = run / "figures"
     extra = [path.stem for path in sorted(folder.glob("*.png")) if path.stem not in FIGURES]
     found = []
     for name in (*FIGURES, *extra):
         png, pdf = (folder / f"{name}.{kind}" for kind in ("png", "pdf"))
+        if png.exists():
+            check_figure(png)
         found.append(
             Figure(
                 name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import zarr
-import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
 from spectrafm.labels import GIANT_BELOW, PAPER_LABELS, Label
+from spectrafm.reading import printable, reading
 from spectrafm.spectra import Kind, pixel_mask
-from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, Column
+from spectrafm.store.contents import NEEDED, check_contents, check_sizes
+from spectrafm.store.layout import LABEL_DIMENSION, SHARD, SPECTRA, Column
+from spectrafm.store.schema import check_schema
 
 if TYPE_CHECKING:
     import xarray
-
-#: Arrays that every store has. Stores of older versions have no ``mask``; NaN marks bad pixels.
-_ARRAYS = ("observed", "apogee_id", "split", "label", "label_error", LABEL_DIMENSION, "wavelength")
 
 #: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
 #: 50 % of the processor time compared with reading whole shards.
@@ -82,30 +82,42 @@ class Star(NamedTuple):
 
 
 def open_store(path: Path) -> zarr.Group:
-    """Open a store for reading, after checking that none of its files is missing.
+    """Open a store, or a shard of one, for reading, after checking all but its spectra.
 
     zarr reads a missing chunk file as fill values, and metadata have no checksum, so both are
-    compared with the store's checksum list here. The checksum of each chunk is verified when
-    `read` reads it.
+    compared with the store's checksum list here; then the metadata with what SpectraFM writes, and
+    the small arrays with each other. The checksum of each chunk is verified when `read` reads it.
 
     Raises
     ------
     SpectraFMError
-        When the path is not a store, or the store lacks its checksum list, an array or a chunk
-        file; names the path and the array.
+        When the path is not a store, lacks its checksum list, an array or a chunk file, or holds
+        what SpectraFM does not write; names the path and the array.
     """
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        group = zarr.open_group(path, mode="r")
-        present = {name for name, _ in group.arrays()}
-    except (OSError, ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr store ({error})") from None
-    for name in _ARRAYS:
-        if name not in present:
-            raise SpectraFMError(f"{path}: no array {name!r}")
+    check_sizes(path, check_schema(path, check_presence(path)))
+    with reading(path, "Zarr store"):
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        labels = labels_of(group)
+        check_contents(path, dict(group.attrs), functools.partial(read, group), labels)
+    return group
+
+
+def open_whole_store(path: Path) -> zarr.Group:
+    """Open a store as `open_store` does, and refuse a shard, which has the same layout.
+
+    Raises
+    ------
+    SpectraFMError
+        Also when the path is a shard.
+    """
+    group = open_store(path)
+    if SHARD in group.attrs:
+        raise SpectraFMError(
+            f"{path}: is shard {group.attrs[SHARD]} of a store, not a store: build-store joins them"
+        )
     return group
 
 
@@ -119,18 +131,17 @@ def read_store(path: Path) -> xarray.Dataset:
     Raises
     ------
     SpectraFMError
-        When the path is not a Zarr group, or the group lacks its checksum list or a file.
+        When the path is not a Zarr group, or the group lacks its checksum list or a file, or holds
+        what SpectraFM does not write.
     """
     import xarray
 
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        return xarray.open_zarr(path, chunks=None, consolidated=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
+    check_schema(path, check_presence(path))
+    with reading(path, "Zarr folder"):
+        return xarray.open_zarr(path, chunks=None, consolidated=True, zarr_format=3)
 
 
 def labels_of(group: zarr.Group) -> tuple[Label, ...]:
@@ -146,7 +157,7 @@ def labels_of(group: zarr.Group) -> tuple[Label, ...]:
 
 def columns_of(group: zarr.Group) -> tuple[Column, ...]:
     """Descriptions of the survey's columns in a store, rebuilt from the arrays' attributes."""
-    every = {*SPECTRA, *_ARRAYS}
+    every = {*SPECTRA, *NEEDED}
     columns = []
     for name, array in group.arrays():
         dimensions = array.metadata.dimension_names or ()
@@ -184,10 +195,10 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
     """
     with _naming_damage(group, name):
         values = np.asarray(group[name][rows])
-    if values.dtype.kind in "fiub":
-        return values
-    # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
-    return values.astype(object).astype(str)
+        if values.dtype.kind in "fiub":
+            return values
+        # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
+        return values.astype(object).astype(str)
 
 
 @contextlib.contextmanager
@@ -198,7 +209,7 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
     except Exception as error:
         path = str(group.store_path).removeprefix("file://")
         raise SpectraFMError(
-            f"{path}: array {name!r} is damaged ({error or type(error).__name__})"
+            f"{path}: array {name!r} is damaged ({printable(str(error)) or type(error).__name__})"
         ) from None
 
 
@@ -248,7 +259,7 @@ def load_stars(
         When the store is missing, incomplete or damaged, has no spectra of this kind, or no pixel
         lies in a window.
     """
-    group = open_store(path)
+    group = open_whole_store(path)
     if kind not in group:
         raise SpectraFMError(f"{path}: has no {kind} spectra")
     wavelength = read(group, "wavelength")
@@ -270,6 +281,8 @@ def load_stars(
         some[bad] = np.nan
         if flux_error is not None:
             flux_error[rows][bad] = np.nan
+            if (flux_error[rows] < 0).any():
+                raise SpectraFMError(f"{path}: array 'observed_error' has a negative error")
     labels = labels_of(group)
     label = read(group, "label")[wanted]
     found = {name: _column(group, name, labels) for name in columns}
@@ -349,7 +362,7 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
     SpectraFMError
         When the star is not in the store, or the test split has no giant.
     """
-    group = open_store(path)
+    group = open_whole_store(path)
     names = read(group, "apogee_id")
     if apogee_id is None:
         logg = _column(group, "logg", labels_of(group))
@@ -373,6 +386,6 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
         wavelength=read(group, "wavelength"),
         observed=observed,
         synthetic=synthetic,
-        mock=bool(group.attrs["mock"]),
+        mock=bool(group.attrs.get("mock", False)),
         stars=names.size,
     )
