@@ -9,13 +9,14 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,16 +220,36 @@ def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) 
     metadata : dict, optional
         Record of how the table was made: units, options, versions.
     """
+    write_parquet_parts(path, [table], metadata)
+
+
+def write_parquet_parts(
+    path: str | os.PathLike, tables: Iterable, metadata: dict | None = None
+) -> None:
+    """Write a table of which only a part is in memory at a time; see `write_parquet`.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+    tables : iterable of pandas.DataFrame
+        Parts of the table, at least one, all with the same columns; each becomes a row group.
+    metadata : dict, optional
+    """
     import pyarrow
     import pyarrow.parquet
 
-    arrow = pyarrow.Table.from_pandas(table, preserve_index=False)
-    entries = {**(arrow.schema.metadata or {}), **UNSEALED}
+    parts = (pyarrow.Table.from_pandas(table, preserve_index=False) for table in tables)
+    first = next(parts)
+    entries = {**(first.schema.metadata or {}), **UNSEALED}
     if metadata is not None:
         entries[b"spectrafm"] = json.dumps(metadata).encode()
-    arrow = arrow.replace_schema_metadata(entries)
+    schema = first.schema.with_metadata(entries)
     with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(arrow, temporary, compression="zstd", write_page_checksum=True)
+        with pyarrow.parquet.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True
+        ) as writer:
+            for part in itertools.chain([first], parts):
+                writer.write_table(part.cast(schema))
         seal(temporary)
 
 

@@ -25,7 +25,7 @@ from spectrafm.figures.spectra import gaps, with_gaps
 from spectrafm.inference.attention_maps import write_maps
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import LABELS
-from spectrafm.store.read import read_star
+from spectrafm.store.star import read_star
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
 STARS = 40

@@ -35,9 +35,9 @@ from spectrafm.store.read import (
     load_stars,
     open_store,
     read,
-    read_star,
     read_store,
 )
+from spectrafm.store.star import read_star
 from spectrafm.surveys.apogee.bitmasks import ASPCAPFLAG, STARFLAG
 from spectrafm.surveys.apogee.columns import store_columns
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID, WAVELENGTH

@@ -22,7 +22,7 @@ from spectrafm.figures.style import (
     styled,
 )
 from spectrafm.spectra import pixels_in
-from spectrafm.store.read import Star, read_star
+from spectrafm.store.star import Star, read_star
 
 #: The two Fe I lines that made the authors choose the iron window, vacuum Angstrom (Smith et al.
 #: 2013 give 16153.247 and 16165.032 in air).

@@ -9,8 +9,9 @@ the spectra and the options of the prediction.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import read_parquet, write_parquet
+from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.labels import SYMBOLS, Label
 from spectrafm.reading import printable
 
@@ -85,26 +86,29 @@ def prediction_table(
 
 
 def write_predictions(
-    path: Path, table: pd.DataFrame, labels: Sequence[Label], facts: dict[str, Any]
+    path: Path, tables: Iterable[pd.DataFrame], labels: Sequence[Label], facts: dict[str, Any]
 ) -> None:
-    """Write a prediction file atomically.
+    """Write a prediction file atomically, a block of stars at a time.
 
     Parameters
     ----------
     path : pathlib.Path
         ``predictions/<stage>--<evaluation>.parquet``.
-    table : pandas.DataFrame
-        As from `prediction_table`.
+    tables : iterable of pandas.DataFrame
+        As from `prediction_table`, one a block of stars; at least one.
     labels : sequence of Label
         The predicted labels.
     facts : dict
         ``stage``, ``evaluation``, ``mock``, ``spectra``, ``windows``, ``trained`` and whatever
         else describes how the prediction was made.
     """
+    tables = iter(tables)
+    first = next(tables)
     units = {f"{label.name}_{part}": label.unit for label in labels for part in PARTS}
-    units |= {name: unit for name, unit in COLUMNS.items() if name in table}
+    units |= {name: unit for name, unit in COLUMNS.items() if name in first}
     described = {label.name: {"unit": label.unit, "symbol": label.symbol} for label in labels}
-    write_parquet(path, table, {**facts, "units": units, "labels": described})
+    facts = {**facts, "units": units, "labels": described}
+    write_parquet_parts(path, itertools.chain([first], tables), facts)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
@@ -15,7 +15,7 @@ from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import GIANT_BELOW, PAPER_LABELS, Label
+from spectrafm.labels import PAPER_LABELS, Label
 from spectrafm.reading import printable, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
@@ -68,17 +68,6 @@ class StarSet:
 
     def __len__(self) -> int:
         return len(self.apogee_id)
-
-
-class Star(NamedTuple):
-    """The spectra of one star."""
-
-    apogee_id: str
-    wavelength: np.ndarray  # (pixel,) Angstrom
-    observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
-    synthetic: np.ndarray  # (pixel,); NaN where the store has no synthetic spectra
-    mock: bool
-    stars: int  # number of stars in the whole store
 
 
 def open_store(path: Path) -> zarr.Group:
@@ -220,16 +209,11 @@ def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
         yield slice(start, min(start + stars, n))
 
 
-def load_stars(
-    path: Path,
-    kind: Kind,
-    split: str | None = None,
-    windows: Sequence[tuple[float, float]] | None = None,
-    flux_range: tuple[float, float] | None = None,
-    errors: bool = False,
-    columns: Sequence[str] = (),
-) -> StarSet:
-    """Load the stars of one side of the split, and the pixels of some windows, into memory.
+class StarReader:
+    """Reader of the stars of one side of the split, some at a time.
+
+    The labels and columns of all stars are read once, some 0.2 kB a star; spectra are read as they
+    are asked for.
 
     Parameters
     ----------
@@ -249,9 +233,10 @@ def load_stars(
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
 
-    Returns
-    -------
-    StarSet
+    Attributes
+    ----------
+    wavelength, labels, mock
+        As in `StarSet`.
 
     Raises
     ------
@@ -259,48 +244,97 @@ def load_stars(
         When the store is missing, incomplete or damaged, has no spectra of this kind, or no pixel
         lies in a window.
     """
-    group = open_whole_store(path)
-    if kind not in group:
-        raise SpectraFMError(f"{path}: has no {kind} spectra")
-    wavelength = read(group, "wavelength")
-    pixels = pixel_mask(wavelength, windows, str(path))
-    splits = read(group, "split")
-    wanted = np.ones(len(splits), bool) if split is None else splits == split
-    flux = _read_pixels(group, kind, wanted, pixels)
-    mask = flux_error = None
-    if kind == "observed":
-        mask = _read_pixels(group, "mask", wanted, pixels) if "mask" in group else None
-        flux_error = _read_pixels(group, "observed_error", wanted, pixels) if errors else None
-    low, high = flux_range or (-np.inf, np.inf)
-    for start in range(0, len(flux), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        some = flux[rows]
-        bad = ~(np.isfinite(some) & (some >= low) & (some <= high))
-        if mask is not None:
-            bad |= mask[rows]
-        some[bad] = np.nan
-        if flux_error is not None:
-            flux_error[rows][bad] = np.nan
-            if (flux_error[rows] < 0).any():
-                raise SpectraFMError(f"{path}: array 'observed_error' has a negative error")
-    labels = labels_of(group)
-    label = read(group, "label")[wanted]
-    found = {name: _column(group, name, labels) for name in columns}
-    return StarSet(
-        apogee_id=read(group, "apogee_id")[wanted],
-        split=splits[wanted],
-        wavelength=wavelength[pixels],
-        flux=flux,
-        flux_error=flux_error,
-        label=label,
-        label_error=read(group, "label_error")[wanted],
-        labels=labels,
-        mock=bool(group.attrs.get("mock", False)),
-        columns={name: values[wanted] for name, values in found.items() if values is not None},
-    )
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        split: str | None = None,
+        windows: Sequence[tuple[float, float]] | None = None,
+        flux_range: tuple[float, float] | None = None,
+        errors: bool = False,
+        columns: Sequence[str] = (),
+    ):
+        group = self._group = open_whole_store(path)
+        self._path = path
+        if kind not in group:
+            raise SpectraFMError(f"{path}: has no {kind} spectra")
+        wavelength = read(group, "wavelength")
+        self._kind, self._errors = kind, errors and kind == "observed"
+        self._range = flux_range or (-np.inf, np.inf)
+        self._pixels = pixel_mask(wavelength, windows, str(path))
+        splits = read(group, "split")
+        self._rows = rows = np.flatnonzero((splits == split) | (split is None))
+        self.wavelength = wavelength[self._pixels]
+        self.labels = labels_of(group)
+        self.mock = bool(group.attrs.get("mock", False))
+        self._of_stars = {
+            "split": splits[rows],
+            **{name: read(group, name)[rows] for name in ("apogee_id", "label", "label_error")},
+        }
+        found = {name: column(group, name, self.labels) for name in columns}
+        self._columns = {name: values[rows] for name, values in found.items() if values is not None}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def load(self, stars: slice = slice(None)) -> StarSet:
+        """Load some of the stars, by their places among those of this reader, into memory.
+
+        Raises
+        ------
+        SpectraFMError
+            When a chunk is damaged or an error negative; names the store and the array.
+        """
+        group, rows = self._group, self._rows[stars]
+        flux = _read_pixels(group, self._kind, rows, self._pixels)
+        mask = flux_error = None
+        if self._kind == "observed" and "mask" in group:
+            mask = _read_pixels(group, "mask", rows, self._pixels)
+        if self._errors:
+            flux_error = _read_pixels(group, "observed_error", rows, self._pixels)
+        low, high = self._range
+        for start in range(0, len(flux), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            some = flux[part]
+            bad = ~(np.isfinite(some) & (some >= low) & (some <= high))
+            if mask is not None:
+                bad |= mask[part]
+            some[bad] = np.nan
+            if flux_error is not None:
+                flux_error[part][bad] = np.nan
+                if (flux_error[part] < 0).any():
+                    raise SpectraFMError(f"{self._path}: array 'observed_error' is negative")
+        return StarSet(
+            wavelength=self.wavelength,
+            flux=flux,
+            flux_error=flux_error,
+            labels=self.labels,
+            mock=self.mock,
+            columns={name: values[stars] for name, values in self._columns.items()},
+            **{name: values[stars] for name, values in self._of_stars.items()},
+        )
+
+    def blocks(self, stars: int) -> Iterator[StarSet]:
+        """Load the stars in blocks; the last may be smaller, and an only one empty."""
+        for start in range(0, max(len(self), 1), stars):
+            yield self.load(slice(start, start + stars))
 
 
-def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
+def load_stars(
+    path: Path,
+    kind: Kind,
+    split: str | None = None,
+    windows: Sequence[tuple[float, float]] | None = None,
+    flux_range: tuple[float, float] | None = None,
+    errors: bool = False,
+    columns: Sequence[str] = (),
+) -> StarSet:
+    """Load all the stars of a `StarReader`, whose parameters and errors these are, into memory."""
+    return StarReader(path, kind, split, windows, flux_range, errors, columns).load()
+
+
+def column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
     """A column of a store, else the label of the same name, else None.
 
     Older stores have ``teff``, ``logg`` and ``fe_h`` as labels only.
@@ -313,22 +347,24 @@ def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray
     return None
 
 
-def _read_pixels(
-    group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
-) -> np.ndarray:
-    """Read rows and pixels of an array of spectra; blocks without a wanted star are skipped."""
-    shape = np.count_nonzero(wanted), np.count_nonzero(pixels)
-    result = np.empty(shape, group[name].dtype)
+def _read_pixels(group: zarr.Group, name: str, stars: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Read some stars, by increasing numbers of their rows, and pixels of an array of spectra."""
+    result = np.empty((len(stars), np.count_nonzero(pixels)), group[name].dtype)
     columns = _as_slice(pixels)
     filled = 0
-    for rows in blocks(group, AT_ONCE):
-        chosen = wanted[rows]
-        part = result[filled : filled + np.count_nonzero(chosen)]
-        if len(part) == len(chosen) and isinstance(columns, slice):
+    while filled < len(stars):
+        # A block starts at a multiple of its size, so that no chunk is decoded twice.
+        first = int(stars[filled])
+        end = (first // AT_ONCE + 1) * AT_ONCE
+        count = np.searchsorted(stars[filled : filled + AT_ONCE], end)
+        chosen = stars[filled : filled + count]
+        rows = slice(first, int(chosen[-1]) + 1)
+        part = result[filled : filled + count]
+        if count == rows.stop - rows.start and isinstance(columns, slice):
             _read_into(part, group, name, (rows, columns))
-        elif len(part):
-            np.compress(chosen, read(group, name, rows)[:, columns], axis=0, out=part)
-        filled += len(part)
+        else:
+            np.take(read(group, name, rows)[:, columns], chosen - first, axis=0, out=part)
+        filled += count
     return result
 
 
@@ -345,47 +381,3 @@ def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
     places = np.flatnonzero(mask)
     first, last = places[0], places[-1]
     return slice(first, last + 1) if last - first + 1 == len(places) else places
-
-
-def read_star(path: Path, apogee_id: str | None = None) -> Star:
-    """Read the spectra of one star.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store.
-    apogee_id : str, optional
-        Identifier of the star. Default: the first giant of the test split.
-
-    Raises
-    ------
-    SpectraFMError
-        When the star is not in the store, or the test split has no giant.
-    """
-    group = open_whole_store(path)
-    names = read(group, "apogee_id")
-    if apogee_id is None:
-        logg = _column(group, "logg", labels_of(group))
-        giants = np.zeros(len(names), bool) if logg is None else logg < GIANT_BELOW
-        found = np.flatnonzero((read(group, "split") == "test") & giants)
-        lacking = f"no test star with log g < {GIANT_BELOW:g}: name one as figures.star"
-    else:
-        found = np.flatnonzero(names == apogee_id)
-        lacking = f"no star {apogee_id!r} (figures.star)"
-    if found.size == 0:
-        raise SpectraFMError(f"{path}: {lacking}")
-    rows = slice(found[0], found[0] + 1)
-    observed = read(group, "observed", rows)[0]
-    if "mask" in group:
-        observed = np.where(read(group, "mask", rows)[0], np.float32(np.nan), observed)
-    synthetic = np.full_like(observed, np.nan)
-    if "synthetic" in group:
-        synthetic = read(group, "synthetic", rows)[0]
-    return Star(
-        apogee_id=str(names[found[0]]),
-        wavelength=read(group, "wavelength"),
-        observed=observed,
-        synthetic=synthetic,
-        mock=bool(group.attrs.get("mock", False)),
-        stars=names.size,
-    )
