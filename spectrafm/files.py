@@ -185,7 +185,7 @@ def write_bytes(path: str | os.PathLike, content: bytes, shared: bool = False) -
 
 def write_text(path: str | os.PathLike, content: str) -> None:
     """Write text to a file as UTF-8, atomically."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

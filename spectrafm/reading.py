@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from spectrafm.errors import SpectraFMError
 
 if TYPE_CHECKING:
@@ -49,8 +51,18 @@ def reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     except RecursionError:
         raise SpectraFMError(f"{path}: not a readable {kind} (nested too deeply)") from None
     except Exception as error:
-        what = printable(str(error)) or type(error).__name__
+        what = problem_in(error)
         raise SpectraFMError(f"{path}: not a readable {kind} ({what})") from None
+
+
+def problem_in(error: Exception) -> str:
+    """What an error says, as one short line; of a pydantic error the first problem."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        text = f"{where}: {problem['msg']}" if where else problem["msg"]
+    return printable(text) or type(error).__name__
 
 
 def printable(text: str) -> str:

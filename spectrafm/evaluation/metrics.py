@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
-from spectrafm.reading import printable
+from spectrafm.reading import problem_in
 
 
 class _Part(BaseModel):
@@ -62,12 +62,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
     content = read_json(path)
     try:
         _Metrics.model_validate(content)
-    except (ValidationError, RecursionError) as error:
-        what = str(error)
-        if isinstance(error, ValidationError):
-            problem = error.errors(include_url=False, include_input=False)[0]
-            what = f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    except ValidationError as error:
         raise SpectraFMError(
-            f"{path}: not what collect-metrics writes ({printable(what)})"
+            f"{path}: not what collect-metrics writes ({problem_in(error)})"
         ) from None
     return content

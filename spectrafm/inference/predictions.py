@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.labels import SYMBOLS, Label
-from spectrafm.reading import printable
+from spectrafm.reading import printable, problem_in
 
 if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
     from spectrafm.inference.predictor import Prediction
@@ -201,10 +201,9 @@ def _check_facts(path: Path, facts: dict[str, Any]) -> None:
         # Windows are lists in JSON.
         found = _Facts.model_validate_json(json.dumps(facts))
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        what = printable(f"{key!r}: {problem['msg']}")
-        raise SpectraFMError(f"{path}: not a prediction file: its metadata, {what}") from None
+        raise SpectraFMError(
+            f"{path}: not a prediction file: its metadata, {problem_in(error)}"
+        ) from None
     if found.trained.mock and not found.mock:
         raise SpectraFMError(
             f"{path}: says that it is not mock, but its model learned from mock stars"

@@ -16,7 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.reading import printable
+from spectrafm.reading import printable, problem_in
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
@@ -96,10 +96,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SpectraFMError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        what = f"{where}: {problem['msg']}" if where else problem["msg"]
-        raise SpectraFMError(f"{path}: {printable(what)}") from None
+        raise SpectraFMError(f"{path}: {problem_in(error)}") from None
     except (ValueError, RecursionError) as error:
         raise SpectraFMError(f"{path}: not JSON ({printable(str(error))})") from None
 

@@ -154,9 +154,10 @@ def columns_of(group: zarr.Group) -> tuple[Column, ...]:
             continue
         attributes = dict(array.attrs)
         flags = None
-        if "flag_meanings" in attributes:
-            bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
-            flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
+        with _naming_damage(group, name):
+            if "flag_meanings" in attributes:
+                bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
+                flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
         second = dimensions[1] if len(dimensions) > 1 else ""
         entries = read(group, second).tolist() if second else []
         columns.append(

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.reading import printable
+from spectrafm.reading import printable, problem_in
 
 #: Largest file of metadata, bytes.
 LARGEST_METADATA = 16 << 20
@@ -239,10 +239,9 @@ def _valid(model: type[BaseModel], content: Any, what: str) -> Any:
         # JSON mode: arrays of JSON are lists, also where a tuple is wanted.
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        message = printable(f"{where}: {problem['msg']}")
-        raise SpectraFMError(f"{what} is not as SpectraFM writes it ({message})") from None
+        raise SpectraFMError(
+            f"{what} is not as SpectraFM writes it ({problem_in(error)})"
+        ) from None
 
 
 def _check_consolidated(folder: Path, consolidated: dict | None, raw: Mapping[str, Any]) -> None:
