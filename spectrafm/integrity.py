@@ -23,6 +23,9 @@ CHECKSUMS = "SHA256SUMS"
 #: Name of the checksum list in folders that older versions of SpectraFM wrote.
 MANIFEST = "MANIFEST.json"
 
+#: Largest number of bytes of a name in a list; systems allow as many for each part of a path.
+LONGEST_NAME = 255
+
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 _IN_MARKDOWN = re.compile(r"^    ([0-9a-f]{64})  (\S.*)$", re.MULTILINE)
 
@@ -66,6 +69,8 @@ def read_checksums(folder: Path) -> dict[str, str]:
         # The list may come from a stranger, and what it names is read.
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise SpectraFMError(f"{path}: names a file outside the folder, {printable(name)}")
+        if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+            raise SpectraFMError(f"{path}: names a file oddly, {printable(name)!a}")
     return hashes
 
 

@@ -13,8 +13,10 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, require_suffix
 from spectrafm.integrity import hashes_beside
+from spectrafm.reading import problem_in
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,11 @@ def save(figure: Figure, output: str | Path, shown: str, made_with: Iterable[Pat
     }
     for suffix, metadata in metadata_of.items():
         with atomic_path(Path(output).with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+            try:
+                figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+            except ValueError as error:
+                # Symbols of labels are mathtext, which may not be well formed.
+                raise SpectraFMError(f"{output}: cannot be drawn ({problem_in(error)})") from None
     logger.info("%s: %s", output, shown)
 
 

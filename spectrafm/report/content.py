@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pydantic import BaseModel
 
 from spectrafm import files
 from spectrafm.evaluation.made_with import check_formats
@@ -21,7 +22,7 @@ from spectrafm.evaluation.wording import unit_text
 from spectrafm.figures import FIGURES
 from spectrafm.labels import SYMBOLS
 from spectrafm.plugs import caption_of
-from spectrafm.reading import read_csv
+from spectrafm.reading import read_csv, reading
 from spectrafm.report.images import check_figure
 from spectrafm.report.stages import Stage, benchmark_seconds, time_text
 
@@ -73,19 +74,47 @@ def now() -> str:
 
 
 def survey_of(run: Path) -> dict[str, Any]:
-    """Release, cuts and numbers of the run's stars, from the files in ``catalogue/``."""
-    found: dict[str, Any] = {}
+    """Release, cuts and numbers of the run's stars, from the files in ``catalogue/``.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is damaged or does not hold what its command writes.
+    """
+    found: dict[str, Any] = {"release": None, "selection": None, "counts": None}
     selected, missing = (run / f"catalogue/{name}.parquet" for name in ("selected", "missing"))
     if selected.exists():
-        table = files.read_parquet(selected)
-        found |= {key: table.attrs.get(key) for key in ("release", "selection")}
-        found |= {"stars": len(table), "splits": table["split"].value_counts().to_dict()}
+        with reading(selected, "table of selected stars"):
+            table = files.read_parquet(selected)
+            found |= _Selected.model_validate(table.attrs).model_dump()
+            found |= {"stars": len(table), "splits": table["split"].value_counts().to_dict()}
     if missing.exists():
-        lost = files.read_parquet(missing)
-        found["counts"] = lost.attrs.get("counts")
-        found["replaced"] = int(lost["replaced"].sum())
-        found["reasons"] = lost[~lost["replaced"]]["reason"].value_counts().to_dict()
+        with reading(missing, "table of missing spectra"):
+            lost = files.read_parquet(missing)
+            found |= _Missing.model_validate(lost.attrs).model_dump()
+            found["replaced"] = int(lost["replaced"].sum())
+            found["reasons"] = lost[~lost["replaced"]]["reason"].value_counts().to_dict()
     return found
+
+
+class _Selected(BaseModel):
+    """Metadata of ``selected.parquet`` that the page shows."""
+
+    release: str | None = None
+    selection: dict[str, Any] | None = None
+
+
+class _Counts(BaseModel):
+    asked: int
+    verified: int
+    unverified: int
+    missing: int
+
+
+class _Missing(BaseModel):
+    """Metadata of ``missing.parquet`` that the page shows."""
+
+    counts: _Counts | None = None
 
 
 def csv_table(path: Path, names: dict[str, str], text: int) -> Table | None:
@@ -175,19 +204,20 @@ def table1(run: Path) -> Table | None:
     if markdown.exists():
         check_formats(markdown)
     frame = read_csv(path, ["label", "unit"])
-    keys = list(dict.fromkeys(name.rpartition(":")[0] for name in frame if ":" in name))
-    keys = [key for key in keys if not key.startswith("published ")]
-    rows = []
-    for _, found in frame.iterrows():
-        label, unit = found["label"], found["unit"]
-        for measure, name in MEASURES.items():
-            values = [found.get(f"{key}:{measure}") for key in keys]
-            cells = [_table1_cell(value, measure, unit) for value in values]
-            said = [TABLE1[model].get(label) for model in TABLE1]
-            cells += [f"{v:g}" if v and measure == "mad_std" else "" for v in said]
-            symbol = plain(SYMBOLS.get(label, label))
-            rows.append([f"{symbol} ({unit_text(unit)})" if measure == "mad_std" else "", name])
-            rows[-1] += cells
+    with reading(path, "table of scores"):
+        keys = list(dict.fromkeys(name.rpartition(":")[0] for name in frame if ":" in name))
+        keys = [key for key in keys if not key.startswith("published ")]
+        rows = []
+        for _, found in frame.iterrows():
+            label, unit = found["label"], found["unit"]
+            for measure, name in MEASURES.items():
+                values = [found.get(f"{key}:{measure}") for key in keys]
+                cells = [_table1_cell(value, measure, unit) for value in values]
+                said = [TABLE1[model].get(label) for model in TABLE1]
+                cells += [f"{v:g}" if v and measure == "mad_std" else "" for v in said]
+                symbol = plain(SYMBOLS.get(label, label))
+                rows.append([f"{symbol} ({unit_text(unit)})" if measure == "mad_std" else "", name])
+                rows[-1] += cells
     heading = ["label", "score", *keys, *(f"published: {model}" for model in TABLE1)]
     return Table(heading, rows, 2)
 

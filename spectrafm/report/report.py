@@ -85,7 +85,7 @@ def _content(run: Path) -> dict[str, Any]:
         name
         for name, there in (
             ("selected stars", "stars" in survey),
-            ("list of missing spectra", "counts" in survey),
+            ("list of missing spectra", survey["counts"]),
             ("funnel", parts["funnel"]),
             ("counts of flags", parts["flags"]),
             ("models", stages),

@@ -192,7 +192,7 @@ def check_schema(folder: Path, listed: Mapping[str, str]) -> dict[str, ArrayFact
     SpectraFMError
         Names the array, and what of it SpectraFM does not write.
     """
-    group = _valid(_Group, _metadata(folder, "zarr.json"), f"{folder}")
+    group = _valid(_Group, _metadata(folder, "zarr.json"), f"{folder / 'zarr.json'}")
     names = sorted({name.split("/")[0] for name in listed if "/" in name})
     chunks: dict[str, set[str]] = {name: set() for name in names}
     raw = {}
