@@ -134,7 +134,8 @@ def stars():
     windows = (torch.arange(60), torch.arange(60, 100))
     names = np.array([f"star {n}" for n in range(8)])
     position = torch.arange(100.0)[:, None]
-    return DeviceStars(flux, None, valid, label, label.abs(), position, windows, names)
+    encode = position.__getitem__
+    return DeviceStars(flux, None, valid, label, label.abs(), encode, windows, names)
 
 
 @pytest.mark.parametrize("scheme", ["scattered", "contiguous", "mixed", "paper"])

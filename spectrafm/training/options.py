@@ -39,8 +39,8 @@ class Sampling(Section):
         "mixed",
         description="scattered: random pixels of one window; contiguous: neighbouring pixels; "
         "mixed: scattered and contiguous in alternate steps; paper: the same random pixels of all "
-        "windows for every star of an epoch; all: every pixel of the windows in order, missing "
-        "ones included",
+        "windows for every star of an epoch; window: every pixel of one window in order, missing "
+        "ones included; all: every pixel of all windows",
     )
     tokens: int = Field(512, ge=1, description="pixels shown per star and step")
     noise: float = Field(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,8 +120,8 @@ class DeviceStars:
         True where the flux is finite.
     label, label_error : Tensor, shape (n, R)
         Labels of the stage and their errors, in standardised units; NaN = missing.
-    position : Tensor, shape (P, D)
-        Encoding of each pixel's wavelength.
+    encode : callable
+        From indices of pixels, shape (T,), to the encoding of their wavelengths.
     windows : tuple of Tensor
         Pixel indices of each window.
     apogee_id : numpy.ndarray of str, shape (n,)
@@ -131,7 +132,7 @@ class DeviceStars:
     valid: Tensor
     label: Tensor
     label_error: Tensor
-    position: Tensor
+    encode: Callable[[Tensor], Any]
     windows: tuple[Tensor, ...]
     apogee_id: np.ndarray
 
@@ -142,6 +143,23 @@ class DeviceStars:
     def teaches(self) -> Tensor:
         """Mask of the labels to learn from, shape (n, R): finite, without an infinite error."""
         return self.label.isfinite() & ~self.label_error.isinf()
+
+    @cached_property
+    def position(self) -> Tensor:
+        """Encoding of every pixel of the grid, shape (P, D), for networks that read any pixels."""
+        return self.encode(torch.arange(self.flux.shape[1], device=self.flux.device))
+
+    @cached_property
+    def window_positions(self) -> dict[int, Any]:
+        """Encodings of the windows used so far, by number; of all of them, by their count."""
+        return {}
+
+    def position_of(self, number: int) -> Any:
+        """Encoding of all pixels of a window, or of all windows, for a network that reads them whole."""
+        if number not in self.window_positions:
+            window = (*self.windows, self.every_window)[number]
+            self.window_positions[number] = self.encode(window)
+        return self.window_positions[number]
 
     @cached_property
     def every_window(self) -> Tensor:
@@ -209,7 +227,7 @@ def to_device(
         valid=flux.isfinite(),
         label=label,
         label_error=label_error,
-        position=network.encoding(wavelength),
+        encode=lambda pixels: network.encoding(wavelength[pixels]),
         windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
     )

@@ -24,6 +24,7 @@ from spectrafm.training import resume
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
+from spectrafm.training.schemes import SCHEMES
 from spectrafm.training.stars import (
     DeviceStars,
     balanced,
@@ -96,13 +97,15 @@ def train(
         device = _device(together)
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
-        training, validation = _choose_stars(store, stage, found.wants_errors)
+        errors = found.reads_errors(model) if network is None else network.wants_errors
+        training, validation = _choose_stars(store, stage, errors)
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
             network = found.start(model, training, labels)
         else:
             _learn_new_labels(network, training, labels)
+        _require_scheme(network, stage)
         network = network.to(device)
         request = network.request_of(labels).to(device)
         if not isinstance(network, ClosedForm):
@@ -160,6 +163,22 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
 
 def _network_class(stage: Stage) -> type[Network]:
     return load(NETWORKS[stage.architecture].where)
+
+
+def _require_scheme(network: Network, stage: Stage) -> None:
+    """Require a sampling scheme whose pixels the network can read.
+
+    Raises
+    ------
+    SpectraFMError
+        When a network whose tokens hold several pixels would see single pixels.
+    """
+    if network.reads_whole and not load(SCHEMES[stage.sampling.scheme]).whole:
+        whole = ", ".join(name for name, where in SCHEMES.items() if load(where).whole)
+        raise SpectraFMError(
+            f"sampling.scheme: {stage.sampling.scheme}: this network reads whole windows: "
+            f"choose one of {whole}"
+        )
 
 
 def _learn_new_labels(network: Network, stars: StarSet, labels: list[str]) -> None:
