@@ -1,7 +1,7 @@
 """Mutations of the package: faults that its tests must notice, by what they harm.
 
-Each is one text of one file replaced by another. `making/mutations.py` puts one at a time into a copy
-of the checkout and runs the named tests, one of which must fail.
+Each is one text of one file replaced by another. `making/mutations.py` puts one at a time into a
+copy of the checkout and runs the named tests, one of which must fail.
 """
 
 from importlib import import_module

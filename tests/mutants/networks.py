@@ -6,6 +6,7 @@ BASE = "spectrafm/networks/base.py"
 TRANSFORMER = "spectrafm/networks/transformer.py"
 ATTENTION = "spectrafm/networks/attention.py"
 ENCODING = "spectrafm/networks/encoding.py"
+BINDING = "spectrafm/networks/binding.py"
 RIDGE = "spectrafm/networks/ridge.py"
 SAVED = "spectrafm/networks/saved.py"
 
@@ -92,8 +93,8 @@ MUTANTS = [
     ),
     Mutant(
         TRANSFORMER,
-        "missing_token = torch.cat([pixels, unknown], dim=1)",
-        "missing_token = torch.cat([pixels, ~unknown], dim=1)",
+        "empty[:, shown:] = unknown",
+        "empty[:, shown:] = ~unknown",
         "tests/test_model.py::test_a_known_label_changes_the_answer_and_an_unknown_one_does_not",
         "unknown labels are read as zero, and known ones are not read",
     ),
@@ -125,6 +126,27 @@ MUTANTS = [
         "tests/test_model.py::"
         "test_encoding_keeps_its_frequencies_when_the_network_goes_to_half_precision",
         "in half precision wavelengths are encoded by rounded frequencies",
+    ),
+    Mutant(
+        BINDING,
+        "valid = valid & ~missing[:, cells.pixel]",
+        "pass",
+        "tests/test_model.py",
+        "a token of several pixels reads the missing ones",
+    ),
+    Mutant(
+        BINDING,
+        "known = valid & error.isfinite()",
+        "known = error.isfinite()",
+        "tests/test_model.py",
+        "a token reads the errors of missing pixels",
+    ),
+    Mutant(
+        BINDING,
+        "order = place.argsort(stable=True)",
+        "order = torch.arange(len(place), device=place.device)",
+        "tests/test_model.py",
+        "pixels that do not come in order of wavelength fall into other tokens",
     ),
     Mutant(
         RIDGE,
