@@ -3,7 +3,8 @@
     python tests/making/promises.py
 
 The promises and their tests are read from the page's table, and what is left out from the markers
-of the tests, so that nothing here is kept by hand.
+of the tests, so that nothing here is kept by hand. Exits with 1 where a promise has no test, or
+tests of other tiers than the page says.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/trust.md"
 
-#: Markers of tests that `make test` leaves out; tests with none of them are quick.
-TIERS = ("slow", "slurm")
+#: Markers of tests that `make test` leaves out, or that only a machine with a GPU runs; tests with
+#: none of them are quick.
+TIERS = ("slow", "slurm", "gpu")
 
 
 class Promise(NamedTuple):
@@ -31,7 +33,7 @@ class Promise(NamedTuple):
     text: str
     number: str  # how much of it is tested
     tests: tuple[str, ...]  # files, or tests of a file, as pytest takes them
-    tiers: frozenset[str]  # quick, slow, slurm: as the page says
+    tiers: frozenset[str]  # quick, slow, slurm, gpu: as the page says
 
 
 def promises() -> list[Promise]:
@@ -77,20 +79,24 @@ def counts_of(promise: Promise, tier: dict[str, str]) -> Counter[str]:
     )
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for each promise, and one for all tests together."""
     tier = tiers_of_tests()
+    wrong = []
     print("CI, promise by promise (docs/trust.md): tests run, and tests left out")
     for promise in promises():
         counts = counts_of(promise, tier)
-        quick = counts.pop("quick", 0)
-        left = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
-        print(f"  {quick:4} {f'(not: {left})' if left else '':<16} {promise.text}")
-    every = Counter(tier.values())
-    quick = every.pop("quick", 0)
-    print(
-        f"  {quick:4} of all; left out: {', '.join(f'{n} {t}' for t, n in sorted(every.items()))}"
-    )
+        print(f"  {_line(counts)} {promise.text}")
+        if frozenset(counts) != promise.tiers:
+            wrong.append(f"{promise.text}: its tests are {', '.join(sorted(counts)) or 'none'}")
+    print(f"  {_line(Counter(tier.values()))} all tests together")
+    print("\n".join(wrong), file=sys.stderr, end="")
+    return int(bool(wrong))
+
+
+def _line(counts: Counter[str]) -> str:
+    left = ", ".join(f"{counts[name]} {name}" for name in TIERS if counts[name])
+    return f"{counts['quick']:5} {f'(not {left})' if left else '':<28}"
 
 
 if __name__ == "__main__":
