@@ -31,6 +31,7 @@ from spectrafm.errors import (
 )
 from spectrafm.figures import FIGURES
 from spectrafm.plugs import caption_of, load
+from spectrafm.signals import stopping
 from spectrafm.surveys import SURVEYS
 
 #: Commands by purpose, the most used first: command -> module:function.
@@ -68,6 +69,9 @@ BAD_USE = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal whose encoding lacks a letter of a name shows its number instead.
+        stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else BAD_USE
@@ -82,13 +86,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spectrafm").setLevel(logging.INFO)
     try:
-        return _run(command, rest)
+        with stopping():
+            return _run(command, rest)
     except (InterruptedTraining, Unfinished) as stopped:
         print(f"spectrafm {command}: {stopped}", file=sys.stderr)
         return INTERRUPTED
     except SpectraFMError as error:
         print(f"spectrafm {command}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt as stopped:
+        print(
+            f"spectrafm {command}: stopped by {stopped}; no output is half-written", file=sys.stderr
+        )
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of the output (such as `head`) has closed the pipe.
         sys.stdout = None

@@ -82,7 +82,7 @@ def places(part: dict, whole: dict, above: Place = ()) -> Iterator[Place]:
                 yield from places(inner, whole, (*above, key))
         elif kind.get("type") == "object":
             yield (*above, "*key")
-            inner = kind.get("additionalProperties") or [*kind["patternProperties"].values()][0]
+            inner = kind.get("additionalProperties") or [*kind["patternProperties"].values()].pop()
             yield from places(inner, whole, (*above, "*"))
         elif kind.get("type") == "array":
             for index, inner in enumerate(kind.get("prefixItems", [])):

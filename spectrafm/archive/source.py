@@ -83,7 +83,7 @@ def fetch(
     for file in _from_server(wanted, sha1s, archive, limits):
         if isinstance(file.content, bytes):
             if archive.keep is not None:
-                write_bytes(below(Path(archive.keep), file.path), file.content, shared=True)
+                write_bytes(below(Path(archive.keep), file.path), file.content)
             elif tape is not None:
                 tape.add(file.path, file.content, file.sha1)
         yield file
@@ -146,7 +146,7 @@ def download(
         return None
     failure = asyncio.run(_download(path, destination, archive, limits, sha1))
     if failure is None and kept is not None:
-        with atomic_path(kept, shared=True) as temporary:
+        with atomic_path(kept) as temporary:
             _copy(destination, temporary, sha1)
     return failure
 

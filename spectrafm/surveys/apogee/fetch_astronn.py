@@ -18,8 +18,9 @@ from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.outage import require_answer, require_landmark
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import provenance, remove, write_parquet
+from spectrafm.files import no_folder, provenance, remove, write_parquet
 from spectrafm.labels import Label
+from spectrafm.outputs import claims
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.selected import read_selected
 
@@ -32,6 +33,7 @@ _ELEMENTS = (
 logger = logging.getLogger(__name__)
 
 
+@claims(output=no_folder)
 def fetch_astronn(
     *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits
 ) -> None:

@@ -16,8 +16,9 @@ from spectrafm.archive.options import Archive, FileLimits, Judgement
 from spectrafm.archive.tape import Tape
 from spectrafm.errors import SpectraFMError, Unfinished
 from spectrafm.files import naming_a_full_disk, provenance, write_parquet
+from spectrafm.outputs import claims
 from spectrafm.store.accounts import account
-from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
+from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Stars, write_store
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import simulated
 from spectrafm.surveys.apogee.columns import store_columns
@@ -43,6 +44,7 @@ _JUDGEMENT = Judgement()
 logger = logging.getLogger(__name__)
 
 
+@claims(output=STORE)
 def fetch_spectra(
     *,
     selected: Path,
@@ -102,7 +104,7 @@ def fetch_spectra(
     asked = _rows_of(best, shard, selected)
     others = _rows_of(read_selected(alternates)[0], shard, alternates)
     lost: list[dict] = []
-    attributes = _attributes(archive, limits, release, best.attrs)
+    attributes = {SHARD: shard, **_attributes(archive, limits, release, best.attrs)}
     tape = Tape(
         output.with_name(f".{output.name}.fetched"),
         {"source": archive.source, "release": release.release, "aspcap": release.aspcap},
