@@ -123,7 +123,7 @@ def test_a_file_replaces_no_folder_not_even_through_a_link_or_an_empty_one(tmp_p
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     for name in ("folder", "folder/", "link", "folder/.", "folder/..", "."):
-        with pytest.raises(SpectraFMError, match="is a folder|names no file"):
+        with pytest.raises(SpectraFMError, match=r"is a folder|names no file"):
             files.write_text(tmp_path / name, "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "link"]
 
