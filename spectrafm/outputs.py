@@ -1,4 +1,4 @@
-"""Outputs of commands: which folders they may replace, and that one process writes them."""
+"""Outputs of commands: which folders they may replace, and that one process writes each."""
 
 from __future__ import annotations
 

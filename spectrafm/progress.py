@@ -79,6 +79,12 @@ class Meter:
                 left if self.total else "",
             )
 
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield ``items`` and count each that is done."""
+        for item in items:
+            yield item
+            self.add()
+
     def bytes(self, size: int, whole: int | None) -> None:
         """Show how much of one large file has arrived.
 
@@ -142,6 +148,4 @@ def track(
     if total is None and hasattr(items, "__len__"):
         total = len(items)
     with Meter(what, total, unit) as meter:
-        for item in items:
-            yield item
-            meter.add()
+        yield from meter.over(items)

@@ -11,7 +11,17 @@ PACKAGE = REPOSITORY / "spectrafm"
 FLOORS = (
     ("spectrafm", "errors", "plugs"),
     ("locks", "workspaces", "signals", "children"),
-    ("options", "labels", "spectra", "files", "progress", "integrity", "outputs"),
+    (
+        "options",
+        "labels",
+        "spectra",
+        "reading",
+        "seal",
+        "files",
+        "progress",
+        "integrity",
+        "outputs",
+    ),
     ("archive",),
     ("store",),
     ("surveys",),

@@ -24,7 +24,7 @@ from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
-from spectrafm.store.read import load_stars
+from spectrafm.store.read import StarReader, load_stars
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 from spectrafm.training import train
 from spectrafm.training.options import Stage
@@ -212,19 +212,20 @@ def test_attention_finds_the_pixel_that_matters(store):
 
 
 def with_logg(logg):
-    """Loading stars that all have one log g."""
+    """A reader of stars that all have one log g."""
 
-    def load(*args, **kwargs):
-        stars = load_stars(*args, **kwargs)
-        label = stars.label.copy()
-        label[:, 1] = logg
-        return dataclasses.replace(stars, label=label)
+    class Reader(StarReader):
+        def load(self, stars):
+            loaded = super().load(stars)
+            label = loaded.label.copy()
+            label[:, 1] = logg
+            return dataclasses.replace(loaded, label=label)
 
-    return load
+    return Reader
 
 
 def test_a_population_without_stars_is_left_out(model, store, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(inference_model, "load_stars", with_logg(2.0))
+    monkeypatch.setattr(inference_model, "StarReader", with_logg(2.0))
     output = tmp_path / "x.zarr"
     map_attention(model, store, output=output, options=Attention())
     assert "no dwarfs among the stars: skipped" in caplog.text
@@ -232,7 +233,7 @@ def test_a_population_without_stars_is_left_out(model, store, tmp_path, monkeypa
     assert maps["population"].values.tolist() == ["giants"]
     assert maps.attrs["left_out"] == ["dwarfs"]
     figure5(output, output=tmp_path / "figure5.png")
-    monkeypatch.setattr(inference_model, "load_stars", with_logg(3.5))
+    monkeypatch.setattr(inference_model, "StarReader", with_logg(3.5))
     with pytest.raises(SpectraFMError, match="neither a giant nor a dwarf"):
         map_attention(model, store, output=tmp_path / "y.zarr", options=Attention())
 
@@ -310,10 +311,12 @@ def test_asked_for_anything_else_the_rows_are_flagged(iron, store, tmp_path, cap
 def test_a_model_of_simulated_stars_stays_marked(iron, store, tmp_path, monkeypatch, caplog):
     """The mock's mark was lost as soon as a mock-trained model met real stars."""
 
-    def real(*args, **kwargs):
-        return dataclasses.replace(load_stars(*args, **kwargs), mock=False)
+    class Real(StarReader):
+        def __init__(self, *options):
+            super().__init__(*options)
+            self.mock = False
 
-    monkeypatch.setattr(inference_model, "load_stars", real)
+    monkeypatch.setattr(inference_model, "StarReader", Real)
     assert predicted(iron, store, tmp_path).attrs["mock"] is True
     assert "trained on the MOCK SURVEY" in caplog.text
     collect_metrics([tmp_path / "p.parquet"], output=tmp_path / "metrics.json")

@@ -159,7 +159,7 @@ def test_labels_and_their_errors_say_nothing_to_the_network(stars, networks):
     tables = [prediction_table(these, LABELS, found) for these in (stars, changed)]
     for name in ("flags", *(f"{x}_{y}" for x in LABELS for y in ("predicted", "uncertainty"))):
         assert tables[0][name].equals(tables[1][name])
-    populations = map_attention.populations_of(changed, STARS)
+    populations = map_attention.populations_of(changed)
     chosen = np.sort(np.concatenate(list(populations.values())))
     assert np.array_equal(chosen, np.flatnonzero(np.arange(STARS) % 3))
 

@@ -1,5 +1,5 @@
 # Tests of: spectrafm/outputs.py, files.py, and every command that writes
-"""Outputs: what is not theirs stays, one process writes, and a kill leaves nothing half-written."""
+"""Outputs: what is not theirs stays, one process writes them, and a kill leaves nothing half."""
 
 from __future__ import annotations
 

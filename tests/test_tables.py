@@ -217,7 +217,7 @@ def test_labels_units_and_symbols_come_from_the_predictions(tmp_path, actual):
     facts = {"stage": "a", "evaluation": "b", "mock": True, "windows": [[15000.0, 16000.0]]}
     facts |= {"spectra": "observed", "trained": fabricated.STAGES["finetune_observed"]}
     labels = [Label("LOGG", "dex(cm s-2)", r"$\log g$"), Label("AGE", "Gyr", "age")]
-    write_predictions(path, table, labels, facts)
+    write_predictions(path, [table], labels, facts)
     tabulate([path], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
     texts = written(tmp_path / "table1")
     assert re.search(r"\| age +\| Gyr ", texts["md"])

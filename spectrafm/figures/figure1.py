@@ -21,7 +21,7 @@ from spectrafm.figures.style import (
     styled,
 )
 from spectrafm.spectra import pixels_in
-from spectrafm.store.read import Star, read_star
+from spectrafm.store.star import Star, read_star
 
 #: The close-up, Angstrom (as in the paper).
 ZOOM = (16275.0, 16325.0)
@@ -50,7 +50,7 @@ def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
     """
     check_output(output)
     shown = read_star(store, star)
-    save(draw(shown), output, f"star {shown.apogee_id}, one of {shown.stars}")
+    save(draw(shown), output, f"star {shown.apogee_id}, one of {shown.stars}", [store])
 
 
 @styled()

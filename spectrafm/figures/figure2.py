@@ -22,7 +22,7 @@ from spectrafm.figures.style import (
     styled,
 )
 from spectrafm.spectra import pixels_in
-from spectrafm.store.read import Star, read_star
+from spectrafm.store.star import Star, read_star
 
 #: The two Fe I lines that made the authors choose the iron window, vacuum Angstrom (Smith et al.
 #: 2013 give 16153.247 and 16165.032 in air).
@@ -56,7 +56,8 @@ def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, out
     check_output(output)
     stages = [facts_of(Path(model))["stage"] for model in models]
     shown = read_star(store, star)
-    save(draw(shown, stages), output, f"{len(stages)} stages, star {shown.apogee_id}")
+    text = f"{len(stages)} stages, star {shown.apogee_id}"
+    save(draw(shown, stages), output, text, [store, *models])
 
 
 @styled()

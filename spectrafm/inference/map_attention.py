@@ -14,10 +14,12 @@ from spectrafm.inference.attention_maps import MAPS, dataset_of, write_maps
 from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
+from spectrafm.integrity import hashes_beside
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.outputs import claims
+from spectrafm.progress import track
 from spectrafm.store.read import StarSet
 
 logger = logging.getLogger(__name__)
@@ -57,16 +59,17 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
     if not isinstance(network, SpectraFM):
         raise SpectraFMError(f"{model}: a {facts['architecture']} network has no attention")
     windows = options.windows or trained.windows
-    stars = trained.load_stars(
+    reader = trained.open_stars(
         store, options.spectra, options.split, windows, options.flux_range, ("logg",)
     )
+    stars = reader.load(slice(options.stars))
     doubts = trained.doubts(stars.wavelength, windows, [])
-    populations = populations_of(stars, options.stars)
+    populations = populations_of(stars)
     left_out = [name for name, rows in populations.items() if not len(rows)]
     populations = {name: rows for name, rows in populations.items() if len(rows)}
     if not populations:
         raise SpectraFMError(
-            f"{store}: neither a giant nor a dwarf among the first {options.stars} stars of "
+            f"{store}: neither a giant nor a dwarf among the first {len(stars)} stars of "
             f"{options.split}"
         )
     for name in left_out:
@@ -85,6 +88,7 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
         "left_out": left_out,
         "flags": "; ".join(doubts),
         "mock": stars.mock or trained.mock,
+        "made_with": hashes_beside(output, [model, store]),
         **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
     }
     dataset = dataset_of(
@@ -104,8 +108,8 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
     )  # fmt: skip
 
 
-def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
-    """Rows of dwarfs and of giants among the first ``at_most`` stars; empty where there are none.
+def populations_of(stars: StarSet) -> dict[str, np.ndarray]:
+    """Rows of dwarfs and of giants among some stars; empty where there are none.
 
     Raises
     ------
@@ -114,9 +118,9 @@ def populations_of(stars: StarSet, at_most: int) -> dict[str, np.ndarray]:
     """
     names = [label.name for label in stars.labels]
     if "LOGG" in names:
-        logg = stars.label[:at_most, names.index("LOGG")]
+        logg = stars.label[:, names.index("LOGG")]
     elif "logg" in stars.columns:
-        logg = stars.columns["logg"][:at_most]
+        logg = stars.columns["logg"]
     else:
         raise SpectraFMError("the store has no log g, which tells giants from dwarfs")
     return {
@@ -143,7 +147,8 @@ def mean_attention(
     shape = len(network.labels), len(stars.wavelength)
     total = torch.zeros(shape, dtype=torch.float64, device=device_of(network))
     count = torch.zeros_like(total[0])
-    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, chunks, "attention"):
+    tracked = track(chunks, "attention", unit="chunk")
+    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, tracked):
         _, attention = network(batch.flux, batch.position, batch.missing, return_attention=True)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far outside the range of stars gives no finite attention: such a star is skipped.

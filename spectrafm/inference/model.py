@@ -14,7 +14,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
 from spectrafm.spectra import FLUX_RANGE, pixels_in
-from spectrafm.store.read import StarSet, load_stars
+from spectrafm.store.read import StarReader
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class TrainedModel:
         """Whether the model, or one that it started from, learned from simulated stars."""
         return bool(self.facts.get("mock", False))
 
-    def load_stars(
+    def open_stars(
         self,
         store: Path,
         spectra: str,
@@ -72,14 +72,14 @@ class TrainedModel:
         windows: Windows,
         flux_range: tuple[float, float] | None,
         columns: Sequence[str] = (),
-    ) -> StarSet:
-        """Load the stars of a store as this model reads them, with errors where it uses them.
+    ) -> StarReader:
+        """Open the stars of a store as this model reads them, with errors where it uses them.
 
         A warning is logged where a model that learned from simulated stars reads real ones.
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
-        errors = self.network.wants_errors and spectra == "observed"
-        stars = load_stars(store, spectra, split, windows, flux_range, errors, columns)
+        errors = self.network.wants_errors
+        stars = StarReader(store, spectra, split, windows, flux_range, errors, columns)
         if self.mock and not stars.mock:
             logger.warning(
                 "%s: trained on the MOCK SURVEY: its results for real stars (%s) mean nothing",

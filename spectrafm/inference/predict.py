@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from spectrafm import files
+from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predictions import (
@@ -15,8 +22,12 @@ from spectrafm.inference.predictions import (
     write_predictions,
 )
 from spectrafm.inference.predictor import infer
+from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
+from spectrafm.networks.base import Network
 from spectrafm.outputs import claims
+from spectrafm.progress import Meter
+from spectrafm.store.read import StarReader
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +35,8 @@ logger = logging.getLogger(__name__)
 @claims(output=files.no_folder)
 def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of stars and write them beside the catalogue's.
+
+    Stars are read, predicted and written in blocks, so that memory does not grow with their number.
 
     By default the model reads the wavelengths and predicts the labels that it was trained on. Other
     wavelengths or labels are logged as a warning and flagged in every row.
@@ -57,20 +70,17 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     windows = options.windows or trained.windows
     labels = trained.choose_labels(options.labels)
     split = None if options.split == "all" else options.split
-    stars = trained.load_stars(
+    stars = trained.open_stars(
         store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS)
     )
     doubts = trained.doubts(stars.wavelength, windows, labels)
     chunks = trained.contexts(stars.wavelength, windows)
-    prediction = infer(
-        network, stars.flux, stars.wavelength, labels, chunks, options.combine, stars.flux_error
-    )
-    table = prediction_table(stars, labels, prediction, doubts)
+    tables = _tables(network, stars, labels, chunks, options.combine, doubts)
     known = {label.name: label for label in network.label_table}
     stage = facts["stage"]
     write_predictions(
         output,
-        table,
+        tables,
         [known[label] for label in labels],
         {
             "stage": facts["stage_name"],
@@ -80,13 +90,40 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "split": options.split,
             "combine": options.combine,
             "chunks": len(chunks),
-            "trained": {key: stage[key] for key in TRAINED if key in stage},
+            "trained": {
+                **{key: stage[key] for key in TRAINED if key in stage},
+                "mock": trained.mock,
+            },
             "training_stars": facts["training_star_count"],
             "mock": stars.mock or trained.mock,
+            "made_with": hashes_beside(output.parent, [model, store]),
             **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
         },
     )
+    logger.info("%s: %d stars, %d labels", output, len(stars), len(labels))
+
+
+def _tables(
+    network: Network,
+    stars: StarReader,
+    labels: Sequence[str],
+    chunks: Sequence[np.ndarray],
+    combine: str,
+    doubts: Sequence[str],
+) -> Iterator[pd.DataFrame]:
+    """Read and predict a `BLOCK` of stars at a time."""
+    began, flagged = time.monotonic(), 0
+    blocks = max(1, math.ceil(len(stars) / BLOCK))
+    with Meter("predicting", blocks * len(chunks), "chunk") as meter:
+        for some in stars.blocks(BLOCK):
+            answer = infer(
+                network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error, meter
+            )
+            table = prediction_table(some, labels, answer, doubts)
+            flagged += int((table["flags"] != "").sum())
+            yield table
+    seconds = time.monotonic() - began
     logger.info(
-        "%s: %d stars, %d labels, %d rows flagged",
-        output, len(table), len(labels), int((table["flags"] != "").sum()),
+        "predicted %d stars x %d chunks x %d labels in %.1f s, %.1f stars/s; %d rows flagged",
+        len(stars), len(chunks), len(labels), seconds, len(stars) / seconds, flagged,
     )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
-
-logger = logging.getLogger(__name__)
+from spectrafm.progress import Meter
 
 
 class Prediction(NamedTuple):
@@ -32,6 +29,7 @@ def infer(
     chunks: Sequence[np.ndarray],
     combine: str = "inverse_variance",
     error: np.ndarray | None = None,
+    meter: Meter | None = None,
 ) -> Prediction:
     """Predict labels of many stars.
 
@@ -50,6 +48,8 @@ def infer(
         How the answers of a star's chunks are combined: weighted by inverse variance, or not.
     error : numpy.ndarray, shape (n, P), optional
         One-sigma errors of the flux, for a network that uses them.
+    meter : Meter, optional
+        Counts the chunks that are done.
 
     Returns
     -------
@@ -57,7 +57,6 @@ def infer(
         NaN for a star without a good pixel, and for a star whose flux is so far outside the normal
         range that the network gives no finite answer.
     """
-    began = time.monotonic()
     network = on_device(network)
     device = device_of(network)
     request = torch.tensor([network.labels.index(label) for label in labels], device=device)
@@ -65,7 +64,8 @@ def infer(
     means = torch.empty(len(chunks), len(flux), len(labels), device=device)
     variances = torch.empty_like(means)
     shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
-    for batch in iterate_chunks(network, flux, wavelength, chunks, "predicting", error):
+    shown = chunks if meter is None else meter.over(chunks)
+    for batch in iterate_chunks(network, flux, wavelength, shown, error):
         errors = {} if batch.error is None else {"error": batch.error}
         answer = network(batch.flux, batch.position, batch.missing, request, **errors)
         means[batch.chunk, batch.rows] = answer.mean[:-GUARD_STARS]
@@ -75,11 +75,6 @@ def infer(
         means.cpu().double(), variances.cpu().double(), shows_star.cpu()[..., None], combine
     )
     mean, sigma = network.in_units(mean, sigma, request)
-    seconds = time.monotonic() - began
-    logger.info(
-        "predicted %d stars x %d chunks x %d labels in %.1f s, %.1f stars/s",
-        len(flux), len(chunks), len(labels), seconds, len(flux) / seconds,
-    )  # fmt: skip
     return Prediction(mean.numpy(), sigma.numpy())
 
 

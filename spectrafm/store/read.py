@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
-import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import GIANT_BELOW, PAPER_LABELS, Label
+from spectrafm.labels import PAPER_LABELS, Label
+from spectrafm.reading import printable, reading
 from spectrafm.spectra import Kind, pixel_mask
-from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, Column
+from spectrafm.store.contents import NEEDED, check_contents, check_sizes
+from spectrafm.store.layout import LABEL_DIMENSION, SHARD, SPECTRA, Column
+from spectrafm.store.schema import check_schema
 
 if TYPE_CHECKING:
     import xarray
-
-#: Arrays that every store has. Stores of older versions have no ``mask``; NaN marks bad pixels.
-_ARRAYS = ("observed", "apogee_id", "split", "label", "label_error", LABEL_DIMENSION, "wavelength")
 
 #: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
 #: 50 % of the processor time compared with reading whole shards.
@@ -70,42 +70,43 @@ class StarSet:
         return len(self.apogee_id)
 
 
-class Star(NamedTuple):
-    """The spectra of one star."""
-
-    apogee_id: str
-    wavelength: np.ndarray  # (pixel,) Angstrom
-    observed: np.ndarray  # (pixel,) normalised flux, NaN where missing
-    synthetic: np.ndarray  # (pixel,); NaN where the store has no synthetic spectra
-    mock: bool
-    stars: int  # number of stars in the whole store
-
-
 def open_store(path: Path) -> zarr.Group:
-    """Open a store for reading, after checking that none of its files is missing.
+    """Open a store, or a shard of one, for reading, after checking all but its spectra.
 
     zarr reads a missing chunk file as fill values, and metadata have no checksum, so both are
-    compared with the store's checksum list here. The checksum of each chunk is verified when
-    `read` reads it.
+    compared with the store's checksum list here; then the metadata with what SpectraFM writes, and
+    the small arrays with each other. The checksum of each chunk is verified when `read` reads it.
 
     Raises
     ------
     SpectraFMError
-        When the path is not a store, or the store lacks its checksum list, an array or a chunk
-        file; names the path and the array.
+        When the path is not a store, lacks its checksum list, an array or a chunk file, or holds
+        what SpectraFM does not write; names the path and the array.
     """
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        group = zarr.open_group(path, mode="r")
-        present = {name for name, _ in group.arrays()}
-    except (OSError, ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr store ({error})") from None
-    for name in _ARRAYS:
-        if name not in present:
-            raise SpectraFMError(f"{path}: no array {name!r}")
+    check_sizes(path, check_schema(path, check_presence(path)))
+    with reading(path, "Zarr store"):
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        labels = labels_of(group)
+        check_contents(path, dict(group.attrs), functools.partial(read, group), labels)
+    return group
+
+
+def open_whole_store(path: Path) -> zarr.Group:
+    """Open a store as `open_store` does, and refuse a shard, which has the same layout.
+
+    Raises
+    ------
+    SpectraFMError
+        Also when the path is a shard.
+    """
+    group = open_store(path)
+    if SHARD in group.attrs:
+        raise SpectraFMError(
+            f"{path}: is shard {group.attrs[SHARD]} of a store, not a store: build-store joins them"
+        )
     return group
 
 
@@ -119,18 +120,17 @@ def read_store(path: Path) -> xarray.Dataset:
     Raises
     ------
     SpectraFMError
-        When the path is not a Zarr group, or the group lacks its checksum list or a file.
+        When the path is not a Zarr group, or the group lacks its checksum list or a file, or holds
+        what SpectraFM does not write.
     """
     import xarray
 
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        return xarray.open_zarr(path, chunks=None, consolidated=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
+    check_schema(path, check_presence(path))
+    with reading(path, "Zarr folder"):
+        return xarray.open_zarr(path, chunks=None, consolidated=True, zarr_format=3)
 
 
 def labels_of(group: zarr.Group) -> tuple[Label, ...]:
@@ -146,7 +146,7 @@ def labels_of(group: zarr.Group) -> tuple[Label, ...]:
 
 def columns_of(group: zarr.Group) -> tuple[Column, ...]:
     """Descriptions of the survey's columns in a store, rebuilt from the arrays' attributes."""
-    every = {*SPECTRA, *_ARRAYS}
+    every = {*SPECTRA, *NEEDED}
     columns = []
     for name, array in group.arrays():
         dimensions = array.metadata.dimension_names or ()
@@ -154,9 +154,10 @@ def columns_of(group: zarr.Group) -> tuple[Column, ...]:
             continue
         attributes = dict(array.attrs)
         flags = None
-        if "flag_meanings" in attributes:
-            bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
-            flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
+        with _naming_damage(group, name):
+            if "flag_meanings" in attributes:
+                bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
+                flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
         second = dimensions[1] if len(dimensions) > 1 else ""
         entries = read(group, second).tolist() if second else []
         columns.append(
@@ -184,10 +185,10 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
     """
     with _naming_damage(group, name):
         values = np.asarray(group[name][rows])
-    if values.dtype.kind in "fiub":
-        return values
-    # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
-    return values.astype(object).astype(str)
+        if values.dtype.kind in "fiub":
+            return values
+        # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
+        return values.astype(object).astype(str)
 
 
 @contextlib.contextmanager
@@ -198,7 +199,7 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
     except Exception as error:
         path = str(group.store_path).removeprefix("file://")
         raise SpectraFMError(
-            f"{path}: array {name!r} is damaged ({error or type(error).__name__})"
+            f"{path}: array {name!r} is damaged ({printable(str(error)) or type(error).__name__})"
         ) from None
 
 
@@ -209,16 +210,11 @@ def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
         yield slice(start, min(start + stars, n))
 
 
-def load_stars(
-    path: Path,
-    kind: Kind,
-    split: str | None = None,
-    windows: Sequence[tuple[float, float]] | None = None,
-    flux_range: tuple[float, float] | None = None,
-    errors: bool = False,
-    columns: Sequence[str] = (),
-) -> StarSet:
-    """Load the stars of one side of the split, and the pixels of some windows, into memory.
+class StarReader:
+    """Reader of the stars of one side of the split, some at a time.
+
+    The labels and columns of all stars are read once, some 0.2 kB a star; spectra are read as they
+    are asked for.
 
     Parameters
     ----------
@@ -234,13 +230,14 @@ def load_stars(
     flux_range : (float, float), optional
         Lowest and highest normalised flux: a pixel outside is missing. Default: no limit.
     errors : bool
-        Whether ``flux_error`` is loaded too; observed spectra only.
+        Whether ``flux_error`` is loaded too; synthetic spectra have no noise: zeros.
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
 
-    Returns
-    -------
-    StarSet
+    Attributes
+    ----------
+    wavelength, labels, mock
+        As in `StarSet`.
 
     Raises
     ------
@@ -248,46 +245,99 @@ def load_stars(
         When the store is missing, incomplete or damaged, has no spectra of this kind, or no pixel
         lies in a window.
     """
-    group = open_store(path)
-    if kind not in group:
-        raise SpectraFMError(f"{path}: has no {kind} spectra")
-    wavelength = read(group, "wavelength")
-    pixels = pixel_mask(wavelength, windows, str(path))
-    splits = read(group, "split")
-    wanted = np.ones(len(splits), bool) if split is None else splits == split
-    flux = _read_pixels(group, kind, wanted, pixels)
-    mask = flux_error = None
-    if kind == "observed":
-        mask = _read_pixels(group, "mask", wanted, pixels) if "mask" in group else None
-        flux_error = _read_pixels(group, "observed_error", wanted, pixels) if errors else None
-    low, high = flux_range or (-np.inf, np.inf)
-    for start in range(0, len(flux), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        some = flux[rows]
-        bad = ~(np.isfinite(some) & (some >= low) & (some <= high))
-        if mask is not None:
-            bad |= mask[rows]
-        some[bad] = np.nan
-        if flux_error is not None:
-            flux_error[rows][bad] = np.nan
-    labels = labels_of(group)
-    label = read(group, "label")[wanted]
-    found = {name: _column(group, name, labels) for name in columns}
-    return StarSet(
-        apogee_id=read(group, "apogee_id")[wanted],
-        split=splits[wanted],
-        wavelength=wavelength[pixels],
-        flux=flux,
-        flux_error=flux_error,
-        label=label,
-        label_error=read(group, "label_error")[wanted],
-        labels=labels,
-        mock=bool(group.attrs.get("mock", False)),
-        columns={name: values[wanted] for name, values in found.items() if values is not None},
-    )
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        split: str | None = None,
+        windows: Sequence[tuple[float, float]] | None = None,
+        flux_range: tuple[float, float] | None = None,
+        errors: bool = False,
+        columns: Sequence[str] = (),
+    ):
+        group = self._group = open_whole_store(path)
+        self._path = path
+        if kind not in group:
+            raise SpectraFMError(f"{path}: has no {kind} spectra")
+        wavelength = read(group, "wavelength")
+        self._kind, self._errors = kind, errors
+        self._range = flux_range or (-np.inf, np.inf)
+        self._pixels = pixel_mask(wavelength, windows, str(path))
+        splits = read(group, "split")
+        self._rows = rows = np.flatnonzero((splits == split) | (split is None))
+        self.wavelength = wavelength[self._pixels]
+        self.labels = labels_of(group)
+        self.mock = bool(group.attrs.get("mock", False))
+        self._of_stars = {
+            "split": splits[rows],
+            **{name: read(group, name)[rows] for name in ("apogee_id", "label", "label_error")},
+        }
+        found = {name: column(group, name, self.labels) for name in columns}
+        self._columns = {name: values[rows] for name, values in found.items() if values is not None}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def load(self, stars: slice = slice(None)) -> StarSet:
+        """Load some of the stars, by their places among those of this reader, into memory.
+
+        Raises
+        ------
+        SpectraFMError
+            When a chunk is damaged or an error negative; names the store and the array.
+        """
+        group, rows = self._group, self._rows[stars]
+        flux = _read_pixels(group, self._kind, rows, self._pixels)
+        mask = flux_error = None
+        if self._kind == "observed" and "mask" in group:
+            mask = _read_pixels(group, "mask", rows, self._pixels)
+        if self._errors and self._kind == "observed":
+            flux_error = _read_pixels(group, "observed_error", rows, self._pixels)
+        elif self._errors:
+            flux_error = np.zeros_like(flux)
+        low, high = self._range
+        for start in range(0, len(flux), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            some = flux[part]
+            bad = ~(np.isfinite(some) & (some >= low) & (some <= high))
+            if mask is not None:
+                bad |= mask[part]
+            some[bad] = np.nan
+            if flux_error is not None:
+                flux_error[part][bad] = np.nan
+                if (flux_error[part] < 0).any():
+                    raise SpectraFMError(f"{self._path}: array 'observed_error' is negative")
+        return StarSet(
+            wavelength=self.wavelength,
+            flux=flux,
+            flux_error=flux_error,
+            labels=self.labels,
+            mock=self.mock,
+            columns={name: values[stars] for name, values in self._columns.items()},
+            **{name: values[stars] for name, values in self._of_stars.items()},
+        )
+
+    def blocks(self, stars: int) -> Iterator[StarSet]:
+        """Load the stars in blocks; the last may be smaller, and an only one empty."""
+        for start in range(0, max(len(self), 1), stars):
+            yield self.load(slice(start, start + stars))
 
 
-def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
+def load_stars(
+    path: Path,
+    kind: Kind,
+    split: str | None = None,
+    windows: Sequence[tuple[float, float]] | None = None,
+    flux_range: tuple[float, float] | None = None,
+    errors: bool = False,
+    columns: Sequence[str] = (),
+) -> StarSet:
+    """Load all the stars of a `StarReader`, whose parameters and errors these are, into memory."""
+    return StarReader(path, kind, split, windows, flux_range, errors, columns).load()
+
+
+def column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray | None:
     """A column of a store, else the label of the same name, else None.
 
     Older stores have ``teff``, ``logg`` and ``fe_h`` as labels only.
@@ -300,22 +350,24 @@ def _column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray
     return None
 
 
-def _read_pixels(
-    group: zarr.Group, name: str, wanted: np.ndarray, pixels: np.ndarray
-) -> np.ndarray:
-    """Read rows and pixels of an array of spectra; blocks without a wanted star are skipped."""
-    shape = np.count_nonzero(wanted), np.count_nonzero(pixels)
-    result = np.empty(shape, group[name].dtype)
+def _read_pixels(group: zarr.Group, name: str, stars: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Read some stars, by increasing numbers of their rows, and pixels of an array of spectra."""
+    result = np.empty((len(stars), np.count_nonzero(pixels)), group[name].dtype)
     columns = _as_slice(pixels)
     filled = 0
-    for rows in blocks(group, AT_ONCE):
-        chosen = wanted[rows]
-        part = result[filled : filled + np.count_nonzero(chosen)]
-        if len(part) == len(chosen) and isinstance(columns, slice):
+    while filled < len(stars):
+        # A block starts at a multiple of its size, so that no chunk is decoded twice.
+        first = int(stars[filled])
+        end = (first // AT_ONCE + 1) * AT_ONCE
+        count = np.searchsorted(stars[filled : filled + AT_ONCE], end)
+        chosen = stars[filled : filled + count]
+        rows = slice(first, int(chosen[-1]) + 1)
+        part = result[filled : filled + count]
+        if count == rows.stop - rows.start and isinstance(columns, slice):
             _read_into(part, group, name, (rows, columns))
-        elif len(part):
-            np.compress(chosen, read(group, name, rows)[:, columns], axis=0, out=part)
-        filled += len(part)
+        else:
+            np.take(read(group, name, rows)[:, columns], chosen - first, axis=0, out=part)
+        filled += count
     return result
 
 
@@ -332,47 +384,3 @@ def _as_slice(mask: np.ndarray) -> slice | np.ndarray:
     places = np.flatnonzero(mask)
     first, last = places[0], places[-1]
     return slice(first, last + 1) if last - first + 1 == len(places) else places
-
-
-def read_star(path: Path, apogee_id: str | None = None) -> Star:
-    """Read the spectra of one star.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store.
-    apogee_id : str, optional
-        Identifier of the star. Default: the first giant of the test split.
-
-    Raises
-    ------
-    SpectraFMError
-        When the star is not in the store, or the test split has no giant.
-    """
-    group = open_store(path)
-    names = read(group, "apogee_id")
-    if apogee_id is None:
-        logg = _column(group, "logg", labels_of(group))
-        giants = np.zeros(len(names), bool) if logg is None else logg < GIANT_BELOW
-        found = np.flatnonzero((read(group, "split") == "test") & giants)
-        lacking = f"no test star with log g < {GIANT_BELOW:g}: name one as figures.star"
-    else:
-        found = np.flatnonzero(names == apogee_id)
-        lacking = f"no star {apogee_id!r} (figures.star)"
-    if found.size == 0:
-        raise SpectraFMError(f"{path}: {lacking}")
-    rows = slice(found[0], found[0] + 1)
-    observed = read(group, "observed", rows)[0]
-    if "mask" in group:
-        observed = np.where(read(group, "mask", rows)[0], np.float32(np.nan), observed)
-    synthetic = np.full_like(observed, np.nan)
-    if "synthetic" in group:
-        synthetic = read(group, "synthetic", rows)[0]
-    return Star(
-        apogee_id=str(names[found[0]]),
-        wavelength=read(group, "wavelength"),
-        observed=observed,
-        synthetic=synthetic,
-        mock=bool(group.attrs["mock"]),
-        stars=names.size,
-    )
