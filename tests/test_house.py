@@ -12,6 +12,7 @@ FLOORS = (
     ("spectrafm", "errors", "plugs"),
     ("locks", "workspaces", "signals", "children"),
     (
+        "strict_yaml",
         "options",
         "labels",
         "spectra",

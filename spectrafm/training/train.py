@@ -20,6 +20,7 @@ from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
+from spectrafm.options import checked_name
 from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
@@ -85,6 +86,7 @@ def train(
       --windows='[[16105.8, 16220.0]]' --labels='[FE_H]' --epochs=30 --stars.count=100
       --start_from=pretrain --start=results/demo/models/pretrain
     """
+    checked_name(name, "--name")
     if (stage.start_from is None) != (start is None):
         raise SpectraFMError("--start and --start_from go together")
     with processes() as together, _claims(together, output, checkpoints and checkpoints / name):
