@@ -9,9 +9,9 @@ from torch import nn
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.attention import CrossAttention, SelfAttention
-from spectrafm.networks.encoding import ENCODINGS, LogWavelengthEncoding, PaperEncoding
+from spectrafm.networks.encoding import LogWavelengthEncoding, PaperEncoding
 from spectrafm.networks.fcnn import FCNN
-from spectrafm.networks.options import Model
+from spectrafm.networks.options import Model, Token
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
@@ -24,11 +24,22 @@ SMALL = Model(
 )
 
 
-@pytest.fixture(params=sorted(ENCODINGS))
+#: What differs from `SMALL`: each way to make a token, and each place of the normalisation.
+KINDS = {
+    "paper": {"encoding": "paper"},
+    "log_wavelength": {"encoding": "log_wavelength"},
+    # About six of the sixty pixels a token.
+    "bound": {"encoding": "log_wavelength", "token": Token(width=0.01, harmonics=8, hidden=24)},
+    "bound pre-norm": {
+        "encoding": "log_wavelength", "norm": "pre", "token": Token(width=0.01, harmonics=4),
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=KINDS)
 def network(request):
     torch.manual_seed(3)
-    options = SMALL.model_copy(update={"encoding": request.param})
-    return SpectraFM(options, PAPER_LABELS).eval()
+    return SpectraFM(SMALL.model_copy(update=KINDS[request.param]), PAPER_LABELS).eval()
 
 
 @pytest.fixture
@@ -76,7 +87,7 @@ def test_order_of_pixels_does_not_matter(network, spectra):
     position = network.encoding(wavelength)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     plain = network(flux, position)
-    permuted = network(flux[:, order], position[order])
+    permuted = network(flux[:, order], network.encoding(wavelength[order]))
     for a, b in zip(plain, permuted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
@@ -101,7 +112,7 @@ def test_a_missing_pixel_is_the_same_as_an_absent_one(network, spectra):
     missing = torch.zeros(4, 60, dtype=torch.bool)
     missing[0, 10:50] = True  # only one star of the batch: its neighbours keep their pixels
     together = network(flux, position, missing)
-    alone = network(flux[:1, ~missing[0]], position[~missing[0]])
+    alone = network(flux[:1, ~missing[0]], network.encoding(wavelength[~missing[0]]))
     torch.testing.assert_close(together.mean[:1], alone.mean, rtol=0, atol=1e-5)
     plain = network(flux, position)
     torch.testing.assert_close(together.mean[1:], plain.mean[1:], rtol=0, atol=1e-5)
@@ -149,7 +160,9 @@ def test_attention_covers_the_tokens_in_their_own_order(network, spectra):
     assert (hidden[..., 3] == 0).all()
     assert (hidden[..., [0, 1, 2, 4, 59]] > 0).all()
     others = [i for i in range(60) if i != 3]
-    _, without = network(flux[:, others], position[others], return_attention=True)
+    _, without = network(
+        flux[:, others], network.encoding(wavelength[others]), return_attention=True
+    )
     assert torch.equal(hidden[..., others], without)
 
 
@@ -207,8 +220,8 @@ def test_log_wavelength_encoding_sees_a_shift_alike_everywhere():
 
 def test_encoding_keeps_its_frequencies_when_the_network_goes_to_half_precision(network):
     wavelength = torch.tensor([16_000.0], dtype=torch.float64)
-    before = network.encoding(wavelength)
-    assert torch.equal(network.half().encoding(wavelength), before)
+    before = network.wavelength_encoding(wavelength)
+    assert torch.equal(network.half().wavelength_encoding(wavelength), before)
 
 
 def test_fcnn_refuses_other_pixels():

@@ -10,7 +10,7 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.attention_maps import dataset_of, write_maps
+from spectrafm.inference.attention_maps import MAPS, dataset_of, write_maps
 from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
@@ -18,12 +18,14 @@ from spectrafm.integrity import hashes_beside
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
 from spectrafm.networks.transformer import SpectraFM
+from spectrafm.outputs import claims
 from spectrafm.progress import track
 from spectrafm.store.read import StarSet
 
 logger = logging.getLogger(__name__)
 
 
+@claims(output=MAPS)
 def map_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
     """Average a network's attention over giants and over dwarfs.
 

@@ -78,7 +78,7 @@ class TrainedModel:
         A warning is logged where a model that learned from simulated stars reads real ones.
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
-        errors = self.network.wants_errors and spectra == "observed"
+        errors = self.network.wants_errors
         stars = StarReader(store, spectra, split, windows, flux_range, errors, columns)
         if self.mock and not stars.mock:
             logger.warning(

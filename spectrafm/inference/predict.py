@@ -25,12 +25,14 @@ from spectrafm.inference.predictor import infer
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.outputs import claims
 from spectrafm.progress import Meter
 from spectrafm.store.read import StarReader
 
 logger = logging.getLogger(__name__)
 
 
+@claims(output=files.no_folder)
 def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of stars and write them beside the catalogue's.
 

@@ -55,7 +55,9 @@ class Network(nn.Module):
     #: Sizes that ``config.json`` holds, typed and bounded, since the file is untrusted.
     Sizes: ClassVar[type[Section]]
     #: Whether `forward` reads the errors of the flux.
-    wants_errors: ClassVar[bool] = False
+    wants_errors: bool = False
+    #: Whether `forward` reads all pixels of a window at once, in the order of the grid.
+    reads_whole: bool = False
 
     def __init__(self, labels: Sequence[Label]):
         super().__init__()
@@ -87,6 +89,11 @@ class Network(nn.Module):
         Network
         """
         raise TypeError(f"{cls.__name__} does not implement start()")
+
+    @classmethod
+    def reads_errors(cls, model: Section) -> bool:
+        """Whether a network that `start` creates with these sizes has `wants_errors`."""
+        return cls.wants_errors
 
     @classmethod
     def build(cls, sizes: Section, labels: Sequence[Label]) -> Self:
@@ -191,14 +198,20 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} does not implement contexts()")
 
-    def encoding(self, wavelength: Tensor) -> Tensor:
-        """Encode wavelengths, Angstrom, as the ``position`` of `forward`, shape (T, D)."""
+    def encoding(self, wavelength: Tensor) -> Any:
+        """Encode wavelengths, Angstrom, shape (T,), as the ``position`` of `forward`.
+
+        Returns
+        -------
+        Tensor, shape (T, D)
+            Where the network has `reads_whole`, anything that its `forward` understands.
+        """
         raise TypeError(f"{type(self).__name__} does not implement encoding()")
 
     def forward(
         self,
         flux: Tensor,
-        position: Tensor,
+        position: Any,
         missing: Tensor | None = None,
         request: Tensor | None = None,
         known: Tensor | None = None,
@@ -211,7 +224,7 @@ class Network(nn.Module):
         flux : Tensor, shape (B, T)
             Continuum-normalised flux; where ``missing``, any value, NaN too.
         position : Tensor, shape (B, T, D) or (T, D)
-            `encoding` of each pixel's wavelength.
+            `encoding` of the pixels' wavelengths.
         missing : Tensor, shape (B, T), bool, optional
             True where a pixel is bad. None: all are good.
         request : Tensor, shape (R,), int, optional
@@ -262,6 +275,7 @@ class GridNetwork(Network):
     """
 
     Sizes = GridSizes
+    reads_whole = True
 
     def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
         super().__init__(labels)

@@ -19,6 +19,25 @@ class Block(Section):
     feedforward: Width = Field(description="width of the layer behind the attention")
 
 
+class Token(Section):
+    """What one token holds: a pixel, as in the paper, or all pixels of a step in ln(wavelength)."""
+
+    width: float = Field(
+        0.0,
+        ge=0,
+        le=0.1,
+        description="step in ln(wavelength) that a token holds; 0: one pixel a token, as in the "
+        "paper",
+    )
+    harmonics: int = Field(
+        16, ge=1, le=1024, description="numbers that describe the flux within a token"
+    )
+    hidden: Width = Field(256, description="width of the layer that makes a token")
+    drop: float = Field(
+        0.0, ge=0, lt=1, description="largest share of a star's tokens dropped in training"
+    )
+
+
 class Model(Section):
     """The network's sizes (paper section 2)."""
 
@@ -47,12 +66,18 @@ class Model(Section):
         max_length=32,
         description="widths of the layers that make value and uncertainty of an answer",
     )
+    norm: Literal["post", "pre"] = Field(
+        "post",
+        description="where a block normalises. post: after each sum, as in the paper; pre: before "
+        "each layer, and once at the end",
+    )
     dropout: float = Field(0.05, ge=0, lt=1, description="share of activations dropped in training")
     encoding: Literal["paper", "log_wavelength"] = Field(
         "paper",
         description="how a wavelength is encoded. paper: equation 2, 1.5-1.7 micron; "
         "log_wavelength: log-spaced periods, 0.3-5.3 micron",
     )
+    token: Token = Token()
     flux_scale: float = Field(0.1, gt=0, description="a token holds (flux - 1) / flux_scale")
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """SpectraFM: tokens -> encoder -> requests -> decoder -> value and uncertainty.
 
-Shapes: B stars, T tokens (pixels), L labels known to the model, R requests, D dimension.
+Shapes: B stars, P pixels, T tokens (pixels, or cells of several), L labels known to the model,
+R requests, D dimension.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from spectrafm.labels import Label
 from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.base import Answer, Network, TrainingStars
+from spectrafm.networks.binding import Binding, Cells, cells_of
 from spectrafm.networks.encoding import ENCODINGS
-from spectrafm.networks.options import Model
+from spectrafm.networks.options import Block, Model, Token
 from spectrafm.options import Section
 from spectrafm.spectra import pixels_in
 
@@ -32,50 +34,85 @@ class FeedForward(nn.Sequential):
         )
 
 
-class EncoderBlock(nn.Module):
-    """Self-attention and a feed-forward layer, each added and then normalised (post-norm)."""
+class PostNorm(nn.LayerNorm):
+    """Normalisation after each sum of a block, as in the paper."""
 
-    def __init__(self, dimension: int, heads: int, feedforward: int, dropout: float):
+    def before(self, x: Tensor) -> Tensor:
+        """Input of the block's layer."""
+        return x
+
+    def after(self, x: Tensor) -> Tensor:
+        """Output of the block, from the sum."""
+        return self(x)
+
+
+class PreNorm(nn.LayerNorm):
+    """Normalisation before each layer of a block; the sums pass unchanged."""
+
+    def before(self, x: Tensor) -> Tensor:
+        """Input of the block's layer."""
+        return self(x)
+
+    def after(self, x: Tensor) -> Tensor:
+        """Output of the block, from the sum."""
+        return x
+
+
+NORMS = {"post": PostNorm, "pre": PreNorm}
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and a feed-forward layer, each added to its input."""
+
+    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
         super().__init__()
-        self.attention = SelfAttention(dimension, heads, dropout)
-        self.feedforward = FeedForward(dimension, feedforward, dropout)
-        self.attention_norm = nn.LayerNorm(dimension)
-        self.feedforward_norm = nn.LayerNorm(dimension)
+        self.attention = SelfAttention(dimension, block.heads, dropout)
+        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
+        self.attention_norm = NORMS[norm](dimension)
+        self.feedforward_norm = NORMS[norm](dimension)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, missing)))
-        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+        norm = self.attention_norm
+        x = norm.after(x + self.dropout(self.attention(norm.before(x), missing)))
+        norm = self.feedforward_norm
+        return norm.after(x + self.dropout(self.feedforward(norm.before(x))))
 
 
 class DecoderBlock(nn.Module):
     """Cross-attention from requests to tokens; requests do not attend to each other."""
 
-    def __init__(self, dimension: int, heads: int, feedforward: int, dropout: float):
+    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
         super().__init__()
-        self.attention = CrossAttention(dimension, heads, dropout)
-        self.feedforward = FeedForward(dimension, feedforward, dropout)
-        self.attention_norm = nn.LayerNorm(dimension)
-        self.feedforward_norm = nn.LayerNorm(dimension)
+        self.attention = CrossAttention(dimension, block.heads, dropout)
+        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
+        self.attention_norm = NORMS[norm](dimension)
+        self.feedforward_norm = NORMS[norm](dimension)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, request: Tensor, x: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
-        answer, attention = self.attention(request, x, missing)
-        request = self.attention_norm(request + self.dropout(answer))
-        return self.feedforward_norm(request + self.dropout(self.feedforward(request))), attention
+        norm = self.attention_norm
+        answer, attention = self.attention(norm.before(request), x, missing)
+        request = norm.after(request + self.dropout(answer))
+        norm = self.feedforward_norm
+        answer = self.dropout(self.feedforward(norm.before(request)))
+        return norm.after(request + answer), attention
 
 
 class Embedding(nn.Module):
-    """Equation 1 as the authors computed it: ``GELU(w M + b)``.
+    """Equation 1 as the authors computed it, ``GELU(w M + b)``, or the binding of pixels.
 
     One pair (w, b) serves every pixel, since wavelength tells pixels apart; each label has a pair
     of its own, and its w is also the vector by which the label is requested.
     """
 
-    def __init__(self, dimension: int, labels: int):
+    def __init__(self, dimension: int, labels: int, token: Token):
         super().__init__()
-        self.flux_weight = nn.Parameter(torch.randn(dimension))
-        self.flux_bias = nn.Parameter(torch.randn(dimension))
+        if token.width:
+            self.binding = Binding(dimension, token)
+        else:
+            self.flux_weight = nn.Parameter(torch.randn(dimension))
+            self.flux_bias = nn.Parameter(torch.randn(dimension))
         self.label_weight = nn.Parameter(torch.randn(labels, dimension))
         self.label_bias = nn.Parameter(torch.randn(labels, dimension))
 
@@ -141,15 +178,19 @@ class SpectraFM(Network):
         self.options = options
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
-        self.embedding = Embedding(size, len(self.labels))
+        self.embedding = Embedding(size, len(self.labels), options.token)
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(
-            EncoderBlock(size, block.heads, block.feedforward, dropout) for block in options.encoder
+            EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
         )
         self.decoder = nn.ModuleList(
-            DecoderBlock(size, block.heads, block.feedforward, dropout) for block in options.decoder
+            DecoderBlock(size, block, options.norm, dropout) for block in options.decoder
         )
         self.head = Head(size, options.head, dropout)
+        # Blocks that normalise their inputs leave their last sums to be normalised.
+        last = nn.LayerNorm if options.norm == "pre" else nn.Identity
+        self.encoder_norm = last(size)
+        self.decoder_norm = last(size)
 
     @classmethod
     def start(cls, model: Model, stars: TrainingStars, labels: Sequence[str]) -> Self:
@@ -184,30 +225,57 @@ class SpectraFM(Network):
         self.label_centre = torch.cat([self.label_centre, new.label_centre])
         self.label_scale = torch.cat([self.label_scale, new.label_scale])
 
+    @property
+    def reads_whole(self) -> bool:
+        """Whether a token holds several pixels, so that all pixels of a window are read at once."""
+        return self.options.token.width > 0
+
+    @property
+    def wants_errors(self) -> bool:
+        return self.reads_whole
+
+    @classmethod
+    def reads_errors(cls, model: Model) -> bool:
+        return model.token.width > 0
+
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
     ) -> list[np.ndarray]:
         """Divide the pixels of the windows into disjoint sets of at most ``tokens`` pixels.
 
         A window's pixels are distributed at random, the same for every star, over sets of nearly
-        equal size. Parameters are those of `Network.contexts`.
+        equal size. Where a token holds several pixels, one set holds all pixels. Parameters are
+        those of `Network.contexts`.
         """
+        inside = pixels_in(wavelength, windows)
+        if self.reads_whole:
+            return [np.unique(np.concatenate(inside))]
         generator = np.random.default_rng(CONTEXT_SEED)
         contexts = []
-        for pixels in pixels_in(wavelength, windows):
+        for pixels in inside:
             if len(pixels):
                 dealt = generator.permutation(pixels)
                 contexts += np.array_split(dealt, -(-len(pixels) // tokens))
         return [np.sort(context) for context in contexts]
 
-    def encoding(self, wavelength: Tensor) -> Tensor:
-        """Encode each wavelength as sines and cosines, shape (T, D), without trained weights."""
+    def encoding(self, wavelength: Tensor) -> Tensor | Cells:
+        """Encode wavelengths without trained weights.
+
+        Returns
+        -------
+        Tensor, shape (P, D), or Cells
+            Sines and cosines of each wavelength; where a token holds several pixels, the division
+            of the pixels into tokens, with the encoding of each token.
+        """
+        token = self.options.token
+        if token.width:
+            return cells_of(wavelength, token, self.wavelength_encoding)
         return self.wavelength_encoding(wavelength)
 
     def forward(
         self,
         flux: Tensor,
-        position: Tensor,
+        position: Tensor | Cells,
         missing: Tensor | None = None,
         request: Tensor | None = None,
         known: Tensor | None = None,
@@ -218,71 +286,93 @@ class SpectraFM(Network):
 
         Parameters
         ----------
-        flux : Tensor, shape (B, T)
+        flux : Tensor, shape (B, P)
             Continuum-normalised flux.
-        position : Tensor, shape (B, T, D) or (T, D)
-            `encoding` of each pixel's wavelength. It has no trained weights, so that callers
+        position : Tensor, shape (B, P, D) or (P, D), or Cells
+            `encoding` of the pixels' wavelengths. It has no trained weights, so that callers
             compute it once per grid.
-        missing : Tensor, shape (B, T), bool, optional
-            True where a pixel is bad; a bad pixel is never a token. None: all are good.
+        missing : Tensor, shape (B, P), bool, optional
+            True where a pixel is bad; a bad pixel is never part of a token. None: all are good.
         request : Tensor, shape (R,), int, optional
             Indices into ``labels``. Default: all labels.
         known : Tensor, shape (B, L), optional
             Standardised values of labels given as input tokens; NaN where not given.
-        error : Tensor, optional
-            Ignored.
+        error : Tensor, shape (B, P), optional
+            One-sigma errors of the flux, NaN where unknown; read where a token holds several
+            pixels, else ignored.
         return_attention : bool
             Also return the last decoder block's attention.
 
         Returns
         -------
         answer : Answer
-        attention : Tensor, shape (B, R, T)
-            Mean over heads; 0 where a pixel is missing. Only with ``return_attention``.
+        attention : Tensor, shape (B, R, P)
+            Mean over heads; 0 where a pixel is missing. The pixels of a token share its attention
+            equally. Only with ``return_attention``.
         """
-        tokens, order = flux.shape[1], None
-        # In training, `draw_batch` already prefers valid pixels, and removing the missing ones here
-        # would make the host wait for the device at every step.
-        if missing is not None and not self.training:
-            order, missing = _valid_first(missing)
-            flux = flux.gather(1, order)
-            position = position.expand(len(flux), -1, -1)
-            position = position.gather(1, order[..., None].expand(-1, -1, position.shape[-1]))
-        if missing is not None:
-            flux = flux.masked_fill(missing, 1.0)
-        x = self.embedding.flux((flux - 1.0) / self.options.flux_scale) + position
+        if isinstance(position, Cells):
+            depth = (1.0 - flux) / self.options.flux_scale
+            x, empty = self.embedding.binding(depth, position, missing, error)
+        else:
+            x, empty = self._pixel_tokens(flux, position, missing)
+        order, tokens = None, x.shape[1]
+        if empty is not None and not self.training:
+            order, empty = _valid_first(empty)
+            x = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+        shown = x.shape[1]
         if known is not None:
             unknown = known.isnan()
             x = torch.cat([x, self.embedding.label(known.nan_to_num())], dim=1)
-            pixels = flux.new_zeros(flux.shape, dtype=torch.bool) if missing is None else missing
-            missing_token = torch.cat([pixels, unknown], dim=1)
-        else:
-            missing_token = missing
+            if empty is None:
+                empty = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+                empty[:, shown:] = unknown
+            else:
+                empty = torch.cat([empty, unknown], dim=1)
         x = self.dropout(x)
         for block in self.encoder:
-            x = block(x, missing_token)
+            x = block(x, empty)
+        x = self.encoder_norm(x)
 
         wanted = self.embedding.label_weight
         wanted = wanted if request is None else wanted[request]
         answers = wanted.expand(len(x), -1, -1)
         for block in self.decoder:
-            answers, attention = block(answers, x, missing_token)
-        answer = self.head(answers)
+            answers, attention = block(answers, x, empty)
+        answer = self.head(self.decoder_norm(answers))
         if not return_attention:
             return answer
-        attention = attention[..., : flux.shape[1]].mean(dim=1)
+        attention = attention[..., :shown].mean(dim=1)
         if order is not None:
             full = attention.new_zeros(*attention.shape[:2], tokens)
-            index = order[:, None, :].expand_as(attention)
-            attention = full.scatter(2, index, attention)
+            attention = full.scatter(2, order[:, None, :].expand_as(attention), attention)
+        if isinstance(position, Cells):
+            attention = _share_out(attention, position, missing, flux.shape)
         return answer, attention
+
+    def _pixel_tokens(
+        self, flux: Tensor, position: Tensor, missing: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Make a token of each pixel, (B, P, D); the second result is ``missing``."""
+        if missing is not None:
+            flux = flux.masked_fill(missing, 1.0)
+        return self.embedding.flux((flux - 1.0) / self.options.flux_scale) + position, missing
+
+
+def _share_out(
+    attention: Tensor, cells: Cells, missing: Tensor | None, shape: torch.Size
+) -> Tensor:
+    """Divide the attention to each token, (B, R, C), equally among its valid pixels, (B, R, P)."""
+    valid = torch.ones(shape, device=attention.device) if missing is None else (~missing).float()
+    count = valid.new_zeros(shape[0], attention.shape[-1]).index_add(1, cells.token, valid)
+    each = attention / count.clamp(min=1)[:, None]
+    return each[..., cells.token] * valid[:, None]
 
 
 def _valid_first(missing: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Order that puts each star's valid pixels first and drops the columns without valid pixels.
+    """Order that puts each star's valid tokens first and drops the columns without valid tokens.
 
-    Bad pixels are removed rather than masked, so that further bad pixels change no bit of the
-    result; only a star with fewer good pixels than others of its batch keeps masked ones.
+    Empty tokens are removed rather than masked, so that further bad pixels change no bit of the
+    result; only a star with fewer valid tokens than others of its batch keeps masked ones.
 
     Returns
     -------

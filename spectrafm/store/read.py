@@ -230,7 +230,7 @@ class StarReader:
     flux_range : (float, float), optional
         Lowest and highest normalised flux: a pixel outside is missing. Default: no limit.
     errors : bool
-        Whether ``flux_error`` is loaded too; observed spectra only.
+        Whether ``flux_error`` is loaded too; synthetic spectra have no noise: zeros.
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
 
@@ -261,7 +261,7 @@ class StarReader:
         if kind not in group:
             raise SpectraFMError(f"{path}: has no {kind} spectra")
         wavelength = read(group, "wavelength")
-        self._kind, self._errors = kind, errors and kind == "observed"
+        self._kind, self._errors = kind, errors
         self._range = flux_range or (-np.inf, np.inf)
         self._pixels = pixel_mask(wavelength, windows, str(path))
         splits = read(group, "split")
@@ -292,8 +292,10 @@ class StarReader:
         mask = flux_error = None
         if self._kind == "observed" and "mask" in group:
             mask = _read_pixels(group, "mask", rows, self._pixels)
-        if self._errors:
+        if self._errors and self._kind == "observed":
             flux_error = _read_pixels(group, "observed_error", rows, self._pixels)
+        elif self._errors:
+            flux_error = np.zeros_like(flux)
         low, high = self._range
         for start in range(0, len(flux), AT_ONCE):
             part = slice(start, start + AT_ONCE)

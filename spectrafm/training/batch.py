@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     flux: Tensor  # (B, T), any value where missing
     error: Tensor | None  # (B, T), one sigma of the flux; None where the network does not read it
-    position: Tensor  # (B, T, D), or (T, D) where all stars show the same pixels
+    position: Any  # (B, T, D), or what the network makes of a window that all stars show whole
     missing: Tensor | None  # (B, T)
     known: Tensor | None  # (B, R), labels given as input; NaN = not given
     label: Tensor  # (B, R)
@@ -70,6 +70,7 @@ def draw_batch(
     if scheme.whole:
         pixel = window.expand(len(share), -1)
         missing = ~stars.valid[rows[share][:, None], window]
+        position = stars.position_of(number)
     else:
         draw = Draw(len(rows), len(window), sampling.tokens, generator, seed, step, epoch)
         valid = stars.valid[rows[share][:, None], window]
@@ -78,10 +79,13 @@ def draw_batch(
         # Where no pixel is missing no mask is passed, since a mask rules out the fastest attention
         # kernels. `fewest_valid` was counted beforehand: counting here would stop the device.
         missing = None if fewest >= pixel.shape[1] else missing
-    batch = _show(stars, rows[share], pixel, missing, requested[share] & own)
+        position = stars.position[pixel]
+    batch = _show(stars, rows[share], pixel, position, missing, requested[share] & own)
     if sampling.noise > 0:
-        noise = _noise(len(rows), pixel.shape[1], sampling.noise, generator)
+        sigma, noise = _noise(len(rows), pixel.shape[1], sampling.noise, generator)
         batch = batch._replace(flux=batch.flux + noise[share])
+        if batch.error is not None:
+            batch = batch._replace(error=torch.hypot(batch.error, sigma[share]))
     if sampling.known_labels > 0:
         drawn = torch.rand(requested.shape, generator=generator, device=generator.device)
         given = (drawn < sampling.known_labels) & requested
@@ -107,7 +111,24 @@ def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: i
     pixel = window[evenly].expand(len(rows), -1)
     valid = stars.valid[rows[:, None], pixel]
     requested = stars.teaches[rows] & valid.any(dim=1, keepdim=True)
-    return _show(stars, rows, pixel, ~valid, requested)
+    return _show(stars, rows, pixel, stars.position[pixel], ~valid, requested)
+
+
+def whole_batch(stars: DeviceStars, rows: Tensor, number: int) -> Batch:
+    """Make a batch of all pixels of a window, or of all windows, the same at every call.
+
+    Parameters
+    ----------
+    stars : DeviceStars
+    rows : Tensor, shape (B,), int
+    number : int
+        Number of the window; the number of windows stands for all of them together.
+    """
+    window = (*stars.windows, stars.every_window)[number]
+    valid = stars.valid[rows[:, None], window]
+    requested = stars.teaches[rows] & valid.any(dim=1, keepdim=True)
+    pixel = window.expand(len(rows), -1)
+    return _show(stars, rows, pixel, stars.position_of(number), ~valid, requested)
 
 
 def _share(stars: int, processes: Processes, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -128,7 +149,7 @@ def scheme_of(sampling: Sampling) -> Scheme:
 
 def _window(stars: DeviceStars, scheme: Scheme, seed: int, step: int) -> tuple[int, Tensor]:
     """Draw a window in proportion to its pixels, or take all; return its number and pixels."""
-    if scheme.every_window:
+    if scheme.every_window or (scheme.all_every and step % scheme.all_every == 0):
         return len(stars.windows), stars.every_window
     if len(stars.windows) == 1:
         return 0, stars.windows[0]
@@ -140,13 +161,18 @@ def _window(stars: DeviceStars, scheme: Scheme, seed: int, step: int) -> tuple[i
 
 
 def _show(
-    stars: DeviceStars, rows: Tensor, pixel: Tensor, missing: Tensor | None, requested: Tensor
+    stars: DeviceStars,
+    rows: Tensor,
+    pixel: Tensor,
+    position: Any,
+    missing: Tensor | None,
+    requested: Tensor,
 ) -> Batch:
     error = stars.flux_error
     return Batch(
         flux=stars.flux[rows[:, None], pixel],
         error=None if error is None else error[rows[:, None], pixel],
-        position=stars.position[pixel],
+        position=position,
         missing=missing,
         known=None,
         label=stars.label[rows],
@@ -156,8 +182,10 @@ def _show(
     )
 
 
-def _noise(stars: int, pixels: int, largest: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise whose one-sigma differs from star to star, between 0 and ``largest``."""
+def _noise(
+    stars: int, pixels: int, largest: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a one-sigma for each star, between 0 and ``largest``, and Gaussian noise of it."""
     device = generator.device
     sigma = largest * torch.rand(stars, 1, generator=generator, device=device)
-    return sigma * torch.randn(stars, pixels, generator=generator, device=device)
+    return sigma, sigma * torch.randn(stars, pixels, generator=generator, device=device)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,11 +120,14 @@ class DeviceStars:
         True where the flux is finite.
     label, label_error : Tensor, shape (n, R)
         Labels of the stage and their errors, in standardised units; NaN = missing.
-    position : Tensor, shape (P, D)
-        Encoding of each pixel's wavelength.
+    encode : callable
+        From indices of pixels, shape (T,), to the encoding of their wavelengths.
     windows : tuple of Tensor
         Pixel indices of each window.
     apogee_id : numpy.ndarray of str, shape (n,)
+    window_positions : dict
+        Encodings of the windows that were shown whole so far, by number; of all of them together,
+        by their count.
     """
 
     flux: Tensor
@@ -131,9 +135,10 @@ class DeviceStars:
     valid: Tensor
     label: Tensor
     label_error: Tensor
-    position: Tensor
+    encode: Callable[[Tensor], Any]
     windows: tuple[Tensor, ...]
     apogee_id: np.ndarray
+    window_positions: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -142,6 +147,18 @@ class DeviceStars:
     def teaches(self) -> Tensor:
         """Mask of the labels to learn from, shape (n, R): finite, without an infinite error."""
         return self.label.isfinite() & ~self.label_error.isinf()
+
+    @cached_property
+    def position(self) -> Tensor:
+        """Encoding of every pixel of the grid, shape (P, D), for networks that read any pixels."""
+        return self.encode(torch.arange(self.flux.shape[1], device=self.flux.device))
+
+    def position_of(self, number: int) -> Any:
+        """Encoding of all pixels of a window, or of all windows, which the network reads whole."""
+        if number not in self.window_positions:
+            window = (*self.windows, self.every_window)[number]
+            self.window_positions[number] = self.encode(window)
+        return self.window_positions[number]
 
     @cached_property
     def every_window(self) -> Tensor:
@@ -209,7 +226,7 @@ def to_device(
         valid=flux.isfinite(),
         label=label,
         label_error=label_error,
-        position=network.encoding(wavelength),
+        encode=lambda pixels: network.encoding(wavelength[pixels]),
         windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
     )

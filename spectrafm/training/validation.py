@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spectrafm.networks.base import Network
-from spectrafm.training.batch import Batch, draw_fixed_batch, scheme_of
+from spectrafm.training.batch import Batch, draw_fixed_batch, scheme_of, whole_batch
 from spectrafm.training.interruption import Interruption
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Sampling
@@ -60,8 +60,10 @@ def validate(
 
 def _batches(stars: DeviceStars, sampling: Sampling) -> Iterator[Batch]:
     every = torch.arange(len(stars), device=stars.flux.device)
-    whole = scheme_of(sampling).whole
-    for window in (stars.every_window,) if whole else stars.windows:
-        tokens = len(window) if whole else sampling.tokens
+    scheme, windows = scheme_of(sampling), len(stars.windows)
+    for number in (windows,) if scheme.every_window and scheme.whole else range(windows):
         for rows in every.split(BATCH):
-            yield draw_fixed_batch(stars, rows, window, tokens)
+            if scheme.whole:
+                yield whole_batch(stars, rows, number)
+            else:
+                yield draw_fixed_batch(stars, rows, stars.windows[number], sampling.tokens)

@@ -17,9 +17,10 @@ from spectrafm.archive.options import Archive, FileLimits
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import provenance, write_parquet
+from spectrafm.outputs import claims
 from spectrafm.progress import Meter
 from spectrafm.store.accounts import account
-from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, Stars, write_store
+from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Stars, write_store
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar, usable_spectra
@@ -42,6 +43,7 @@ MOCK_ACKNOWLEDGEMENT = (
 logger = logging.getLogger(__name__)
 
 
+@claims(output=STORE)
 def fetch_spectra(
     *,
     selected: Path,

@@ -13,5 +13,6 @@ SCHEMES = {
     "contiguous": f"{_HERE}.contiguous:Contiguous",
     "mixed": f"{_HERE}.mixed:Mixed",
     "paper": f"{_HERE}.paper:Paper",
+    "window": f"{_HERE}.window:Window",
     "all": f"{_HERE}.whole:Whole",
 }

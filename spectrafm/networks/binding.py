@@ -1,0 +1,139 @@
+"""Binding of neighbouring pixels: the part of a spectrum that one token holds.
+
+A token covers a fixed step in ln(wavelength), the same for every instrument. Its content is a
+linear projection of its valid pixels, whose weights are cosines of the pixel's place within the
+step; a small network makes the token of it.
+
+Shapes: B stars, T pixels, C tokens, M pixels of the fullest token, K harmonics, D dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spectrafm.networks.options import Token
+
+#: An error of the flux enters a token as ln(error / ERROR_SCALE), and at least as ln(1 / 20): the
+#: flux of APOGEE stars at S/N 100 has errors of about this size.
+ERROR_SCALE = 0.01
+
+#: Share of the stars of a training step whose errors are hidden, so that a network can also read
+#: spectra without them.
+HIDDEN_ERRORS = 0.1
+
+
+class Cells(NamedTuple):
+    """How the pixels of a wavelength grid fall into tokens, in the order of wavelength."""
+
+    pixel: Tensor  # (C, M) int, indices into the grid; any where there is no pixel
+    there: Tensor  # (C, M) bool, whether there is a pixel
+    harmonic: Tensor  # (C, M, K), weights of the projection; 0 where there is no pixel
+    encoding: Tensor  # (C, D), encoding of the token's central wavelength
+    token: Tensor  # (T,) int, the token of each pixel of the grid
+
+
+def cells_of(wavelength: Tensor, token: Token, encoding: nn.Module) -> Cells:
+    """Divide a wavelength grid into tokens.
+
+    Parameters
+    ----------
+    wavelength : Tensor, shape (T,)
+        Vacuum rest-frame wavelength in any order, Angstrom, in float64.
+    token : Token
+        Width of a token and number of harmonics.
+    encoding : WavelengthEncoding
+
+    Returns
+    -------
+    Cells
+    """
+    place = wavelength.double().log() / token.width
+    number, token_of, count = place.floor().unique(return_inverse=True, return_counts=True)
+    order = place.argsort(stable=True)
+    row = token_of[order]
+    column = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[row]
+    pixel = order.new_zeros(len(number), int(count.max()))
+    pixel[row, column] = order
+    there = torch.zeros_like(pixel, dtype=torch.bool)
+    there[row, column] = True
+    within = (place - place.floor())[pixel]
+    harmonics = torch.arange(token.harmonics, device=place.device)
+    # Scaled so that a token with as many pixels as harmonics keeps the variance of white noise.
+    harmonic = (math.pi * harmonics * within[..., None]).cos() * math.sqrt(2 * token.harmonics)
+    centre = ((number + 0.5) * token.width).exp()
+    return Cells(pixel, there, (harmonic * there[..., None]).float(), encoding(centre), token_of)
+
+
+class Binding(nn.Module):
+    """Tokens from the valid pixels of each cell.
+
+    The projected flux is multiplied by a vector of the cell's wavelength, so that each wavelength
+    has weights of its own, as each pixel has in a network bound to a grid.
+
+    Parameters
+    ----------
+    dimension : int
+    token : Token
+    """
+
+    def __init__(self, dimension: int, token: Token):
+        super().__init__()
+        self.drop = token.drop
+        self.content = nn.Linear(2 * token.harmonics + 2, token.hidden)
+        self.gain = nn.Linear(dimension, token.hidden)
+        self.offset = nn.Linear(dimension, token.hidden)
+        self.out = nn.Linear(token.hidden, dimension)
+
+    def forward(
+        self, depth: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Make the tokens of a batch of stars.
+
+        Parameters
+        ----------
+        depth : Tensor, shape (B, T)
+            Scaled distance of the flux from the continuum; any value where missing.
+        cells : Cells
+            Of the wavelengths of these pixels.
+        missing : Tensor, shape (B, T), bool, optional
+        error : Tensor, shape (B, T), optional
+            One-sigma errors of the flux; NaN where unknown.
+
+        Returns
+        -------
+        x : Tensor, shape (B, C, D)
+        empty : Tensor, shape (B, C), bool
+            True where a token has no valid pixel, or is dropped in training.
+        """
+        valid = cells.there.expand(len(depth), -1, -1)
+        if missing is not None:
+            valid = valid & ~missing[:, cells.pixel]
+        count = valid.sum(dim=-1, keepdim=True)
+        share = count.clamp(min=1).reciprocal()
+        shown = depth[:, cells.pixel].masked_fill(~valid, 0.0)
+        # One matrix product per token: (B, C, M) x (C, M, K) -> (B, C, K).
+        flux = torch.einsum("bcm,cmk->bck", shown, cells.harmonic) * share
+        presence = torch.einsum("bcm,cmk->bck", valid.to(shown.dtype), cells.harmonic) * share
+        content = torch.cat([flux, presence, self._errors(valid, cells, share, error)], dim=-1)
+        x = self.content(content) * (1 + self.gain(cells.encoding)) + self.offset(cells.encoding)
+        empty = count.squeeze(-1) == 0
+        if self.training and self.drop > 0:
+            dropped = torch.rand(empty.shape, device=empty.device)
+            empty = empty | (dropped < self.drop * torch.rand_like(dropped[:, :1]))
+        return self.out(nn.functional.gelu(x)), empty
+
+    def _errors(self, valid: Tensor, cells: Cells, share: Tensor, error: Tensor | None) -> Tensor:
+        """Mean ln error of a token's pixels, and the share of them whose error is known."""
+        if error is None:
+            return share.new_zeros(*share.shape[:2], 2)
+        error = error[:, cells.pixel]
+        known = valid & error.isfinite()
+        if self.training:
+            hidden = torch.rand(len(error), 1, 1, device=error.device) < HIDDEN_ERRORS
+            known = known & ~hidden
+        level = (error.masked_fill(~known, ERROR_SCALE) / ERROR_SCALE).clamp(0.05, 1e3).log()
+        return torch.stack([level.sum(dim=-1), known.sum(dim=-1)], dim=-1) * share
