@@ -25,6 +25,7 @@ from spectrafm import __version__
 from spectrafm.errors import BAD_INPUT, INTERRUPTED, InterruptedTraining, SpectraFMError
 from spectrafm.figures import FIGURES
 from spectrafm.plugs import caption_of, load
+from spectrafm.signals import stopping
 from spectrafm.surveys import SURVEYS
 
 #: Commands by purpose, the most used first: command -> module:function.
@@ -62,6 +63,9 @@ BAD_USE = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal whose encoding lacks a letter of a name shows its number instead.
+        stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else BAD_USE
@@ -76,12 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spectrafm").setLevel(logging.INFO)
     try:
-        return _run(command, rest)
+        with stopping():
+            return _run(command, rest)
     except SpectraFMError as error:
         print(f"spectrafm {command}: {error}", file=sys.stderr)
         return BAD_INPUT
     except InterruptedTraining as stopped:
         print(f"spectrafm {command}: {stopped}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        kept = "no output is half-written, and the same command starts again"
+        print(f"spectrafm {command}: stopped by {stopped}; {kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of the output (such as `head`) has closed the pipe.

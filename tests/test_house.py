@@ -10,7 +10,18 @@ PACKAGE = REPOSITORY / "spectrafm"
 #: Rooms from the ground up; a module imports from its own room and from those below it.
 FLOORS = (
     ("spectrafm", "errors", "plugs"),
-    ("options", "labels", "spectra", "files", "progress", "integrity"),
+    ("locks", "workspaces", "signals", "children"),
+    (
+        "options",
+        "labels",
+        "spectra",
+        "reading",
+        "seal",
+        "files",
+        "progress",
+        "integrity",
+        "outputs",
+    ),
     ("archive",),
     ("store",),
     ("surveys",),

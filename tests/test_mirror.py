@@ -125,7 +125,7 @@ def test_no_path_leads_out_of_a_mirror(server, tmp_path, path, kind):
 
 def _write_often(path: Path) -> None:
     for _ in range(200):
-        write_bytes(path, b"the same list of checksums", shared=True)
+        write_bytes(path, b"the same list of checksums")
 
 
 def test_two_shards_may_keep_the_same_list(tmp_path):

@@ -72,7 +72,7 @@ def fetch(
                 wanted.append(path)
     for file in _from_server(wanted, sha1s, archive, limits):
         if archive.keep is not None and isinstance(file.content, bytes):
-            write_bytes(below(Path(archive.keep), file.path), file.content, shared=True)
+            write_bytes(below(Path(archive.keep), file.path), file.content)
         yield file
 
 
@@ -122,7 +122,7 @@ def download(
         return None
     failure = asyncio.run(_download(path, destination, archive, limits, sha1))
     if failure is None and kept is not None:
-        with atomic_path(kept, shared=True) as temporary:
+        with atomic_path(kept) as temporary:
             _copy(destination, temporary, sha1)
     return failure
 

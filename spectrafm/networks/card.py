@@ -71,6 +71,7 @@ def _places(environments: list[dict[str, Any]]) -> str:
 _SELECTIONS = {
     "validation": "the lowest loss on validation stars of the same kind",
     "validation_rmse": "the lowest RMSE on validation stars of the same kind",
+    "painted": "the lowest RMSE on painted synthetic spectra of validation stars",
     "paper": "chosen as in the paper, on stars half of which are iron-poor",
     "last": "the last one",
 }

@@ -149,7 +149,7 @@ def scheme_of(sampling: Sampling) -> Scheme:
 
 def _window(stars: DeviceStars, scheme: Scheme, seed: int, step: int) -> tuple[int, Tensor]:
     """Draw a window in proportion to its pixels, or take all; return its number and pixels."""
-    if scheme.every_window:
+    if scheme.every_window or (scheme.all_every and step % scheme.all_every == 0):
         return len(stars.windows), stars.every_window
     if len(stars.windows) == 1:
         return 0, stars.windows[0]

@@ -19,6 +19,7 @@ from spectrafm.training.checkpoint import Checkpoints
 from spectrafm.training.interruption import Interruption
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import ALONE, Processes
+from spectrafm.training.replay import Replay
 from spectrafm.training.sampling import generator_for
 from spectrafm.training.schedule import rate_of_step
 from spectrafm.training.stars import DeviceStars
@@ -52,6 +53,8 @@ class Training:
     stars, validation_stars : DeviceStars
     processes : Processes
         The processes that train together.
+    replay : Replay, optional
+        Synthetic spectra beside the training stars of each step.
 
     Attributes
     ----------
@@ -79,12 +82,15 @@ class Training:
         stars: DeviceStars,
         validation_stars: DeviceStars,
         processes: Processes = ALONE,
+        replay: Replay | None = None,
     ):
         self.name, self.stage, self.network, self.request = name, stage, network, request
         self.stars, self.validation_stars, self.processes = stars, validation_stars, processes
         # A closed form takes no steps.
         closed = isinstance(network, ClosedForm)
-        self.learner = None if closed else Learner(stage, network, request, stars, processes)
+        self.learner = None
+        if not closed:
+            self.learner = Learner(stage, network, request, stars, processes, replay)
         self.steps_per_epoch = -(-len(stars) // stage.batch)
         self.step = 0
         self.epoch = 0
@@ -279,7 +285,7 @@ class Training:
         self.metrics.append(row)
         logger.info("%s: %s", self.name, ", ".join(f"{k} {v:.5g}" for k, v in row.items()))
         criterion = loss
-        if stage.selection == "validation_rmse":
+        if stage.selection in ("validation_rmse", "painted"):
             scale = self.network.label_scale[self.request].tolist()
             criterion = sum(r / s for r, s in zip(rmse, scale, strict=True)) / len(rmse)
         if criterion < self.best_criterion:

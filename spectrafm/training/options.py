@@ -54,6 +54,17 @@ class Sampling(Section):
     )
 
 
+class Replay(Section):
+    """Synthetic spectra that a stage on observed stars learns from beside them."""
+
+    spectra: Literal["synthetic", "painted"] | None = Field(
+        None,
+        description="synthetic: the models of all training stars, with their labels; painted: the "
+        "same with the synthetic gap and the noise of the stage's own stars; null: none",
+    )
+    ratio: float = Field(1.0, gt=0, le=64, description="replayed spectra per observed star")
+
+
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
@@ -87,6 +98,7 @@ class Stage(Section):
         [], description="parts that keep their weights: embedding, encoder.1, decoder, head ..."
     )
     sampling: Sampling = Sampling()
+    replay: Replay = Replay()
     epochs: int = Field(ge=1, description="passes over the training stars")
     batch: int = Field(256, ge=1, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -97,11 +109,13 @@ class Stage(Section):
     patience: int | None = Field(
         None, ge=1, description="validations without a better one before stopping; null: never"
     )
-    selection: Literal["validation", "validation_rmse", "paper", "last"] = Field(
+    selection: Literal["validation", "validation_rmse", "painted", "paper", "last"] = Field(
         "validation",
         description="which checkpoint is kept. validation: lowest loss on validation stars of the "
-        "same kind as the training stars; validation_rmse: their lowest RMSE; paper: the authors' "
-        "choice, the lowest loss on stars half of which are iron-poor; last: the final one",
+        "same kind as the training stars; validation_rmse: their lowest RMSE; painted: lowest RMSE "
+        "on painted synthetic spectra of all validation stars, which needs no label of an observed "
+        "star; paper: the authors' choice, the lowest loss on stars half of which are iron-poor; "
+        "last: the final one",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere"
@@ -136,6 +150,12 @@ class Stage(Section):
                     f"freeze: {self.architecture} has no part {part!r}; "
                     f"it has {', '.join(known.parts)}"
                 )
+        if self.replay.spectra and not known.parts:
+            raise ValueError(
+                f"replay.spectra: {self.architecture} has a closed form and replays nothing"
+            )
+        if self.spectra != "observed" and (self.replay.spectra or self.selection == "painted"):
+            raise ValueError("replay, and selection: painted, need observed spectra")
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self

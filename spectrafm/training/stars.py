@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -125,6 +125,9 @@ class DeviceStars:
     windows : tuple of Tensor
         Pixel indices of each window.
     apogee_id : numpy.ndarray of str, shape (n,)
+    window_positions : dict
+        Encodings of the windows that were shown whole so far, by number; of all of them together,
+        by their count.
     """
 
     flux: Tensor
@@ -135,6 +138,7 @@ class DeviceStars:
     encode: Callable[[Tensor], Any]
     windows: tuple[Tensor, ...]
     apogee_id: np.ndarray
+    window_positions: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -149,13 +153,8 @@ class DeviceStars:
         """Encoding of every pixel of the grid, shape (P, D), for networks that read any pixels."""
         return self.encode(torch.arange(self.flux.shape[1], device=self.flux.device))
 
-    @cached_property
-    def window_positions(self) -> dict[int, Any]:
-        """Encodings of the windows used so far, by number; of all of them, by their count."""
-        return {}
-
     def position_of(self, number: int) -> Any:
-        """Encoding of all pixels of a window, or of all windows, for a network that reads them whole."""
+        """Encoding of all pixels of a window, or of all windows, which the network reads whole."""
         if number not in self.window_positions:
             window = (*self.windows, self.every_window)[number]
             self.window_positions[number] = self.encode(window)

@@ -16,6 +16,7 @@ from spectrafm.training.batch import Batch, draw_batch
 from spectrafm.training.objective import gaussian_loss
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import ALONE, Processes
+from spectrafm.training.replay import Replay
 from spectrafm.training.sampling import seed_for
 from spectrafm.training.stars import DeviceStars
 
@@ -63,6 +64,8 @@ class Learner:
     stars : DeviceStars
     processes : Processes
         The processes that share each step.
+    replay : Replay, optional
+        Synthetic spectra beside the training stars of each step.
 
     Attributes
     ----------
@@ -77,9 +80,10 @@ class Learner:
         request: Tensor,
         stars: DeviceStars,
         processes: Processes = ALONE,
+        replay: Replay | None = None,
     ):
         self.stage, self.network, self.request = stage, network, request
-        self.stars, self.processes = stars, processes
+        self.stars, self.processes, self.replay = stars, processes, replay
         self.device = stars.flux.device
         self.optimizer = _optimizer(network, stage)
         self.tally = Tally.zero(self.device)
@@ -123,14 +127,18 @@ class Learner:
         """Rows of a step's stars whose own loss is not finite with the present weights."""
         self.network.train()
         _, each = self._losses(self.network, rows, step, epoch, ALONE)
-        return rows[~each.sum(dim=1).isfinite()]
+        return rows[~each[: len(rows)].sum(dim=1).isfinite()]
 
     def _losses(
         self, network: nn.Module, rows: Tensor, step: int, epoch: int, processes: Processes
     ) -> tuple[Batch, Tensor]:
         """Draw the batch of a step and compute each label's loss, shape (B, R)."""
         stage = self.stage
-        batch = draw_batch(self.stars, rows, stage.sampling, stage.seed, step, epoch, processes)
+        stars = self.stars
+        if self.replay is not None:
+            stars = self.replay.beside(stars, rows, step)
+            rows = torch.arange(len(stars), device=self.device)
+        batch = draw_batch(stars, rows, stage.sampling, stage.seed, step, epoch, processes)
         # Dropout draws from the global generator, which is seeded for the step as well. Processes
         # show different stars and need different masks.
         purpose = "dropout" if processes.first else f"dropout of process {processes.rank}"

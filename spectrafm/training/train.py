@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,27 +15,22 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.integrity import write_checksums
+from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
+from spectrafm.outputs import claimed
 from spectrafm.plugs import load
-from spectrafm.store.read import StarSet, load_stars
+from spectrafm.store.read import StarSet
 from spectrafm.training import resume
+from spectrafm.training.choice import stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
+from spectrafm.training.replay import replay_of
 from spectrafm.training.schemes import SCHEMES
-from spectrafm.training.stars import (
-    DeviceStars,
-    balanced,
-    choose,
-    column_of,
-    meets,
-    subset,
-    to_device,
-)
+from spectrafm.training.stars import DeviceStars, column_of, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +87,7 @@ def train(
     """
     if (stage.start_from is None) != (start is None):
         raise SpectraFMError("--start and --start_from go together")
-    with processes() as together:
+    with processes() as together, _claims(together, output, checkpoints and checkpoints / name):
         if not together.first:
             logging.getLogger("spectrafm").setLevel(logging.WARNING)
         _make_deterministic(stage.deterministic)
@@ -98,7 +95,9 @@ def train(
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
         errors = found.reads_errors(model) if network is None else network.wants_errors
-        training, validation = _choose_stars(store, stage, errors)
+        chosen = stars_of(store, stage, errors)
+        training, validation = chosen.training, chosen.validation
+        made_with = hashes_beside(output, [store, *([] if start is None else [start])])
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
@@ -121,7 +120,17 @@ def train(
             "%s: %d training stars, %d validation stars, %d pixels, labels %s",
             name, len(stars), len(validation_stars), stars.flux.shape[1], ", ".join(labels),
         )  # fmt: skip
-        under_way = Training(name, stage, network, request, stars, validation_stars, together)
+        replay = None
+        if stage.replay.spectra is not None:
+            gap = chosen.gap if stage.replay.spectra == "painted" else None
+            replay = replay_of(chosen.synthetic, gap, stage, network, request)
+            logger.info(
+                "%s: replays %d %s spectra, %g beside each star",
+                name, len(replay.stars), stage.replay.spectra, stage.replay.ratio,
+            )  # fmt: skip
+        under_way = Training(
+            name, stage, network, request, stars, validation_stars, together, replay
+        )
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm):
@@ -129,17 +138,29 @@ def train(
         else:
             if checkpoints is not None:
                 options = {"stage": stage.model_dump(mode="json"), **saved.architecture(network)}
-                data = (training.flux, training.label, *network.state_dict().values())
+                data = [training.flux, training.label, *network.state_dict().values()]
+                data += [] if replay is None else [replay.stars.flux, replay.stars.label]
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
         if together.first:
-            _write(output, under_way, training, validation, begun)
+            _write(output, under_way, training, validation, begun, made_with)
             if kept is not None:
                 kept.remove()
             logger.info(
                 "%s: kept epoch %d of %d; model in %s",
                 name, under_way.best_epoch, under_way.epoch, output,
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _claims(together: Processes, output: Path, checkpoints: Path | None) -> Iterator[None]:
+    """Be the only training that writes a model, and the checkpoints of its stage."""
+    with contextlib.ExitStack() as stack:
+        if together.first:
+            stack.enter_context(claimed(output, saved.MODEL))
+            if checkpoints is not None:
+                stack.enter_context(claimed(checkpoints, files.no_folder))
+        yield
 
 
 def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | None]:
@@ -153,6 +174,11 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
     if start is None:
         return None, None
     network, facts = saved.from_pretrained(start)
+    if facts["stage_name"] != stage.start_from:
+        raise SpectraFMError(
+            f"{start}: holds the model of stage {facts['stage_name']!r}, not of "
+            f"{stage.start_from!r} (--start_from)"
+        )
     if network.architecture != stage.architecture:
         raise SpectraFMError(
             f"{start}: a {network.architecture} network, but the stage trains a "
@@ -208,12 +234,17 @@ def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: P
 
 
 def _write(
-    output: Path, under_way: Training, training: StarSet, validation: StarSet, begun: Start | None
+    output: Path,
+    under_way: Training,
+    training: StarSet,
+    validation: StarSet,
+    begun: Start | None,
+    made_with: dict[str, str],
 ) -> None:
     """Write the model's folder atomically."""
-    with files.atomic_path(output) as folder:
+    with files.atomic_path(output, saved.MODEL) as folder:
         folder.mkdir()
-        facts = _facts(under_way, training, validation, begun)
+        facts = _facts(under_way, training, validation, begun) | {"made_with": made_with}
         saved.save_pretrained(folder, under_way.network, facts)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
@@ -250,26 +281,6 @@ def _make_deterministic(deterministic: bool) -> None:
         # cuBLAS reads this variable at its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-
-
-def _choose_stars(store: Path, stage: Stage, errors: bool) -> tuple[StarSet, StarSet]:
-    """Load training and validation stars of a stage.
-
-    Validation stars fulfil the same condition as the training stars and are of the validation
-    split. With ``selection: paper`` they are instead those of the authors: stars of the training
-    split, half of them iron-poor.
-    """
-    options = (stage.windows, stage.flux_range, errors)
-    everyone = load_stars(store, stage.spectra, "train", *options)
-    training = choose(everyone, stage.stars)
-    if stage.selection == "paper":
-        return training, balanced(everyone)
-    validation = load_stars(store, stage.spectra, "validation", *options)
-    validation = subset(validation, meets(validation, stage.stars.where))
-    if not len(validation.apogee_id):
-        condition = "a label" if stage.stars.where is None else stage.stars.where
-        raise SpectraFMError(f"{store}: no validation star has {condition}")
-    return training, validation
 
 
 def _freeze(network: Network, parts: list[str]) -> None:

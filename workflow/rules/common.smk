@@ -1,5 +1,7 @@
 # Validates the configuration and defines the functions that several rule files share.
 
+import contextlib
+import fcntl
 import os
 import shlex
 import shutil
@@ -40,6 +42,13 @@ from spectrafm.surveys import SURVEYS
 # activated; with `--software-deployment-method conda` they call that of envs/spectrafm.yaml.
 PATH = "" if OWN_ENVIRONMENT else f"export PATH={shlex.quote(BIN)}:$PATH; "
 shell.prefix(f"set -euo pipefail; {PATH}")
+
+# Each Snakemake of this folder holds this file as long as it lives, by which workflow/resume.py tells
+# whether the lock that it finds is a dead one's. Some file systems have no such locks.
+os.makedirs(".snakemake", exist_ok=True)
+ALIVE = open(".snakemake/alive", "a")
+with contextlib.suppress(OSError):
+    fcntl.flock(ALIVE, fcntl.LOCK_SH)
 
 if config.get("base") and not os.path.exists(config["base"]):
     # Snakemake silently skips a missing configfile if --configfile names another.

@@ -10,13 +10,15 @@ from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.paths import local_root
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import atomic_path, naming_a_full_disk
+from spectrafm.files import atomic_path, naming_a_full_disk, no_folder
+from spectrafm.outputs import claims
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.options import Catalogue, Release
 
 logger = logging.getLogger(__name__)
 
 
+@claims(output=no_folder)
 def fetch_allstar(
     *,
     output: Path,

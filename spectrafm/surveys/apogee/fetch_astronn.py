@@ -17,8 +17,9 @@ from spectrafm.archive.fits import opened_catalogue, read_columns
 from spectrafm.archive.options import Archive, CatalogueLimits
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import provenance, remove, write_parquet
+from spectrafm.files import no_folder, provenance, remove, write_parquet
 from spectrafm.labels import Label
+from spectrafm.outputs import claims
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.selected import read_selected
 
@@ -31,6 +32,7 @@ _ELEMENTS = (
 logger = logging.getLogger(__name__)
 
 
+@claims(output=no_folder)
 def fetch_astronn(
     *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits
 ) -> None:

@@ -17,9 +17,10 @@ from spectrafm.archive.options import Archive, FileLimits
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import provenance, write_parquet
+from spectrafm.outputs import claims
 from spectrafm.progress import Meter
 from spectrafm.store.accounts import account
-from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
+from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Stars, write_store
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar, usable_spectra
@@ -42,6 +43,7 @@ MOCK_ACKNOWLEDGEMENT = (
 logger = logging.getLogger(__name__)
 
 
+@claims(output=STORE)
 def fetch_spectra(
     *,
     selected: Path,
@@ -91,7 +93,7 @@ def fetch_spectra(
     asked = _rows_of(best, shard, selected)
     others = _rows_of(read_selected(alternates)[0], shard, alternates)
     lost: list[dict] = []
-    attributes = _attributes(archive, limits, release, best.attrs)
+    attributes = {SHARD: shard, **_attributes(archive, limits, release, best.attrs)}
     files = _Files(archive, limits, release)
     write_store(
         output,

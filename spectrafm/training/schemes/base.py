@@ -27,6 +27,8 @@ class Scheme:
     every_window: ClassVar[bool] = False
     #: Whether a star shows every pixel in order, missing ones included.
     whole: ClassVar[bool] = False
+    #: Number of steps of which one shows all windows together; 0: none does.
+    all_every: ClassVar[int] = 0
 
     def rank(self, draw: Draw) -> Tensor:
         """Rank of each pixel for each star, shape (stars, pixels); the lowest are shown."""

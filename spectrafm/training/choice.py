@@ -1,0 +1,69 @@
+"""The stars of a stage: those that it learns from, is validated on, and replays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.store.read import StarSet, load_stars
+from spectrafm.training.gap import Gap, fit_gap, painted
+from spectrafm.training.options import Stage
+from spectrafm.training.stars import balanced, choose, meets, subset
+
+
+class StageStars(NamedTuple):
+    """Stars of a stage."""
+
+    training: StarSet
+    validation: StarSet
+    synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
+    gap: Gap | None  # fitted to the training stars, where spectra are painted
+
+
+def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
+    """Load the stars of a stage.
+
+    Validation stars fulfil the same condition as the training stars and are of the validation
+    split. With ``selection: paper`` they are instead those of the authors: stars of the training
+    split, half of them iron-poor. With ``selection: painted`` they are painted synthetic spectra of
+    the whole validation split.
+
+    Parameters
+    ----------
+    store : pathlib.Path
+    stage : Stage
+    errors : bool
+        Whether the network reads errors of the flux.
+
+    Raises
+    ------
+    SpectraFMError
+        When no star fulfils the stage's condition, or the store lacks the spectra.
+    """
+    paints = stage.replay.spectra == "painted" or stage.selection == "painted"
+    options = (stage.windows, stage.flux_range, errors or paints)
+    everyone = load_stars(store, stage.spectra, "train", *options)
+    training = choose(everyone, stage.stars)
+    synthetic = gap = None
+    if stage.replay.spectra is not None or paints:
+        synthetic = load_stars(store, "synthetic", "train", *options)
+        gap = fit_gap(training, synthetic) if paints else None
+    return StageStars(training, _validation(store, stage, everyone, gap, options), synthetic, gap)
+
+
+def _validation(
+    store: Path, stage: Stage, everyone: StarSet, gap: Gap | None, options: tuple
+) -> StarSet:
+    """Load the validation stars of a stage."""
+    if stage.selection == "paper":
+        return balanced(everyone)
+    if stage.selection == "painted":
+        synthetic = load_stars(store, "synthetic", "validation", *options)
+        return painted(synthetic, gap, stage.flux_range, stage.seed)
+    validation = load_stars(store, stage.spectra, "validation", *options)
+    validation = subset(validation, meets(validation, stage.stars.where))
+    if not len(validation.apogee_id):
+        condition = "a label" if stage.stars.where is None else stage.stars.where
+        raise SpectraFMError(f"{store}: no validation star has {condition}")
+    return validation

@@ -1,0 +1,125 @@
+"""The synthetic gap, learned from a few stars with both kinds of spectra.
+
+    observed - synthetic = offset + scores(1 - synthetic) slope + residual
+
+The scores are the leading uncentred principal components of the line depth of all synthetic
+training spectra. Slope and offset are ridge estimates, so that the gap vanishes with the lines.
+Painting adds the gap, and the residual of one of the few stars, to other synthetic spectra.
+
+Shapes: n stars with both kinds of spectra, N synthetic spectra, P pixels, Q components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.spectra import FluxRange
+from spectrafm.store.read import StarSet
+
+#: Number of principal components, and the ridge penalties of slope and offset for scores of unit
+#: mean square. Chosen from the flux of iron-rich stars alone: fitted to the most iron-rich of a
+#: hundred stars, they predict the gap of the others best.
+COMPONENTS = 6
+SLOPE_PENALTY = 3.0
+OFFSET_PENALTY = 10.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A fitted gap.
+
+    Attributes
+    ----------
+    directions : numpy.ndarray, shape (P, Q)
+        From line depths to scores.
+    slope : numpy.ndarray, shape (Q, P)
+    offset : numpy.ndarray, shape (P,)
+    residual, residual_error : numpy.ndarray, shape (n, P)
+        What the gap leaves of the stars that it was fitted to, noise included, and the one-sigma
+        errors of their flux; NaN where missing.
+    """
+
+    directions: np.ndarray
+    slope: np.ndarray
+    offset: np.ndarray
+    residual: np.ndarray
+    residual_error: np.ndarray
+
+    def of(self, synthetic: np.ndarray) -> np.ndarray:
+        """Gap of synthetic spectra, shape (N, P); a missing pixel counts as continuum."""
+        depth = np.nan_to_num(1.0 - synthetic)
+        return (self.offset + depth @ self.directions @ self.slope).astype(synthetic.dtype)
+
+
+def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
+    """Fit the gap to the stars of a stage.
+
+    Parameters
+    ----------
+    observed : StarSet
+        Observed spectra of the stage's stars, with errors.
+    synthetic : StarSet
+        Synthetic spectra of training stars, those of ``observed`` among them. Of the others only
+        the line depths are used.
+
+    Raises
+    ------
+    SpectraFMError
+        When one of the stars has no synthetic spectrum.
+    """
+    row = {name: i for i, name in enumerate(synthetic.apogee_id.tolist())}
+    lacking = [name for name in observed.apogee_id.tolist() if name not in row]
+    if lacking:
+        raise SpectraFMError(
+            f"replay: painted spectra need a synthetic spectrum of each star of the stage; "
+            f"{len(lacking)} have none, such as {lacking[0]}"
+        )
+    depth = np.nan_to_num(1.0 - synthetic.flux)
+    components = min(COMPONENTS, *depth.shape)
+    directions = np.linalg.svd(depth, full_matrices=False)[2][:components].T
+    directions = directions / np.sqrt(np.square(depth @ directions).mean(axis=0))
+
+    pairs = synthetic.flux[[row[name] for name in observed.apogee_id.tolist()]]
+    difference = (observed.flux - pairs).astype(np.float64)
+    known = np.isfinite(difference)
+    scores = np.nan_to_num(1.0 - pairs) @ directions
+    regressors = np.column_stack([np.ones(len(scores)), scores]).astype(np.float64)
+    # One ridge regression a pixel, over the stars that have the pixel.
+    normal = np.einsum("np,ni,nj->pij", known.astype(np.float64), regressors, regressors)
+    normal += np.diag([OFFSET_PENALTY] + [SLOPE_PENALTY] * components)
+    moment = np.einsum("np,ni->pi", np.where(known, difference, 0.0), regressors)
+    solution = np.linalg.solve(normal, moment[..., None])[..., 0].T
+    return Gap(
+        directions=directions,
+        slope=solution[1:],
+        offset=solution[0],
+        residual=(difference - regressors @ solution).astype(observed.flux.dtype),
+        residual_error=np.where(known, observed.flux_error, np.nan),
+    )
+
+
+def painted(stars: StarSet, gap: Gap, flux_range: FluxRange, seed: int) -> StarSet:
+    """Paint synthetic spectra: add the gap, and the residual of a random star of its fit.
+
+    Parameters
+    ----------
+    stars : StarSet
+        Stars with synthetic spectra.
+    gap : Gap
+    flux_range : (float, float)
+        Lowest and highest flux: a pixel outside is missing.
+    seed : int
+        Of the choice of residuals.
+    """
+    donor = np.random.default_rng(seed).integers(len(gap.residual), size=len(stars))
+    flux = stars.flux + gap.of(stars.flux) + gap.residual[donor]
+    low, high = flux_range
+    bad = ~((flux >= low) & (flux <= high))
+    return replace(
+        stars,
+        flux=np.where(bad, np.nan, flux),
+        flux_error=np.where(bad, np.nan, gap.residual_error[donor]).astype(flux.dtype),
+    )

@@ -1,0 +1,210 @@
+"""Tests of training on a few stars: the synthetic gap, painted spectra, replay, selection."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from making.toy_store import WINDOWS, toy_stars, write_toy_store
+from making.toy_training import MODEL, stage
+from spectrafm.errors import SpectraFMError
+from spectrafm.networks import saved
+from spectrafm.networks.options import Token
+from spectrafm.store.read import load_stars
+from spectrafm.training.choice import stars_of
+from spectrafm.training.gap import COMPONENTS, fit_gap, painted
+from spectrafm.training.train import train
+
+#: A gap that follows the lines: observed lines are a fifth deeper than their models.
+DEEPER = 0.2
+
+BOUND = MODEL.model_copy(update={"token": Token(width=2.2e-4, hidden=32), "norm": "pre"})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    stars = toy_stars(400)
+    spectra = dict(stars.spectra)
+    depth = 1.0 - spectra["synthetic"]
+    spectra["observed"] = (spectra["observed"] - DEEPER * depth).astype(np.float32)
+    path = tmp_path_factory.mktemp("gap") / "store.zarr"
+    return write_toy_store(path, replace(stars, spectra=spectra))
+
+
+def few(**changes):
+    """A stage on forty stars that are not iron-poor."""
+    return stage(
+        **{
+            "spectra": "observed",
+            "windows": WINDOWS[1:],
+            "labels": ["FE_H"],
+            "stars": {"where": "FE_H > -0.6", "count": 40},
+            "sampling": {"scheme": "window"},
+            "replay": {"spectra": "painted"},
+            "selection": "painted",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def chosen(store):
+    return stars_of(store, few(), errors=True)
+
+
+def test_the_gap_of_iron_rich_stars_predicts_that_of_iron_poor_ones(store, chosen):
+    poor = load_stars(store, "observed", "test", WINDOWS[1:])
+    pairs = load_stars(store, "synthetic", "test", WINDOWS[1:])
+    column = [label.name for label in poor.labels].index("FE_H")
+    rows = poor.label[:, column] < -1
+    assert rows.sum() >= 10
+    difference = (poor.flux - pairs.flux)[rows]
+    left = difference - chosen.gap.of(pairs.flux)[rows]
+    # Noise of 0.003 is left, and what the ridge penalties hold back.
+    assert np.sqrt(np.nanmean(left**2)) < 0.4 * np.sqrt(np.nanmean(difference**2))
+    assert np.sqrt(np.nanmean(left**2)) < 2 * 0.003
+
+
+def test_a_spectrum_without_lines_has_hardly_a_gap(chosen):
+    continuum = np.ones((1, len(chosen.gap.offset)), np.float32)
+    assert np.abs(chosen.gap.of(continuum)).max() < 0.01
+
+
+def test_only_the_stages_own_stars_set_the_gap(store, chosen):
+    observed = load_stars(store, "observed", "train", WINDOWS[1:], None, True)
+    own = np.isin(observed.apogee_id, chosen.training.apogee_id)
+    assert own.sum() == 40
+    other = observed.flux.copy()
+    other[~own] = 7.0
+    changed = replace(observed, flux=np.where(own[:, None], observed.flux, other))
+    rows = np.flatnonzero(own)
+    for name in ("flux", "flux_error", "apogee_id"):
+        changed = replace(changed, **{name: getattr(changed, name)[rows]})
+    assert np.array_equal(fit_gap(changed, chosen.synthetic).slope, chosen.gap.slope)
+    assert chosen.gap.directions.shape[1] == COMPONENTS
+
+
+def test_a_missing_pixel_does_not_enter_the_gap(store, chosen):
+    training = chosen.training
+    flux = training.flux.copy()
+    bad = np.zeros_like(flux, dtype=bool)
+    bad[:5, 3] = True
+    spoiled = fit_gap(replace(training, flux=np.where(bad, np.nan, flux)), chosen.synthetic)
+    every = np.delete(np.arange(flux.shape[1]), 3)
+    assert np.array_equal(spoiled.slope[:, every], chosen.gap.slope[:, every])
+    assert not np.array_equal(spoiled.slope[:, 3], chosen.gap.slope[:, 3])
+    assert np.isfinite(spoiled.slope).all()
+    assert np.isnan(spoiled.residual[:5, 3]).all()
+
+
+def test_painted_spectra_look_like_observed_ones(store, chosen):
+    synthetic = load_stars(store, "synthetic", "test", WINDOWS[1:])
+    observed = load_stars(store, "observed", "test", WINDOWS[1:])
+    paint = painted(synthetic, chosen.gap, (0.05, 1.2), seed=5)
+    rms = np.sqrt(np.nanmean((paint.flux - observed.flux) ** 2))
+    assert rms < 1.6 * 0.003 * np.sqrt(2), "two draws of noise"
+    assert np.nanmax(np.abs(paint.flux_error - 0.003)) < 1e-6
+    again = painted(synthetic, chosen.gap, (0.05, 1.2), seed=5)
+    assert np.array_equal(paint.flux, again.flux, equal_nan=True)
+    bounded = painted(synthetic, chosen.gap, (0.9, 1.2), seed=5)
+    assert np.nanmin(bounded.flux) >= 0.9
+    assert np.isnan(bounded.flux).mean() > 0.01
+
+
+def test_validation_on_painted_spectra_includes_iron_poor_stars_and_no_observed_one(store, chosen):
+    column = [label.name for label in chosen.validation.labels].index("FE_H")
+    assert (chosen.validation.label[:, column] < -1).any()
+    synthetic = load_stars(store, "synthetic", "validation", WINDOWS[1:])
+    assert np.array_equal(chosen.validation.apogee_id, synthetic.apogee_id)
+    observed = load_stars(store, "observed", "validation", WINDOWS[1:])
+    assert not np.array_equal(chosen.validation.flux, observed.flux, equal_nan=True)
+
+
+def test_stars_without_a_synthetic_spectrum_cannot_be_painted_from(chosen):
+    names = chosen.training.apogee_id.copy()
+    names[0] = "2M_unknown"
+    with pytest.raises(SpectraFMError, match="1 have none, such as 2M_unknown"):
+        fit_gap(replace(chosen.training, apogee_id=names), chosen.synthetic)
+
+
+@pytest.fixture(scope="module")
+def base(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "base"
+    options = stage(
+        sampling={"scheme": "window", "noise": 0.01},
+        epochs=40,
+        schedule={"learning_rate": 3e-3, "restart_epochs": 40},
+    )
+    train(store, name="base", output=folder, stage=options, model=BOUND)
+    return folder
+
+
+def iron_poor_error(model, store) -> float:
+    from spectrafm.inference.predictor import infer
+
+    network, facts = saved.from_pretrained(model)
+    stars = load_stars(store, "observed", "test", WINDOWS[1:], None, True)
+    chunks = network.contexts(stars.wavelength, WINDOWS[1:], facts["tokens"])
+    answer = infer(network, stars.flux, stars.wavelength, ["FE_H"], chunks, error=stars.flux_error)
+    label = stars.label[:, [known.name for known in stars.labels].index("FE_H")]
+    residual = (answer.value[:, 0] - label)[label < -1]
+    return float(np.sqrt(np.nanmean(residual**2)))
+
+
+def test_painted_replay_teaches_the_gap_of_stars_it_has_not_seen(store, base, tmp_path):
+    options = {"start_from": "base", "epochs": 60, "batch": 20}
+    options["schedule"] = {"learning_rate": 1e-3, "restart_epochs": 60}
+    errors = {"base": iron_poor_error(base, store)}
+    for name, replayed in {"alone": None, "painted": "painted"}.items():
+        given = few(**options, replay={"spectra": replayed, "ratio": 2})
+        train(store, name=name, output=tmp_path / name, start=base, stage=given, model=BOUND)
+        errors[name] = iron_poor_error(tmp_path / name, store)
+    assert errors["painted"] < 0.7 * errors["base"], errors
+    assert errors["painted"] < errors["alone"], errors
+    facts = saved.from_pretrained(tmp_path / "painted")[1]
+    assert facts["training_star_count"] == 40
+    assert facts["stage"]["replay"] == {"spectra": "painted", "ratio": 2.0}
+
+
+def test_replay_shows_both_kinds_at_each_step_and_the_same_ones_again(store, base):
+    from spectrafm.training.replay import replay_of
+    from spectrafm.training.stars import to_device
+
+    network, _ = saved.from_pretrained(base)
+    request = network.request_of(["FE_H"])
+    options = few(replay={"spectra": "painted", "ratio": 3})
+    chosen = stars_of(store, options, errors=True)
+    stars = to_device(chosen.training, network, request, options.windows, torch.device("cpu"))
+    replay = replay_of(chosen.synthetic, chosen.gap, options, network, request)
+    rows = torch.tensor([4, 2, 9])
+    joined = replay.beside(stars, rows, step=7)
+    assert len(joined) == 3 + 9
+    assert torch.equal(joined.flux[:3].nan_to_num(), stars.flux[rows].nan_to_num())
+    assert torch.equal(joined.label[:3].nan_to_num(), stars.label[rows].nan_to_num())
+    again, other = replay.beside(stars, rows, step=7), replay.beside(stars, rows, step=8)
+    assert torch.equal(joined.flux.nan_to_num(), again.flux.nan_to_num())
+    assert not torch.equal(joined.flux.nan_to_num(), other.flux.nan_to_num())
+    assert (joined.flux_error[3:].nan_to_num(0.003) - 0.003).abs().max() < 1e-6
+    plain = replay_of(chosen.synthetic, None, options, network, request)
+    shown = plain.beside(stars, rows, step=7).flux[3:]
+    synthetic = torch.from_numpy(chosen.synthetic.flux)
+    assert all((synthetic == row).all(dim=1).any() for row in shown), "whole models, unpainted"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"spectra": "synthetic"}, {"architecture": "ridge", "sampling": {"scheme": "all"}}],
+)
+def test_stages_that_cannot_replay_are_refused(changes):
+    with pytest.raises(ValueError, match="replay"):
+        few(**changes, stars={})
+
+
+def test_the_training_stars_of_a_painted_stage_are_written(store, base, tmp_path):
+    train(
+        store, name="x", output=tmp_path / "x", start=base, model=BOUND,
+        stage=few(start_from="base", epochs=1),
+    )  # fmt: skip
+    assert len(pd.read_parquet(tmp_path / "x/training_stars.parquet")) == 40
