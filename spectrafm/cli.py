@@ -62,6 +62,9 @@ BAD_USE = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal whose encoding lacks a letter of a name shows its number instead.
+        stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else BAD_USE

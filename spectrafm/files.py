@@ -22,6 +22,8 @@ from typing import Any
 
 import spectrafm
 from spectrafm.errors import SpectraFMError
+from spectrafm.reading import printable, read_text, reading
+from spectrafm.seal import UNSEALED, is_whole, seal
 
 
 @contextlib.contextmanager
@@ -183,7 +185,7 @@ def write_bytes(path: str | os.PathLike, content: bytes, shared: bool = False) -
 
 def write_text(path: str | os.PathLike, content: str) -> None:
     """Write text to a file as UTF-8, atomically."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
@@ -197,14 +199,15 @@ def read_json(path: str | os.PathLike) -> Any:
     Raises
     ------
     SpectraFMError
-        When the file is missing or is not JSON.
+        When the file is missing or is not JSON, or is nested too deeply.
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpectraFMError(f"{path}: not JSON ({error})") from None
+        return json.loads(text)
+    except RecursionError:
+        raise SpectraFMError(f"{path}: not JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise SpectraFMError(f"{path}: not JSON ({printable(str(error))})") from None
 
 
 def write_parquet(path: str | os.PathLike, table, metadata: dict | None = None) -> None:
@@ -237,22 +240,24 @@ def write_parquet_parts(
 
     parts = (pyarrow.Table.from_pandas(table, preserve_index=False) for table in tables)
     first = next(parts)
-    schema = first.schema
+    entries = {**(first.schema.metadata or {}), **UNSEALED}
     if metadata is not None:
-        kept = dict(schema.metadata or {})
-        schema = schema.with_metadata({**kept, b"spectrafm": json.dumps(metadata).encode()})
-    with (
-        atomic_path(path) as temporary,
-        pyarrow.parquet.ParquetWriter(
+        entries[b"spectrafm"] = json.dumps(metadata).encode()
+    schema = first.schema.with_metadata(entries)
+    with atomic_path(path) as temporary:
+        with pyarrow.parquet.ParquetWriter(
             temporary, schema, compression="zstd", write_page_checksum=True
-        ) as writer,
-    ):
-        for part in itertools.chain([first], parts):
-            writer.write_table(part.cast(schema))
+        ) as writer:
+            for part in itertools.chain([first], parts):
+                writer.write_table(part.cast(schema))
+        seal(temporary)
 
 
 def read_parquet(path: str | os.PathLike):
     """Read a Parquet file as a data frame; ``frame.attrs`` holds the metadata written with it.
+
+    A file that `write_parquet` has written is compared with its seal first, so that no damaged
+    byte of it is read; in a file of another origin the checksums of its pages are compared.
 
     Raises
     ------
@@ -261,16 +266,20 @@ def read_parquet(path: str | os.PathLike):
     """
     import pyarrow.parquet
 
-    try:
+    with reading(path, "Parquet file"):
+        if Path(path).is_dir():
+            # pyarrow reads a folder as all the files in it, and an empty one as an empty table.
+            raise SpectraFMError(f"{path}: is a folder, not a Parquet file")
+        sealed = is_whole(path)
         arrow = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        entries = arrow.schema.metadata or {}
+        if UNSEALED.keys() & entries.keys() and not sealed:
+            raise SpectraFMError(f"{path}: damaged (its seal is not readable)")
         frame = arrow.to_pandas()
-        frame.attrs = json.loads((arrow.schema.metadata or {}).get(b"spectrafm", b"{}"))
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
-    except Exception as error:
-        # The footer has no checksum: damage to it raises errors of many types.
-        what = f"{type(error).__name__}: {error}"
-        raise SpectraFMError(f"{path}: not a readable Parquet file ({what})") from None
+        attributes = json.loads(entries.get(b"spectrafm", b"{}"))
+        if not isinstance(attributes, dict):
+            raise SpectraFMError(f"{path}: its metadata are not those of SpectraFM")
+    frame.attrs = attributes
     return frame
 
 
@@ -290,7 +299,7 @@ def code_version() -> str:
     described = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return f"{version}+{described.stdout.strip()}" if described.returncode == 0 else version

@@ -13,16 +13,21 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import sha256_of_file, write_text
+from spectrafm.reading import printable
 
 CHECKSUMS = "SHA256SUMS"
 #: Name of the checksum list in folders that older versions of SpectraFM wrote.
 MANIFEST = "MANIFEST.json"
 
+#: Largest number of bytes of a name in a list; systems allow as many for each part of a path.
+LONGEST_NAME = 255
+
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
+_IN_MARKDOWN = re.compile(r"^    ([0-9a-f]{64})  (\S.*)$", re.MULTILINE)
 
 
 def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -54,12 +59,25 @@ def read_checksums(folder: Path) -> dict[str, str]:
     """
     path = folder / CHECKSUMS
     if not path.is_file() and (folder / MANIFEST).is_file():
-        return _hashes_of_manifest(folder / MANIFEST)
+        path = folder / MANIFEST
+        hashes = _hashes_of_manifest(path)
+    elif not path.is_file():
+        raise SpectraFMError(f"{folder}: no {CHECKSUMS}, so not complete")
+    else:
+        hashes = _hashes_of_list(path)
+    for name in hashes:
+        # The list may come from a stranger, and what it names is read.
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise SpectraFMError(f"{path}: names a file outside the folder, {printable(name)}")
+        if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+            raise SpectraFMError(f"{path}: names a file oddly, {printable(name)!a}")
+    return hashes
+
+
+def _hashes_of_list(path: Path) -> dict[str, str]:
     try:
-        text = path.read_bytes().decode()
-    except (FileNotFoundError, NotADirectoryError):
-        raise SpectraFMError(f"{folder}: no {CHECKSUMS}, so not complete") from None
-    except UnicodeDecodeError as error:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise SpectraFMError(f"{path}: damaged ({error})") from None
     hashes = {name: digest for digest, name in _LINE.findall(text)}
     if checksum_list(hashes) != text:
@@ -70,13 +88,12 @@ def read_checksums(folder: Path) -> dict[str, str]:
 def _hashes_of_manifest(path: Path) -> dict[str, str]:
     """SHA-256 by file name from a ``MANIFEST.json``, which ends with its own SHA-256."""
     try:
-        text = path.read_bytes().decode()
-        content = json.loads(text)
+        content = json.loads(path.read_bytes().decode("utf-8"))
         own = content.pop("sha256")
-        whole = hashlib.sha256(json.dumps(content).encode()).hexdigest() == own
+        whole = hashlib.sha256(json.dumps(content).encode("utf-8")).hexdigest() == own
         hashes = {name: file["sha256"] for name, file in content["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpectraFMError(f"{path}: damaged ({error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SpectraFMError(f"{path}: damaged ({printable(str(error))})") from None
     if not whole:
         raise SpectraFMError(f"{path}: damaged (its own SHA-256 differs)")
     return hashes
@@ -92,11 +109,16 @@ def names_in(folder: Path) -> list[str]:
     return sorted(name for name in names if name not in (CHECKSUMS, MANIFEST))
 
 
-def check_presence(folder: Path) -> None:
+def check_presence(folder: Path) -> dict[str, str]:
     """Check that a store holds exactly its listed files, and verify its metadata.
 
     This takes milliseconds, so it runs whenever a store is opened. Chunk files are checked for
     presence only: each has a checksum of its own, which zarr verifies when it reads the chunk.
+
+    Returns
+    -------
+    dict of str to str
+        The checksum list.
 
     Raises
     ------
@@ -109,6 +131,7 @@ def check_presence(folder: Path) -> None:
             raise SpectraFMError(fault)
     for fault in _unlisted(folder, listed):
         raise SpectraFMError(fault)
+    return listed
 
 
 def faults_in(folder: Path) -> Iterator[str]:
@@ -149,14 +172,19 @@ def hashes_beside(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     return {Path(os.path.relpath(path, folder)).as_posix(): hash_of(path) for path in paths}
 
 
-def faults_beside(folder: Path, hashes: dict[str, str]) -> Iterator[str]:
-    """Yield a message for each file that is missing or has changed since `hashes_beside`."""
-    for name, digest in hashes.items():
-        path = Path(os.path.normpath(folder / name))
-        if not _hashed(path).is_file():
-            yield f"{path}: missing, though {folder} was made with it"
-        elif hash_of(path) != digest:
-            yield f"{path}: not the one that {folder} was made with (SHA-256 differs)"
+def as_code_block(hashes: dict[str, str]) -> str:
+    """Write `hashes_beside` as lines of ``sha256sum`` in a Markdown code block."""
+    return "".join(f"    {digest}  {name}\n" for name, digest in hashes.items())
+
+
+def in_code_block(markdown: str) -> dict[str, str]:
+    """Read the hashes that `as_code_block` wrote into a Markdown text."""
+    return {name: digest for digest, name in _IN_MARKDOWN.findall(markdown)}
+
+
+def is_there(path: Path) -> bool:
+    """Whether `hash_of` a file or folder can be computed."""
+    return _hashed(path).is_file()
 
 
 def _hashed(path: Path) -> Path:

@@ -117,7 +117,7 @@ def test_figure1_of_a_real_star_does_not_say_mock(star):
 
 def test_figure1_with_no_observed_pixel(star, tmp_path):
     blank = star._replace(observed=np.full(7514, np.nan, np.float32))
-    style.save(one.draw(blank), tmp_path / "blank.png", "x")
+    style.save(one.draw(blank), tmp_path / "blank.png", "x", [])
     nothing = blank._replace(synthetic=blank.observed)
     assert one.draw(nothing).axes[0].get_ylim() == (0.5, 1.2)
 
@@ -196,7 +196,7 @@ def test_figure3_of_a_label_that_no_star_has(tmp_path, actual):
     path = predicted(tmp_path, blank, "finetune_observed", LABELS, FIRST_HALF)
     figure = three.draw(read_predictions(path))
     assert "no stars" in panel_words(figure.axes[4])
-    style.save(figure, tmp_path / "figure3.png", "x")
+    style.save(figure, tmp_path / "figure3.png", "x", [])
 
 
 def test_figure3_of_one_label(tmp_path, actual):
@@ -256,7 +256,7 @@ def test_figure4_without_any_prediction(four, tmp_path):
         four[0][column] = np.float32(np.nan)
     figure = four_panels.draw(four[:1], [np.array([])])
     assert "RMSE: no stars" in panel_words(figure.axes[0])
-    style.save(figure, tmp_path / "figure4.png", "x")
+    style.save(figure, tmp_path / "figure4.png", "x", [])
 
 
 def test_figure4_counts_stars_outside_its_range(tmp_path, actual):
@@ -497,7 +497,7 @@ def test_nothing_is_left_of_a_figure_that_cannot_be_drawn(tmp_path, star):
     figure = one.draw(star)
     figure.axes[0].set_title("$\\broken$")
     with pytest.raises(ValueError, match="broken"):
-        style.save(figure, tmp_path / "figure1.png", "x")
+        style.save(figure, tmp_path / "figure1.png", "x", [])
     assert not list(tmp_path.iterdir())
 
 

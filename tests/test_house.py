@@ -10,7 +10,7 @@ PACKAGE = REPOSITORY / "spectrafm"
 #: Rooms from the ground up; a module imports from its own room and from those below it.
 FLOORS = (
     ("spectrafm", "errors", "plugs"),
-    ("options", "labels", "spectra", "files", "progress", "integrity"),
+    ("options", "labels", "spectra", "reading", "seal", "files", "progress", "integrity"),
     ("archive",),
     ("store",),
     ("surveys",),

@@ -226,7 +226,7 @@ def test_unreadable_tables(tmp_path, content):
 
 
 def test_a_folder_is_no_table(tmp_path):
-    with pytest.raises(SpectraFMError, match="not a readable"):
+    with pytest.raises(SpectraFMError, match="is a directory"):
         score_table(tmp_path, "a", "b")
 
 

@@ -196,7 +196,7 @@ def figure6(store: Path, *, star: str | None = None, output: Path) -> None:
     """
     figure = Figure()
     figure.subplots().hist(read_store(store).snr.values)
-    save(figure, output, "signal-to-noise ratios")
+    save(figure, output, "signal-to-noise ratios", [store])
 ''',
     )
     copy.add_line(

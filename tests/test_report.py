@@ -14,6 +14,8 @@ import pytest
 from making.whole_run import make_run
 from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
+from spectrafm.files import read_parquet, write_parquet
+from spectrafm.integrity import write_checksums
 from spectrafm.plugs import load
 from spectrafm.report import content
 from spectrafm.report.curves import loss_curve
@@ -114,6 +116,73 @@ def test_nothing_in_a_run_becomes_markup(copy):
     assert "<script" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;" in page
+
+
+def evil(number: int) -> str:
+    return f"<b onclick='{number}'>"
+
+
+def test_every_text_of_a_run_is_escaped(copy):
+    """A mark in each text that comes from a file of the run: the page shows it, and obeys none."""
+    path = copy / "catalogue/missing.parquet"
+    missing = read_parquet(path)
+    missing.loc[0] = ["2M9", "p", evil(1), False]
+    write_parquet(path, missing.astype({"replaced": bool}), missing.attrs)
+    path = copy / "catalogue/selected.parquet"
+    selected = read_parquet(path)
+    selected.loc[0, "split"] = evil(2)
+    facts = selected.attrs | {"release": evil(3), "selection": {evil(4): evil(5)}}
+    write_parquet(path, selected, facts)
+    model = copy / "models/pretrain"
+    config = json.loads((model / "config.json").read_text())
+    config["stage_name"] = evil(6)
+    config["stage"] |= {"seed": evil(7), "start_from": evil(8), evil(9): evil(10)}
+    config["environments"] = [{"device": evil(11)}]
+    (model / "config.json").write_text(json.dumps(config))
+    write_checksums(model)
+    metrics = json.loads((copy / "metrics.json").read_text())
+    entry = metrics["predictions"].pop("pretrain--all")
+    entry["labels"] = {evil(12): entry["labels"]["TEFF"] | {"symbol": evil(13), "unit": evil(14)}}
+    metrics["predictions"][evil(15)] = entry | {"spectra": evil(16), "flagged": 1}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    for number, name in ((17, "funnel"), (18, "flags")):
+        with open(copy / f"catalogue/{name}.csv", "a") as table:
+            table.write(f"{evil(number)},1,1,1\n"[: None if name == "flags" else -3] + "\n")
+    (copy / "tables/table1.md").unlink()
+    table = copy / "tables/table1.csv"
+    table.write_text(table.read_text().replace("TEFF,K", f"{evil(19)},{evil(20)}"))
+    shutil.copy(copy / "figures/figure1.png", copy / f"figures/{evil(21)}.png")
+    (copy / "benchmarks").mkdir()
+    (copy / f"benchmarks/{evil(22)}.tsv").write_text("s\n1\n")
+    page = page_of(copy)
+    assert "<b onclick" not in page
+    shown = set(re.findall(r"&lt;b onclick=(?:&#39;|&#x27;)(\d+)", page))
+    # 12 is not shown: the label's symbol is.
+    assert shown >= {str(n) for n in range(1, 23)} - {"6", "12"}, sorted(shown)
+
+
+def test_a_figure_of_no_bytes_and_a_cut_table_are_named(copy):
+    figure = copy / "figures/figure2.png"
+    content = figure.read_bytes()
+    for damaged in (b"", content[: len(content) // 2]):
+        figure.write_bytes(damaged)
+        with pytest.raises(SpectraFMError, match=r"figure2\.png: not a complete PNG file"):
+            report(copy / "report.html")
+    figure.write_bytes(content)
+    for name in ("tables/table1.csv", "tables/table1.tex", "catalogue/funnel.csv"):
+        path = copy / name
+        content = path.read_bytes()
+        for end in (len(content) - 1, len(content) * 2 // 3, content.index(b"\n") - 1):
+            path.write_bytes(content[:end])
+            with pytest.raises(SpectraFMError, match=path.name):
+                report(copy / "report.html")
+        path.write_bytes(content)
+    for folder in ("selected", "missing"):
+        path = copy / f"catalogue/{folder}.parquet"
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(SpectraFMError, match=rf"{folder}\.parquet: is a folder"):
+            report(copy / "report.html")
 
 
 def test_run_times_come_from_the_benchmarks(copy):

@@ -13,6 +13,7 @@ import pandas as pd
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, HEADINGS, grouped_scores
 from spectrafm.files import read_parquet
+from spectrafm.reading import printable, reading
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,14 @@ _FORMATS = {
     b"<?xml": "votable",
     b"<VOTABLE": "votable",
 }
+
+#: First bytes of the compressed CSV that is read, with pandas' name of the compression.
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+
+#: First bytes of archives, which are not opened: they may hold any number of files. Those of a tar
+#: file stand at byte 257.
+_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"PK\x05\x06": "a zip archive"}
+_ARCHIVES |= {b"ustar": "a tar archive", b"\x28\xb5\x2f\xfd": "a zstd archive"}
 
 
 def score(
@@ -105,7 +114,7 @@ def score_table(
     frame = _read_any(Path(table))
     for column in filter(None, (actual, predicted, uncertainty, feh)):
         if column not in frame:
-            present = ", ".join(map(str, frame.columns))
+            present = printable(", ".join(map(str, frame.columns)))
             raise SpectraFMError(f"{table}: no column {column!r}; it has {present}")
     if feh is None and actual.startswith("FE_H"):
         feh = actual
@@ -140,24 +149,22 @@ def format_scores(found: dict[str, dict[str, Any]]) -> str:
 
 def _read_any(path: Path) -> pd.DataFrame:
     """Read a table in the format that its first bytes indicate, CSV by default."""
-    kind = "CSV"
-    try:
-        with open(path, "rb") as handle:
-            start = handle.read(9)
-        kind = next((name for mark, name in _FORMATS.items() if start.startswith(mark)), "CSV")
-        if kind == "parquet":
-            return read_parquet(path)
-        return pd.read_csv(path) if kind == "CSV" else _read_astropy(path, kind)
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
-    except pd.errors.EmptyDataError:
-        raise SpectraFMError(f"{path}: an empty table") from None
-    except SpectraFMError:
-        raise
-    except Exception as error:
-        # Damage raises errors of many types in the readers.
-        known = "CSV, Parquet, ECSV, FITS or VOTable table"
-        raise SpectraFMError(f"{path}: not a readable {known} (read as {kind}: {error})") from None
+    with reading(path, "table"), open(path, "rb") as handle:
+        start = handle.read(512)
+    for mark, name in _ARCHIVES.items():
+        if start.startswith(mark) or start[257:].startswith(mark):
+            raise SpectraFMError(f"{path}: not a table but {name}: unpack it first")
+    kind = next((name for mark, name in _FORMATS.items() if start.startswith(mark)), "CSV")
+    if kind == "parquet":
+        return read_parquet(path)
+    with reading(path, f"CSV, Parquet, ECSV, FITS or VOTable table; read as {kind}"):
+        if kind != "CSV":
+            return _read_astropy(path, kind)
+        packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), None)
+        try:
+            return pd.read_csv(path, compression=packed)
+        except pd.errors.EmptyDataError:
+            raise SpectraFMError(f"{path}: an empty table") from None
 
 
 def _read_astropy(path: Path, kind: str) -> pd.DataFrame:
@@ -177,7 +184,7 @@ def _numbers(frame: pd.DataFrame, column: str, table: Path) -> np.ndarray:
         row = int(np.argmax(wrong.to_numpy()))
         raise SpectraFMError(
             f"{table}: column {column!r} is not numeric: "
-            f"data row {row + 1} holds {frame[column].iloc[row]!r}"
+            f"data row {row + 1} holds {printable(str(frame[column].iloc[row]))!r}"
         )
     return numbers.to_numpy(np.float64, na_value=np.nan)
 

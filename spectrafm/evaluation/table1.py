@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.published import TABLE1
 from spectrafm.evaluation.scores import scores
 from spectrafm.evaluation.wording import (
@@ -21,6 +22,7 @@ from spectrafm.evaluation.wording import (
 )
 from spectrafm.files import code_version, read_parquet, require_suffix, write_text
 from spectrafm.inference.predictions import read_predictions
+from spectrafm.integrity import hashes_beside
 from spectrafm.labels import PAPER_LABELS, Label
 
 logger = logging.getLogger(__name__)
@@ -105,8 +107,11 @@ def table1(
     """
     require_suffix(output, ".csv", ".md", ".tex")
     table = _gather([Path(path) for path in predictions], astronn, logg)
-    for suffix, write in ((".csv", _csv), (".md", _markdown), (".tex", _latex)):
-        write_text(Path(output).with_suffix(suffix), write(table))
+    csv, tex, md = (Path(output).with_suffix(suffix) for suffix in (".csv", ".tex", ".md"))
+    write_text(csv, _csv(table))
+    write_text(tex, _latex(table))
+    inputs = hashes_beside(csv.parent, [*predictions, astronn])
+    write_text(md, f"{_markdown(table)}\n{made_with_text(inputs, [csv, tex])}")
     stars = max(found["n"] for column in table.columns for found in column.scores.values())
     logger.info(
         "%s: %d columns, %d labels, %d stars",

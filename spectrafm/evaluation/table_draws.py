@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.integrity import hashes_beside
 from spectrafm.training.options import DRAW
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,9 @@ def table_draws(predictions: Sequence[Path], *, label: str = "FE_H", output: Pat
             raise SpectraFMError(f"{path}: other stars than in {predictions[0]}")
     rows = pd.DataFrame([_row(table, label) for table in tables])
     write_text(output, rows.to_csv(index=False, float_format="%.6g"))
-    write_text(output.with_suffix(".md"), _markdown(rows, label, tables))
+    inputs = hashes_beside(output.parent, predictions)
+    markdown = f"{_markdown(rows, label, tables)}\n{made_with_text(inputs, [output])}"
+    write_text(output.with_suffix(".md"), markdown)
     logger.info("%s: %d draws of %d stages", output, len(rows), rows["stage"].nunique())
 
 
@@ -61,7 +65,7 @@ def _row(table: pd.DataFrame, label: str) -> dict:
     found = grouped_scores(actual, predicted, sigma, table.get("FE_H_actual"))
     row = {
         "stage": stage,
-        "draw": table.attrs["trained"]["stars"].get("seed"),
+        "draw": (table.attrs["trained"].get("stars") or {}).get("seed"),
         "mock": table.attrs["mock"],
     }
     for group in GROUPS:
@@ -77,7 +81,7 @@ def _markdown(rows: pd.DataFrame, label: str, tables: Sequence[pd.DataFrame]) ->
         [stage, str(len(draws)), *(_spread(draws[name]) for name in columns)]
         for stage, draws in rows.groupby("stage", sort=False)
     ]
-    unit = tables[0].attrs["units"][f"{label}_predicted"]
+    unit = tables[0].attrs["label_units"][label]
     survey = "MOCK SURVEY, " if rows["mock"].any() else ""
     table = pd.DataFrame(lines, columns=heads).to_markdown(index=False)
     return (

@@ -50,7 +50,7 @@ def figure1(store: Path, *, star: str | None = None, output: Path) -> None:
     """
     check_output(output)
     shown = read_star(store, star)
-    save(draw(shown), output, f"star {shown.apogee_id}, one of {shown.stars}")
+    save(draw(shown), output, f"star {shown.apogee_id}, one of {shown.stars}", [store])
 
 
 @styled()

@@ -56,7 +56,8 @@ def figure2(store: Path, models: Sequence[Path], *, star: str | None = None, out
     check_output(output)
     stages = [facts_of(Path(model))["stage"] for model in models]
     shown = read_star(store, star)
-    save(draw(shown, stages), output, f"{len(stages)} stages, star {shown.apogee_id}")
+    text = f"{len(stages)} stages, star {shown.apogee_id}"
+    save(draw(shown, stages), output, text, [store, *models])
 
 
 @styled()

@@ -56,7 +56,8 @@ def figure3(prediction: Path, *, output: Path) -> None:
     """
     check_output(output)
     table = read_predictions(prediction)
-    save(draw(table), output, f"{len(table)} stars, {len(table.attrs['labels'])} labels")
+    text = f"{len(table)} stars, {len(table.attrs['labels'])} labels"
+    save(draw(table), output, text, [prediction])
 
 
 @styled()

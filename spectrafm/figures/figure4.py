@@ -35,6 +35,7 @@ from spectrafm.figures.style import (
     styled,
 )
 from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.integrity import hash_of
 from spectrafm.labels import IRON_POOR
 
 #: Largest number of panels in one row; more panels take two rows.
@@ -85,9 +86,13 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
             raise SpectraFMError(f"{path}: no column 'FE_H_predicted'")
         if stage not in folders:
             raise SpectraFMError(f"{path}: its stage {stage!r} is not among the models given")
+        made_with = table.attrs.get("made_with")
+        if made_with and hash_of(folders[stage]) not in made_with.values():
+            raise SpectraFMError(f"{folders[stage]}: is not the model that {path} was made with")
         panels.append(table)
         training.append(training_iron(folders[stage]))
-    save(draw(panels, training), output, f"{len(panels)} models, {stars_text(panels[0])}")
+    text = f"{len(panels)} models, {stars_text(panels[0])}"
+    save(draw(panels, training), output, text, [*predictions, *models])
 
 
 @styled()

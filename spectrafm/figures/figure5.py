@@ -55,7 +55,8 @@ def figure5(attention: Path, *, output: Path) -> None:
     check_output(output)
     maps = read_maps(attention)
     counts = zip(maps["n_stars"].values, maps["population"].values, strict=True)
-    save(draw(maps, read_lines()), output, ", ".join(f"{n} {name}" for n, name in counts))
+    text = ", ".join(f"{n} {name}" for n, name in counts)
+    save(draw(maps, read_lines()), output, text, [attention])
 
 
 def read_lines() -> pd.DataFrame:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.style
@@ -11,12 +13,18 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, require_suffix
+from spectrafm.integrity import hashes_beside
+from spectrafm.reading import problem_in
 
 logger = logging.getLogger(__name__)
 
 #: Decorator and context that applies ``spectrafm.mplstyle``: ``@styled()``.
 styled = functools.partial(matplotlib.style.context, Path(__file__).with_name("spectrafm.mplstyle"))
+
+#: Name of the text in a PNG that holds the SHA-256 of the figure's inputs.
+MADE_WITH = "made_with"
 
 OBSERVED = "#4B7BE5"
 SYNTHETIC = "#FF8C38"
@@ -71,11 +79,12 @@ def one_to_one(axes: Axes, lowest: float, highest: float, width: float = 1.2) ->
 
 
 @styled()
-def save(figure: Figure, output: str | Path, shown: str) -> None:
-    """Write a figure as PNG and as PDF, each atomically.
+def save(figure: Figure, output: str | Path, shown: str, made_with: Iterable[Path]) -> None:
+    """Write a figure as PNG and as PDF, each atomically, with the SHA-256 of its inputs inside.
 
     The files hold nothing that changes from run to run (dates, versions), so that the same data
-    gives the same bytes.
+    gives the same bytes. The hashes are JSON, by path relative to the figure's folder: in the
+    PNG's text `MADE_WITH` and the PDF's keywords.
 
     Parameters
     ----------
@@ -84,12 +93,22 @@ def save(figure: Figure, output: str | Path, shown: str) -> None:
         Name of either file; the other is written beside it.
     shown : str
         What the figure shows, with its counts, for the log.
+    made_with : iterable of pathlib.Path
+        Files and folders that the figure was made from.
     """
     check_output(output)
-    nothing = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None}}
-    for suffix, metadata in nothing.items():
+    inputs = json.dumps(hashes_beside(Path(output).parent, made_with))
+    metadata_of = {
+        ".png": {"Software": None, MADE_WITH: inputs},
+        ".pdf": {"CreationDate": None, "Producer": None, "Keywords": inputs},
+    }
+    for suffix, metadata in metadata_of.items():
         with atomic_path(Path(output).with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+            try:
+                figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+            except ValueError as error:
+                # Symbols of labels are mathtext, which may not be well formed.
+                raise SpectraFMError(f"{output}: cannot be drawn ({problem_in(error)})") from None
     logger.info("%s: %s", output, shown)
 
 

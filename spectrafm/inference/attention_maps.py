@@ -21,9 +21,27 @@ from spectrafm import integrity
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, SYMBOLS, Label
+from spectrafm.reading import reading
+from spectrafm.store.schema import check_schema
 
 #: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
+
+
+#: Dimensions and type of each array.
+_ARRAYS = {
+    "attention": (("population", "request", "wavelength"), "float32"),
+    "count": (("population", "wavelength"), "int32"),
+    "spectrum": (("population", "wavelength"), "float32"),
+    "n_stars": (("population",), "int32"),
+    "population": (("population",), "string"),
+    "request": (("request",), "string"),
+    "symbol": (("request",), "string"),
+    "wavelength": (("wavelength",), "float64"),
+}
+
+#: Arrays that maps of older versions lack.
+_OLD_LACK = ("symbol",)
 
 
 def dataset_of(
@@ -122,17 +140,17 @@ def read_maps(path: Path) -> xarray.Dataset:
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such attention maps")
-    integrity.check_presence(path)
-    try:
-        with xarray.open_zarr(path, chunks=None, consolidated=True) as opened:
-            absent = {"attention", "n_stars", "population", "request"} - set(opened.variables)
-            if absent:
-                raise SpectraFMError(
-                    f"{path}: not attention maps of map-attention: it has no {min(absent)!r}"
-                )
+    arrays = check_schema(path, integrity.check_presence(path))
+    for name, (dimensions, dtype) in _ARRAYS.items():
+        if name not in arrays and name not in _OLD_LACK:
+            raise SpectraFMError(f"{path}: not attention maps of map-attention: it has no {name!r}")
+        if name in arrays and (arrays[name].dimensions, arrays[name].dtype) != (dimensions, dtype):
+            raise SpectraFMError(f"{path}: array {name!r} is not of {dtype} along {dimensions}")
+    with reading(path, "attention maps"):
+        with xarray.open_zarr(path, chunks=None, consolidated=True, zarr_format=3) as opened:
             maps = opened.load()
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise SpectraFMError(f"{path}: not readable attention maps ({error})") from None
+        if not isinstance(maps.attrs.get("mock"), bool):
+            raise SpectraFMError(f"{path}: its attribute 'mock' is neither true nor false")
     if "symbol" not in maps:
         symbols = [SYMBOLS.get(str(name), str(name)) for name in maps["request"].values]
         maps = maps.assign_coords(symbol=("request", _text(symbols)))

@@ -14,6 +14,7 @@ from spectrafm.inference.attention_maps import dataset_of, write_maps
 from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
+from spectrafm.integrity import hashes_beside
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
 from spectrafm.networks.transformer import SpectraFM
@@ -85,6 +86,7 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
         "left_out": left_out,
         "flags": "; ".join(doubts),
         "mock": stars.mock or trained.mock,
+        "made_with": hashes_beside(output, [model, store]),
         **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
     }
     dataset = dataset_of(

@@ -22,6 +22,7 @@ from spectrafm.inference.predictions import (
     write_predictions,
 )
 from spectrafm.inference.predictor import infer
+from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
 from spectrafm.progress import Meter
@@ -87,9 +88,13 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "split": options.split,
             "combine": options.combine,
             "chunks": len(chunks),
-            "trained": {key: stage[key] for key in TRAINED if key in stage},
+            "trained": {
+                **{key: stage[key] for key in TRAINED if key in stage},
+                "mock": trained.mock,
+            },
             "training_stars": facts["training_star_count"],
             "mock": stars.mock or trained.mock,
+            "made_with": hashes_beside(output.parent, [model, store]),
             **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
         },
     )

@@ -10,16 +10,19 @@ the spectra and the options of the prediction.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.labels import SYMBOLS, Label
+from spectrafm.reading import printable, problem_in
 
 if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
     from spectrafm.inference.predictor import Prediction
@@ -120,22 +123,116 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises
     ------
     SpectraFMError
-        When the file is missing or damaged, was not written by ``predict``, or lacks a column.
+        When the file is missing or damaged, was not written by ``predict``, lacks a column, has a
+        star twice, a star of another side of the split or a negative uncertainty, or contradicts
+        its model about the mock survey.
     """
     table = read_parquet(path)
+    _check_facts(path, table.attrs)
     facts = table.attrs
-    for key in ("stage", "evaluation", "mock", "windows", "trained"):
-        if key not in facts:
-            raise SpectraFMError(f"{path}: not a prediction file: its metadata has no {key!r}")
     described = facts.get("labels") or _labels_of_old(table)
-    wanted = ["apogee_id", *(f"{label}_{part}" for label in described for part in PARTS)]
+    wanted = ["apogee_id", "split", *(f"{label}_{part}" for label in described for part in PARTS)]
     for column in wanted:
         if column not in table:
             raise SpectraFMError(f"{path}: no column {column!r}")
+    _check_rows(path, table, facts.get("split", "all"), list(described))
     facts["labels"] = list(described)
     facts["label_units"] = {name: label["unit"] for name, label in described.items()}
     facts["symbols"] = {name: label["symbol"] for name, label in described.items()}
     return table
+
+
+class _Part(BaseModel):
+    # Versions before and after this one have other keys besides.
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+_Windows = Annotated[list[tuple[float, float]], Field(min_length=1)]
+
+
+class _Stars(_Part):
+    where: str | None = None
+    count: int | None = None
+    seed: int | None = None
+
+
+class _Trained(_Part):
+    """Options of the training, as far as tables and figures name a model by them."""
+
+    architecture: str
+    start_from: str | None = None
+    spectra: str
+    windows: _Windows
+    stars: _Stars | None = None
+    freeze: list[str] | None = None
+    selection: str | None = None
+    mock: bool = False
+
+
+class _LabelFacts(_Part):
+    unit: str
+    symbol: str
+
+
+class _Facts(_Part):
+    """Metadata of a prediction file."""
+
+    stage: str
+    evaluation: str
+    mock: bool
+    spectra: str
+    windows: _Windows
+    split: str = "all"
+    trained: _Trained
+    labels: dict[str, _LabelFacts] = {}
+    units: dict[str, str] = {}
+    made_with: dict[str, str] = {}
+
+
+def _check_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Check the metadata of a prediction file.
+
+    Raises
+    ------
+    SpectraFMError
+        Names the first key that is missing or of another type, or the contradiction.
+    """
+    try:
+        # Windows are lists in JSON.
+        found = _Facts.model_validate_json(json.dumps(facts))
+    except ValidationError as error:
+        raise SpectraFMError(
+            f"{path}: not a prediction file: its metadata, {problem_in(error)}"
+        ) from None
+    if found.trained.mock and not found.mock:
+        raise SpectraFMError(
+            f"{path}: says that it is not mock, but its model learned from mock stars"
+        )
+
+
+def _check_rows(path: Path, table: pd.DataFrame, side: str, labels: Sequence[str]) -> None:
+    """Check the rows of a prediction file.
+
+    Raises
+    ------
+    SpectraFMError
+        Names the first star that is wrong.
+    """
+    stars = table["apogee_id"]
+    if (twice := stars.duplicated()).any():
+        raise SpectraFMError(f"{path}: star {printable(str(stars[twice].iloc[0]))} is in it twice")
+    if side != "all" and (other := table["split"] != side).any():
+        row = table[other].iloc[0]
+        raise SpectraFMError(
+            f"{path}: star {printable(str(row['apogee_id']))} is of the split "
+            f"{printable(str(row['split']))}, but the file is of {printable(side)}"
+        )
+    for name in (f"{label}_{part}" for label in labels for part in PARTS):
+        if not pd.api.types.is_float_dtype(table[name].dtype):
+            raise SpectraFMError(f"{path}: column {name!r} does not hold numbers")
+        if name.endswith("_uncertainty") and (negative := table[name] < 0).any():
+            star = printable(str(stars[negative].iloc[0]))
+            raise SpectraFMError(f"{path}: {name} of star {star} is negative")
 
 
 def _labels_of_old(table: pd.DataFrame) -> dict[str, dict[str, str]]:

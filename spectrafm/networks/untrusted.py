@@ -16,6 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
+from spectrafm.reading import printable, problem_in
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
@@ -26,6 +27,7 @@ MOST_LABELS = 1000
 
 ArchitectureName = Literal[tuple(NETWORKS)]
 Name = Annotated[LabelName, Field(max_length=LONGEST_TEXT)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _distinct(labels: list[str]) -> list[str]:
@@ -74,6 +76,7 @@ class Facts(_Part):
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
     mock: bool = False
+    made_with: dict[str, Digest] = {}  # absent from models of older versions
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -93,10 +96,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SpectraFMError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        what = f"{where}: {problem['msg']}" if where else problem["msg"]
-        raise SpectraFMError(f"{path}: {printable(what)}") from None
+        raise SpectraFMError(f"{path}: {problem_in(error)}") from None
     except (ValueError, RecursionError) as error:
         raise SpectraFMError(f"{path}: not JSON ({printable(str(error))})") from None
 
@@ -115,9 +115,3 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"duplicate key {twice!r}")
     return found
-
-
-def printable(text: str) -> str:
-    """Untrusted text as one short line without control characters."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return line if len(line) <= 200 else f"{line[:200]} ..."

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pydantic import BaseModel
 
 from spectrafm import files
+from spectrafm.evaluation.made_with import check_formats
 from spectrafm.evaluation.published import FIGURE4, TABLE1
 from spectrafm.evaluation.table1 import MEASURES
 from spectrafm.evaluation.wording import unit_text
 from spectrafm.figures import FIGURES
 from spectrafm.labels import SYMBOLS
 from spectrafm.plugs import caption_of
+from spectrafm.reading import read_csv, reading
+from spectrafm.report.images import check_figure
 from spectrafm.report.stages import Stage, benchmark_seconds, time_text
 
 GROUPS = ("all", "rich", "poor")
@@ -47,7 +51,7 @@ def machine() -> list[tuple[str, str]]:
     """Machine and versions with which the page is made."""
     cpu = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
             cpu = next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         pass
@@ -70,26 +74,60 @@ def now() -> str:
 
 
 def survey_of(run: Path) -> dict[str, Any]:
-    """Release, cuts and numbers of the run's stars, from the files in ``catalogue/``."""
-    found: dict[str, Any] = {}
+    """Release, cuts and numbers of the run's stars, from the files in ``catalogue/``.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is damaged or does not hold what its command writes.
+    """
+    found: dict[str, Any] = {"release": None, "selection": None, "counts": None}
     selected, missing = (run / f"catalogue/{name}.parquet" for name in ("selected", "missing"))
     if selected.exists():
-        table = files.read_parquet(selected)
-        found |= {key: table.attrs.get(key) for key in ("release", "selection")}
-        found |= {"stars": len(table), "splits": table["split"].value_counts().to_dict()}
+        with reading(selected, "table of selected stars"):
+            table = files.read_parquet(selected)
+            found |= _Selected.model_validate(table.attrs).model_dump()
+            found |= {"stars": len(table), "splits": table["split"].value_counts().to_dict()}
     if missing.exists():
-        lost = files.read_parquet(missing)
-        found["counts"] = lost.attrs.get("counts")
-        found["replaced"] = int(lost["replaced"].sum())
-        found["reasons"] = lost[~lost["replaced"]]["reason"].value_counts().to_dict()
+        with reading(missing, "table of missing spectra"):
+            lost = files.read_parquet(missing)
+            found |= _Missing.model_validate(lost.attrs).model_dump()
+            found["replaced"] = int(lost["replaced"].sum())
+            found["reasons"] = lost[~lost["replaced"]]["reason"].value_counts().to_dict()
     return found
 
 
+class _Selected(BaseModel):
+    """Metadata of ``selected.parquet`` that the page shows."""
+
+    release: str | None = None
+    selection: dict[str, Any] | None = None
+
+
+class _Counts(BaseModel):
+    asked: int
+    verified: int
+    unverified: int
+    missing: int
+
+
+class _Missing(BaseModel):
+    """Metadata of ``missing.parquet`` that the page shows."""
+
+    counts: _Counts | None = None
+
+
 def csv_table(path: Path, names: dict[str, str], text: int) -> Table | None:
-    """Read a CSV file of the catalogue and rename its columns; None where it is missing."""
+    """Read a CSV file of the catalogue and rename its columns; None where it is missing.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is cut off or lacks a column.
+    """
     if not path.exists():
         return None
-    table = pd.read_csv(path).rename(columns=names).map(_cell)
+    table = read_csv(path, list(names)).rename(columns=names).map(_cell)
     return Table(list(table.columns), table.to_numpy().tolist(), text)
 
 
@@ -152,24 +190,34 @@ def _score(value: float | None, unit: str) -> str:
 
 
 def table1(run: Path) -> Table | None:
-    """Table 1 beside the published numbers, for any survey; None where it is not made."""
+    """Table 1 beside the published numbers, for any survey; None where it is not made.
+
+    Raises
+    ------
+    SpectraFMError
+        When the table is damaged, or is not the one that its Markdown file was written with.
+    """
     path = run / "tables/table1.csv"
     if not path.exists():
         return None
-    frame = pd.read_csv(path)
-    keys = list(dict.fromkeys(name.rpartition(":")[0] for name in frame if ":" in name))
-    keys = [key for key in keys if not key.startswith("published ")]
-    rows = []
-    for _, found in frame.iterrows():
-        label, unit = found["label"], found["unit"]
-        for measure, name in MEASURES.items():
-            values = [found.get(f"{key}:{measure}") for key in keys]
-            cells = [_table1_cell(value, measure, unit) for value in values]
-            said = [TABLE1[model].get(label) for model in TABLE1]
-            cells += [f"{v:g}" if v and measure == "mad_std" else "" for v in said]
-            symbol = plain(SYMBOLS.get(label, label))
-            rows.append([f"{symbol} ({unit_text(unit)})" if measure == "mad_std" else "", name])
-            rows[-1] += cells
+    markdown = path.with_suffix(".md")
+    if markdown.exists():
+        check_formats(markdown)
+    frame = read_csv(path, ["label", "unit"])
+    with reading(path, "table of scores"):
+        keys = list(dict.fromkeys(name.rpartition(":")[0] for name in frame if ":" in name))
+        keys = [key for key in keys if not key.startswith("published ")]
+        rows = []
+        for _, found in frame.iterrows():
+            label, unit = found["label"], found["unit"]
+            for measure, name in MEASURES.items():
+                values = [found.get(f"{key}:{measure}") for key in keys]
+                cells = [_table1_cell(value, measure, unit) for value in values]
+                said = [TABLE1[model].get(label) for model in TABLE1]
+                cells += [f"{v:g}" if v and measure == "mad_std" else "" for v in said]
+                symbol = plain(SYMBOLS.get(label, label))
+                rows.append([f"{symbol} ({unit_text(unit)})" if measure == "mad_std" else "", name])
+                rows[-1] += cells
     heading = ["label", "score", *keys, *(f"published: {model}" for model in TABLE1)]
     return Table(heading, rows, 2)
 
@@ -192,12 +240,20 @@ def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
 
 
 def figures(run: Path) -> list[Figure]:
-    """List the figures of the registry, then all others in the run's folder."""
+    """List the figures of the registry, then all others in the run's folder.
+
+    Raises
+    ------
+    SpectraFMError
+        When one is not a complete PNG file.
+    """
     folder = run / "figures"
     extra = [path.stem for path in sorted(folder.glob("*.png")) if path.stem not in FIGURES]
     found = []
     for name in (*FIGURES, *extra):
         png, pdf = (folder / f"{name}.{kind}" for kind in ("png", "pdf"))
+        if png.exists():
+            check_figure(png)
         found.append(
             Figure(
                 name,

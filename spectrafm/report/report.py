@@ -9,7 +9,9 @@ from typing import Any
 import jinja2
 
 from spectrafm import files
+from spectrafm.evaluation.metrics import read_metrics
 from spectrafm.report import content
+from spectrafm.report.chain import exchanged_parts
 from spectrafm.report.stages import read_stages
 from spectrafm.report.sums import write_run_checksums
 
@@ -27,7 +29,9 @@ FLAGS = {
 def report(output: Path) -> None:
     """Write one page with everything that a run made, and the checksums of the run.
 
-    The page is made from the files in its folder, the run's, and lists what is missing there.
+    The page is made from the files in its folder, the run's, and lists what is missing there. A
+    part that is not the one with which another part was made is named on the page and logged as a
+    warning, since a page of a run under way is wanted too; `verify` takes it for an error.
     ``SHA256SUMS`` is written beside the page: ``sha256sum -c SHA256SUMS`` checks the run.
 
     Parameters
@@ -65,7 +69,10 @@ def _template() -> jinja2.Template:
 
 def _content(run: Path) -> dict[str, Any]:
     """Values of the template's variables for a run's folder."""
-    metrics = files.read_json(run / "metrics.json")
+    metrics = read_metrics(run / "metrics.json")
+    exchanged = exchanged_parts(run)
+    for line in exchanged:
+        logger.warning("%s", line)
     stages = read_stages(run)
     survey = content.survey_of(run)
     figures = content.figures(run)
@@ -78,7 +85,7 @@ def _content(run: Path) -> dict[str, Any]:
         name
         for name, there in (
             ("selected stars", "stars" in survey),
-            ("list of missing spectra", "counts" in survey),
+            ("list of missing spectra", survey["counts"]),
             ("funnel", parts["funnel"]),
             ("counts of flags", parts["flags"]),
             ("models", stages),
@@ -106,6 +113,7 @@ def _content(run: Path) -> dict[str, Any]:
         "figure4_published": content.figure4_beside_published(metrics),
         "figures": figures,
         "missing": missing,
+        "exchanged": exchanged,
         "files": [name for name in ("metrics.json", *predictions) if (run / name).exists()],
         "tables": sorted(f"tables/{path.name}" for path in run.glob("tables/[!.]*")),
         **parts,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from spectrafm.evaluation.wording import model_name, windows_text
 from spectrafm.figures.models import facts_of
+from spectrafm.reading import read_csv, reading
 from spectrafm.report.curves import loss_curve
 
 
@@ -53,9 +55,28 @@ def read_stages(run: Path) -> list[Stage]:
         When a model is damaged.
     """
     folders = [path for path in sorted((run / "models").glob("[!.]*")) if path.is_dir()]
-    facts = {folder.name: facts_of(folder) for folder in folders}
+    facts = {folder.name: _facts(folder) for folder in folders}
     parents = {name: found["stage"]["start_from"] for name, found in facts.items()}
     return [_stage(run, name, facts[name]) for name in in_order(parents)]
+
+
+class _Facts(BaseModel):
+    """Facts of a model that only the page shows; versions before this one lack some."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    epoch: int | None = None
+    epochs_trained: int | None = None
+    validation_loss: float | None = None
+    seconds: float | None = None
+    environments: list[dict[str, Any]] | None = None
+
+
+def _facts(model: Path) -> dict[str, Any]:
+    """Read a model's ``config.json`` as `facts_of` does, and check what the page shows of it."""
+    facts = facts_of(model)
+    with reading(model / "config.json", "model's facts"):
+        return facts | _Facts.model_validate(facts).model_dump(exclude_unset=True)
 
 
 def in_order(parents: dict[str, str | None]) -> list[str]:
@@ -106,7 +127,11 @@ def _stage(run: Path, name: str, facts: dict[str, Any]) -> Stage:
 
 
 def _metrics(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.exists() and path.stat().st_size > 1 else pd.DataFrame()
+    """Read the course of a training; empty for a network that is solved in one step."""
+    if not path.exists() or path.stat().st_size <= 1:
+        return pd.DataFrame()
+    with reading(path, "course of a training"):
+        return read_csv(path, ["epoch"]).astype(float)
 
 
 def _seconds(run: Path, name: str, facts: dict[str, Any], metrics: pd.DataFrame) -> float | None:
@@ -123,8 +148,8 @@ def benchmark_seconds(run: Path, job: str) -> float | None:
     path = run / "benchmarks" / f"{job}.tsv"
     if not path.exists():
         return None
-    table = pd.read_csv(path, sep="\t")
-    return float(table["s"].mean()) if "s" in table and len(table) else None
+    with reading(path, "benchmark"):
+        return float(read_csv(path, ["s"], "\t")["s"].astype(float).mean())
 
 
 def _flat(options: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,7 +1,8 @@
 """The command ``verify``: checks of every file of a run, from the survey's hashes to the report.
 
 `verify` reads every byte of a run once, names the files that are damaged, changed or missing, and
-changes nothing.
+changes nothing. It also compares the chain: each part names the SHA-256 of the parts that it was
+made with, and an exchanged one is named.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.made_with import check_formats
+from spectrafm.evaluation.metrics import read_metrics
+from spectrafm.figures.models import facts_of
 from spectrafm.files import read_parquet
-from spectrafm.integrity import CHECKSUMS, MANIFEST, faults_beside, faults_in, read_checksums
+from spectrafm.inference.predictions import read_predictions
+from spectrafm.integrity import CHECKSUMS, faults_in, read_checksums
+from spectrafm.reading import reading
+from spectrafm.report.chain import PARTS, chain_of, facts_of_zarr
+from spectrafm.report.images import check_figure
 from spectrafm.report.sums import faults_of_run
 
 logger = logging.getLogger(__name__)
@@ -79,9 +86,10 @@ def checks_of(run: Path) -> Iterator[Check]:
         (_store, [run / "store.zarr"]),
         (_accounts, [run / "store.zarr"]),
         (_model, sorted((run / "models").glob("[!.]*"))),
-        (_table, sorted((run / "predictions").glob("*.parquet"))),
+        (_prediction, sorted((run / "predictions").glob("*.parquet"))),
         (_metrics, [run / "metrics.json"]),
         (_zarr, sorted((run / "attention").glob("*.zarr"))),
+        (_written_table, sorted((run / "tables").glob("*.md"))),
         (_figure, sorted((run / "figures").glob("*.png"))),
         (_report, [run / "report.html"]),
         (_sums, [run / CHECKSUMS]),
@@ -91,7 +99,12 @@ def checks_of(run: Path) -> Iterator[Check]:
         raise SpectraFMError(f"{run}: holds no file of a run")
     for look, path in present:
         try:
-            found, faults = look(path)
+            with reading(path, "part of a run"):
+                found, faults = look(path)
+                if look is not _accounts and any(path.match(part) for part in PARTS):
+                    chain = chain_of(run, path)
+                    found = f"{found}; {chain.note}"
+                    faults = [*faults, *chain.exchanged, *chain.missing]
         except SpectraFMError as error:
             found, faults = "damaged", [str(error)]
         yield Check(str(path.relative_to(run)), found, faults)
@@ -126,24 +139,22 @@ def _zarr(path: Path) -> tuple[str, list[str]]:
 
 
 def _store(path: Path) -> tuple[str, list[str]]:
-    """Check the SHA-256 of every file of a store and of the files that it was made from."""
+    """Check the SHA-256 of every file of a store or shard, and what its small arrays hold."""
+    from spectrafm.store.read import open_store, open_whole_store, read
+
     faults = list(faults_in(path))
+    count = f"{len(read_checksums(path)):,} files"
     if faults:
-        return f"{len(read_checksums(path)):,} files", faults
-    facts = _facts_of(path)
-    stars, verified = facts["stars"], facts["verified"]
-    found = (
-        f"{len(read_checksums(path)):,} files, {stars:,} stars; the survey's SHA-1 verified for "
-        f"{verified:,}, not published for {stars - verified:,}"
-    )
-    return found, list(faults_beside(path, facts["made_with"]))
-
-
-def _facts_of(store: Path) -> dict[str, Any]:
-    """Read counts and hashes of a store: its attributes, or the manifest of an older version."""
-    if (store / MANIFEST).is_file() and not (store / CHECKSUMS).is_file():
-        return files.read_json(store / MANIFEST)
-    return files.read_json(store / "zarr.json")["attributes"]
+        return count, faults
+    group = open_whole_store(path) if path.name == "store.zarr" else open_store(path)
+    facts = facts_of_zarr(path)
+    stars, verified = len(read(group, "apogee_id")), facts.get("verified")
+    if not isinstance(verified, int):
+        return f"{count}, {stars:,} stars", faults
+    return (
+        f"{count}, {stars:,} stars; the survey's SHA-1 verified for {verified:,}, not published "
+        f"for {stars - verified:,}"
+    ), faults
 
 
 def _accounts(store: Path) -> tuple[str, list[str]]:
@@ -151,7 +162,7 @@ def _accounts(store: Path) -> tuple[str, list[str]]:
     from spectrafm.store.read import open_store, read
 
     group = open_store(store)
-    stored, sha1 = read(group, "apogee_id"), read(group, "sha1")
+    stored = read(group, "apogee_id")
     catalogue = store.parent / "catalogue"
     selected = read_parquet(catalogue / "selected.parquet")["apogee_id"]
     missing = read_parquet(catalogue / "missing.parquet")
@@ -161,7 +172,7 @@ def _accounts(store: Path) -> tuple[str, list[str]]:
     faults = []
     if sorted(selected) != sorted([*stored, *lost]):
         faults.append(f"{store}: stars stored and missing are not those selected ({found})")
-    facts = _facts_of(store)
+    facts, sha1 = facts_of_zarr(store), read(group, "sha1")
     counts = (len(stored), int(np.count_nonzero(read(group, "verified"))))
     if counts != (facts["stars"], facts["verified"]):
         faults.append(
@@ -173,28 +184,30 @@ def _accounts(store: Path) -> tuple[str, list[str]]:
 
 def _model(path: Path) -> tuple[str, list[str]]:
     """Check the recorded SHA-256 of every file of a model."""
-    from spectrafm.networks.saved import check_checksums
-
-    check_checksums(path)
+    facts_of(path)
     return "SHA-256 of every file", []
 
 
+def _prediction(path: Path) -> tuple[str, list[str]]:
+    """Check that a prediction file is whole and that its rows are what `predict` writes."""
+    return f"{len(read_predictions(path)):,} stars", []
+
+
 def _metrics(path: Path) -> tuple[str, list[str]]:
-    """Check that the predictions are those that ``metrics.json`` scores."""
-    scored = files.read_json(path).get("made_with", {})
-    return f"scores of {len(scored)} predictions", list(faults_beside(path.parent, scored))
+    """Check the form of ``metrics.json``."""
+    return f"scores of {len(read_metrics(path)['predictions'])} predictions", []
+
+
+def _written_table(path: Path) -> tuple[str, list[str]]:
+    """Check that the other formats of a table are those that its Markdown file names."""
+    check_formats(path)
+    return "all its formats", []
 
 
 def _figure(path: Path) -> tuple[str, list[str]]:
     """Check the checksums within a PNG file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.verify()
-    except (OSError, SyntaxError, ValueError) as error:
-        return "damaged", [f"{path}: not a complete PNG file ({error})"]
-    return f"{image.width} x {image.height} pixels", []
+    width, height = check_figure(path)
+    return f"{width} x {height} pixels", []
 
 
 def _report(path: Path) -> tuple[str, list[str]]:

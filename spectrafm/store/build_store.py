@@ -15,7 +15,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, read_parquet, write_parquet
 from spectrafm.labels import error_column
 from spectrafm.store.accounts import account
-from spectrafm.store.layout import SHARD_STARS, SPECTRA, Column, Stars, write_store
+from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, Column, Stars, write_store
 from spectrafm.store.read import blocks, columns_of, labels_of, open_store, read
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ def _common_attributes(groups: Sequence[zarr.Group], shards: Sequence[Path]) -> 
                     f"{path}: {key} is {group.attrs.get(key)!r}, but {first.get(key)!r} "
                     f"in {shards[0]}"
                 )
+    first.pop(SHARD, None)
     return first
 
 

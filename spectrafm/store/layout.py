@@ -60,6 +60,9 @@ SPECTRA = {
 #: variable with the name of one of its dimensions.
 LABEL_DIMENSION = "label_name"
 
+#: Attribute of a shard, with its number; the joined store has none.
+SHARD = "shard"
+
 #: Variables that xarray must show as coordinates, besides those of the dimensions.
 COORDINATES = "apogee_id split unit symbol"
 
@@ -209,6 +212,7 @@ def write_store(
             **attributes,
             "coordinates": COORDINATES,
             "label_units": {label.name: label.unit for label in labels},
+            "wavelength_range": [float(wavelength[0]), float(wavelength[-1])],
             "stars": len(table),
             "made_with": hashes_beside(path, made_with),
         }

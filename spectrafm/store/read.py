@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
-import zarr.errors
 from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
 from spectrafm.labels import PAPER_LABELS, Label
+from spectrafm.reading import printable, reading
 from spectrafm.spectra import Kind, pixel_mask
-from spectrafm.store.layout import LABEL_DIMENSION, SPECTRA, Column
+from spectrafm.store.contents import NEEDED, check_contents, check_sizes
+from spectrafm.store.layout import LABEL_DIMENSION, SHARD, SPECTRA, Column
+from spectrafm.store.schema import check_schema
 
 if TYPE_CHECKING:
     import xarray
-
-#: Arrays that every store has. Stores of older versions have no ``mask``; NaN marks bad pixels.
-_ARRAYS = ("observed", "apogee_id", "split", "label", "label_error", LABEL_DIMENSION, "wavelength")
 
 #: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
 #: 50 % of the processor time compared with reading whole shards.
@@ -71,30 +71,42 @@ class StarSet:
 
 
 def open_store(path: Path) -> zarr.Group:
-    """Open a store for reading, after checking that none of its files is missing.
+    """Open a store, or a shard of one, for reading, after checking all but its spectra.
 
     zarr reads a missing chunk file as fill values, and metadata have no checksum, so both are
-    compared with the store's checksum list here. The checksum of each chunk is verified when
-    `read` reads it.
+    compared with the store's checksum list here; then the metadata with what SpectraFM writes, and
+    the small arrays with each other. The checksum of each chunk is verified when `read` reads it.
 
     Raises
     ------
     SpectraFMError
-        When the path is not a store, or the store lacks its checksum list, an array or a chunk
-        file; names the path and the array.
+        When the path is not a store, lacks its checksum list, an array or a chunk file, or holds
+        what SpectraFM does not write; names the path and the array.
     """
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        group = zarr.open_group(path, mode="r")
-        present = {name for name, _ in group.arrays()}
-    except (OSError, ValueError, KeyError, TypeError, zarr.errors.BaseZarrError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr store ({error})") from None
-    for name in _ARRAYS:
-        if name not in present:
-            raise SpectraFMError(f"{path}: no array {name!r}")
+    check_sizes(path, check_schema(path, check_presence(path)))
+    with reading(path, "Zarr store"):
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        labels = labels_of(group)
+        check_contents(path, dict(group.attrs), functools.partial(read, group), labels)
+    return group
+
+
+def open_whole_store(path: Path) -> zarr.Group:
+    """Open a store as `open_store` does, and refuse a shard, which has the same layout.
+
+    Raises
+    ------
+    SpectraFMError
+        Also when the path is a shard.
+    """
+    group = open_store(path)
+    if SHARD in group.attrs:
+        raise SpectraFMError(
+            f"{path}: is shard {group.attrs[SHARD]} of a store, not a store: build-store joins them"
+        )
     return group
 
 
@@ -108,18 +120,17 @@ def read_store(path: Path) -> xarray.Dataset:
     Raises
     ------
     SpectraFMError
-        When the path is not a Zarr group, or the group lacks its checksum list or a file.
+        When the path is not a Zarr group, or the group lacks its checksum list or a file, or holds
+        what SpectraFM does not write.
     """
     import xarray
 
     path = Path(path)
     if not path.exists():
         raise SpectraFMError(f"{path}: no such store")
-    check_presence(path)
-    try:
-        return xarray.open_zarr(path, chunks=None, consolidated=True)
-    except (OSError, KeyError, ValueError) as error:
-        raise SpectraFMError(f"{path}: not a readable Zarr folder ({error})") from None
+    check_schema(path, check_presence(path))
+    with reading(path, "Zarr folder"):
+        return xarray.open_zarr(path, chunks=None, consolidated=True, zarr_format=3)
 
 
 def labels_of(group: zarr.Group) -> tuple[Label, ...]:
@@ -135,7 +146,7 @@ def labels_of(group: zarr.Group) -> tuple[Label, ...]:
 
 def columns_of(group: zarr.Group) -> tuple[Column, ...]:
     """Descriptions of the survey's columns in a store, rebuilt from the arrays' attributes."""
-    every = {*SPECTRA, *_ARRAYS}
+    every = {*SPECTRA, *NEEDED}
     columns = []
     for name, array in group.arrays():
         dimensions = array.metadata.dimension_names or ()
@@ -143,9 +154,10 @@ def columns_of(group: zarr.Group) -> tuple[Column, ...]:
             continue
         attributes = dict(array.attrs)
         flags = None
-        if "flag_meanings" in attributes:
-            bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
-            flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
+        with _naming_damage(group, name):
+            if "flag_meanings" in attributes:
+                bits = [mask.bit_length() - 1 for mask in attributes["flag_masks"]]
+                flags = dict(zip(attributes["flag_meanings"].split(), bits, strict=True))
         second = dimensions[1] if len(dimensions) > 1 else ""
         entries = read(group, second).tolist() if second else []
         columns.append(
@@ -173,10 +185,10 @@ def read(group: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
     """
     with _naming_damage(group, name):
         values = np.asarray(group[name][rows])
-    if values.dtype.kind in "fiub":
-        return values
-    # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
-    return values.astype(object).astype(str)
+        if values.dtype.kind in "fiub":
+            return values
+        # Text of older stores is numpy's StringDType, which does not cast directly to fixed length.
+        return values.astype(object).astype(str)
 
 
 @contextlib.contextmanager
@@ -187,7 +199,7 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
     except Exception as error:
         path = str(group.store_path).removeprefix("file://")
         raise SpectraFMError(
-            f"{path}: array {name!r} is damaged ({error or type(error).__name__})"
+            f"{path}: array {name!r} is damaged ({printable(str(error)) or type(error).__name__})"
         ) from None
 
 
@@ -244,7 +256,8 @@ class StarReader:
         errors: bool = False,
         columns: Sequence[str] = (),
     ):
-        group = self._group = open_store(path)
+        group = self._group = open_whole_store(path)
+        self._path = path
         if kind not in group:
             raise SpectraFMError(f"{path}: has no {kind} spectra")
         wavelength = read(group, "wavelength")
@@ -272,7 +285,7 @@ class StarReader:
         Raises
         ------
         SpectraFMError
-            When a chunk is damaged; names the store and the array.
+            When a chunk is damaged or an error negative; names the store and the array.
         """
         group, rows = self._group, self._rows[stars]
         flux = _read_pixels(group, self._kind, rows, self._pixels)
@@ -293,6 +306,8 @@ class StarReader:
             some[bad] = np.nan
             if flux_error is not None:
                 flux_error[part][bad] = np.nan
+                if (flux_error[part] < 0).any():
+                    raise SpectraFMError(f"{self._path}: array 'observed_error' is negative")
         return StarSet(
             wavelength=self.wavelength,
             flux=flux,

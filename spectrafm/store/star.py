@@ -9,7 +9,7 @@ import numpy as np
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import GIANT_BELOW
-from spectrafm.store.read import column, labels_of, open_store, read
+from spectrafm.store.read import column, labels_of, open_whole_store, read
 
 
 class Star(NamedTuple):
@@ -38,7 +38,7 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
     SpectraFMError
         When the star is not in the store, or the test split has no giant.
     """
-    group = open_store(path)
+    group = open_whole_store(path)
     names = read(group, "apogee_id")
     if apogee_id is None:
         logg = column(group, "logg", labels_of(group))
@@ -62,6 +62,6 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
         wavelength=read(group, "wavelength"),
         observed=observed,
         synthetic=synthetic,
-        mock=bool(group.attrs["mock"]),
+        mock=bool(group.attrs.get("mock", False)),
         stars=names.size,
     )

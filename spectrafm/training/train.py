@@ -13,7 +13,7 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.integrity import write_checksums
+from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
@@ -94,6 +94,7 @@ def train(
         errors = found.reads_errors(model) if network is None else network.wants_errors
         chosen = stars_of(store, stage, errors)
         training, validation = chosen.training, chosen.validation
+        made_with = hashes_beside(output, [store, *([] if start is None else [start])])
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
@@ -139,7 +140,7 @@ def train(
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
         if together.first:
-            _write(output, under_way, training, validation, begun)
+            _write(output, under_way, training, validation, begun, made_with)
             if kept is not None:
                 kept.remove()
             logger.info(
@@ -159,6 +160,11 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
     if start is None:
         return None, None
     network, facts = saved.from_pretrained(start)
+    if facts["stage_name"] != stage.start_from:
+        raise SpectraFMError(
+            f"{start}: holds the model of stage {facts['stage_name']!r}, not of "
+            f"{stage.start_from!r} (--start_from)"
+        )
     if network.architecture != stage.architecture:
         raise SpectraFMError(
             f"{start}: a {network.architecture} network, but the stage trains a "
@@ -214,12 +220,17 @@ def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: P
 
 
 def _write(
-    output: Path, under_way: Training, training: StarSet, validation: StarSet, begun: Start | None
+    output: Path,
+    under_way: Training,
+    training: StarSet,
+    validation: StarSet,
+    begun: Start | None,
+    made_with: dict[str, str],
 ) -> None:
     """Write the model's folder atomically."""
     with files.atomic_path(output) as folder:
         folder.mkdir()
-        facts = _facts(under_way, training, validation, begun)
+        facts = _facts(under_way, training, validation, begun) | {"made_with": made_with}
         saved.save_pretrained(folder, under_way.network, facts)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))

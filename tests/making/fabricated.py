@@ -15,7 +15,7 @@ from spectrafm.inference.attention_maps import dataset_of
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS
 from spectrafm.spectra import pixels_in
-from spectrafm.store.arrays import consolidate
+from spectrafm.store.arrays import CODECS, consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
 FULL = [[15152.2, 16943.6]]
@@ -219,7 +219,11 @@ def write_store(folder: Path, actual: np.ndarray, mock: bool = True) -> Path:
 
 def write_zarr(path: Path, data: xarray.Dataset) -> Path:
     """Write a dataset as a Zarr folder with its checksums."""
-    data.to_zarr(path, zarr_format=3, consolidated=False)
+    encoding = {
+        str(name): {"chunks": variable.shape, "compressors": CODECS}
+        for name, variable in data.variables.items()
+    }
+    data.to_zarr(path, encoding=encoding, zarr_format=3, consolidated=False)
     consolidate(zarr.open_group(path))
     write_checksums(path)
     return path

@@ -12,6 +12,7 @@ import numpy as np
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS, error_column
+from spectrafm.reading import reading
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,12 @@ def compare(stars: Path, labels: Sequence[Path], errors: Sequence[Path]) -> Comp
     names, ours = _from_store(stars) if stars.suffix == ".zarr" else _from_table(stars)
     known = np.isfinite(ours[:, : len(LABELS)]).any(axis=1)
     names, keys = names[known], _keys(ours[known])
-    published = _keys(np.hstack([_arrays(labels), _arrays(errors)]))
+    values, of_values = _arrays(labels), _arrays(errors)
+    if len(values) != len(of_values):
+        raise SpectraFMError(
+            f"{errors[0]}: {len(of_values)} errors of {len(values)} stars in {labels[0]}"
+        )
+    published = _keys(np.hstack([values, of_values]))
     shared = np.isin(keys, published)
     return Comparison(
         ours=len(keys),
@@ -128,12 +134,13 @@ def _arrays(paths: Sequence[Path]) -> np.ndarray:
 
 
 def _array(path: Path) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise SpectraFMError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise SpectraFMError(f"{path}: not a .npy array ({error})") from None
+    with reading(path, ".npy array"):
+        # Mapped, so that a header cannot ask for more memory than the file has bytes.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise SpectraFMError(f"{path}: an archive of arrays (.npz), not a .npy array")
+        if values.dtype.kind not in "fiu":
+            raise SpectraFMError(f"{path}: holds {values.dtype}, not numbers")
     if values.ndim != 2 or values.shape[1] != len(LABELS):
         raise SpectraFMError(f"{path}: shape {values.shape}, not (stars, {len(LABELS)})")
     return values.astype(np.float32)

@@ -19,7 +19,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import provenance, write_parquet
 from spectrafm.progress import Meter
 from spectrafm.store.accounts import account
-from spectrafm.store.layout import SHARD_STARS, SPECTRA, Stars, write_store
+from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, Stars, write_store
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar, usable_spectra
@@ -91,7 +91,7 @@ def fetch_spectra(
     asked = _rows_of(best, shard, selected)
     others = _rows_of(read_selected(alternates)[0], shard, alternates)
     lost: list[dict] = []
-    attributes = _attributes(archive, limits, release, best.attrs)
+    attributes = {SHARD: shard, **_attributes(archive, limits, release, best.attrs)}
     files = _Files(archive, limits, release)
     write_store(
         output,

@@ -49,7 +49,7 @@ def _mass(species: str) -> float:
 @functools.cache
 def read_lines() -> LineList:
     """Read the line list ``lines.csv``, whose header names its sources."""
-    text = resources.files(__package__).joinpath("lines.csv").read_text()
+    text = resources.files(__package__).joinpath("lines.csv").read_text("utf-8")
     names, *rows = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
     column = dict(zip(names, zip(*rows, strict=True), strict=True))
     return LineList(

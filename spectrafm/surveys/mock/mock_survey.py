@@ -97,7 +97,8 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, release, tree)
-        (tree / paths.MOCK_MARKER).write_text("Simulated stars of SpectraFM's mock survey.\n")
+        marker = "Simulated stars of SpectraFM's mock survey.\n"
+        (tree / paths.MOCK_MARKER).write_text(marker, "utf-8")
     files = sum(map(len, listed.values()))
     logger.info(
         "%s: %d rows of a mock catalogue, %d spectra in %d fields",
@@ -241,4 +242,4 @@ def _write_checksums(listed: dict, release: Release, tree: Path) -> None:
             if count % _UNLISTED:
                 lines.append(f"{sha1}  {name}\n")
         path = tree / paths.sha1sum_path(release.release, release.aspcap, telescope, field)
-        path.write_text("".join(lines))
+        path.write_text("".join(lines), "utf-8")

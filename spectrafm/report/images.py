@@ -1,0 +1,56 @@
+"""Reading the figures of a run, which are PNG files, for the report and for verification."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.figures.style import MADE_WITH
+from spectrafm.reading import printable
+
+
+def check_figure(path: Path) -> tuple[int, int]:
+    """Check the checksums within a PNG file; return its width and height in pixels.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is not a complete PNG file.
+    """
+    return _read(path)[0]
+
+
+def inputs_of_figure(path: Path) -> dict[str, str] | None:
+    """Read the SHA-256 of a figure's inputs by path; None where the figure does not name them.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is not a complete PNG file, or what it names are not hashes by path.
+    """
+    text = _read(path)[1].get(MADE_WITH)
+    if text is None:
+        return None
+    try:
+        inputs = json.loads(text)
+        assert all(isinstance(digest, str) for digest in inputs.values())
+    except (ValueError, AttributeError, AssertionError, RecursionError):
+        raise SpectraFMError(f"{path}: its text {MADE_WITH} is not SHA-256 by path") from None
+    return inputs
+
+
+def _read(path: Path) -> tuple[tuple[int, int], dict[str, str]]:
+    """Size and texts of a PNG file, after checking it to its end."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            # verify() ends the use of the image, hence the second opening for the texts.
+            image.verify()
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.size, dict(image.text)
+    except Exception as error:
+        # Damaged bytes make Pillow raise errors of many types.
+        what = printable(str(error)) or type(error).__name__
+        raise SpectraFMError(f"{path}: not a complete PNG file ({what})") from None

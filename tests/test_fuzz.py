@@ -1,0 +1,538 @@
+# Tests of: spectrafm/reading.py and every reader of files
+"""Every reader of files, given damaged ones: a line that names the file or an answer, nothing else.
+
+`make test` runs 50 damages a reader, `make test-slow` 1,000. Where a checksum covers a file, no
+damage gives another answer either.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from astropy.table import Table
+
+from making import fabricated, fuzz
+from making.model_folder import write_model
+from making.sas_tree import make_tree, row
+from making.toy_store import COLUMNS, toy_stars
+from spectrafm import files
+from spectrafm.config import read_config
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.collect_metrics import collect_metrics
+from spectrafm.evaluation.score import score_table
+from spectrafm.evaluation.table1 import table1
+from spectrafm.figures.models import facts_of
+from spectrafm.inference.attention_maps import read_maps, write_maps
+from spectrafm.inference.predictions import read_predictions
+from spectrafm.integrity import write_checksums
+from spectrafm.labels import LABELS, PAPER_LABELS
+from spectrafm.report.chain import inputs_of_table
+from spectrafm.report.images import check_figure, inputs_of_figure
+from spectrafm.report.report import report
+from spectrafm.report.stages import read_stages
+from spectrafm.report.sums import faults_of_run, write_run_checksums
+from spectrafm.store.layout import Stars, write_store
+from spectrafm.store.read import columns_of, load_stars, open_store
+from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee.allstar import read_allstar
+from spectrafm.surveys.apogee.check_selection import compare
+from spectrafm.surveys.apogee.fetch_astronn import fetch_astronn
+from spectrafm.surveys.apogee.grid import WAVELENGTH
+from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee.selected import read_selected
+from spectrafm.training.checkpoint import Checkpoints, State
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+#: Damages of each reader in `make test-slow`, and in `make test`.
+DAMAGES = 1000
+QUICK = 50
+
+
+class Case(NamedTuple):
+    """A file, how it is damaged, and how it is read."""
+
+    path: Path
+    damage: Callable[[bytes, np.random.Generator], bytes]
+    read: Callable[[], Any]
+    covered: bool = False  # by a checksum, so that no damage may give another answer
+    after: Callable[[], None] = lambda: None
+
+
+READERS: dict[str, Callable[[Path], Case]] = {}
+
+
+def reader(make: Callable[[Path], Case]) -> Callable[[Path], Case]:
+    READERS[make.__name__] = make
+    return make
+
+
+def frame_of(read: Callable[[], pd.DataFrame]) -> Callable[[], Any]:
+    """A reader of a table, whose results can be compared."""
+
+    def values() -> dict[str, Any]:
+        table = read()
+        columns = {f"column {name}": table[name].to_numpy() for name in table}
+        return columns | {"facts": repr(table.attrs)}
+
+    return values
+
+
+# Reports of a run of a few files.
+
+
+def run_of(folder: Path) -> Path:
+    """A run with metrics, a funnel, flags, a table and a model, enough for a page."""
+    run = folder / "run"
+    actual = fabricated.labels_of(40)
+    table = fabricated.prediction_table(actual, list(LABELS))
+    table["split"] = "test"
+    prediction = fabricated.write_prediction(
+        run, "pretrain", "first_half", fabricated.FIRST_HALF, table
+    )
+    collect_metrics([prediction], output=run / "metrics.json")
+    catalogue = run / "catalogue"
+    files.write_text(catalogue / "funnel.csv", "cut,rows,stars\nall,50,40\nSNR > 200,40,38\n")
+    files.write_text(
+        catalogue / "flags.csv",
+        "cut,flag,rows_with_flag,rows_removed_only_by_it\nSTARFLAG,BAD,4,2\n",
+    )
+    nobody = pd.DataFrame({"apogee_id": pd.Series([], dtype=str)})
+    files.write_parquet(catalogue / "astronn.parquet", nobody, {"release": "dr17"})
+    table1(
+        [prediction], astronn=catalogue / "astronn.parquet", logg=(0.5, 3.5),
+        output=run / "tables/table1.csv",
+    )  # fmt: skip
+    return run
+
+
+def page_of(run: Path) -> Callable[[], str]:
+    def page() -> str:
+        report(run / "report.html")
+        text = (run / "report.html").read_text("utf-8")
+        assert "<script" not in text
+        return re.sub(r"Made \d{4}-[^<]*", "", text)
+
+    return page
+
+
+@reader
+def metrics_json(folder: Path) -> Case:
+    run = run_of(folder)
+    return Case(run / "metrics.json", fuzz.damaged_json, page_of(run))
+
+
+@reader
+def funnel_csv(folder: Path) -> Case:
+    run = run_of(folder)
+    return Case(run / "catalogue/funnel.csv", fuzz.damaged_text, page_of(run))
+
+
+@reader
+def flags_csv(folder: Path) -> Case:
+    run = run_of(folder)
+    return Case(run / "catalogue/flags.csv", fuzz.damaged_text, page_of(run))
+
+
+@reader
+def table1_csv(folder: Path) -> Case:
+    run = run_of(folder)
+    return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run), covered=True)
+
+
+@reader
+def table1_csv_of_before(folder: Path) -> Case:
+    run = run_of(folder)
+    (run / "tables/table1.md").unlink()
+    return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run))
+
+
+@reader
+def table1_md(folder: Path) -> Case:
+    run = run_of(folder)
+    path = run / "tables/table1.md"
+    return Case(path, fuzz.damaged_text, lambda: inputs_of_table(path))
+
+
+@reader
+def benchmark_tsv(folder: Path) -> Case:
+    run = run_of(folder)
+    path = run / "benchmarks/build_store.tsv"
+    files.write_text(path, "s\th:m:s\tmax_rss\n3.2\t0:00:03\t500\n")
+    return Case(path, fuzz.damaged_text, page_of(run))
+
+
+def network_folder(folder: Path, name: str = "pretrain") -> Path:
+    from making.toy_training import MODEL
+    from spectrafm.networks.transformer import SpectraFM
+
+    torch.manual_seed(0)
+    network = SpectraFM.start(MODEL, toy_labels(), [label.name for label in PAPER_LABELS])
+    return write_model(folder / "models" / name, network, fabricated.FIRST_HALF)
+
+
+def toy_labels():
+    """Stars of whose labels a network takes its units."""
+
+    class Stars:
+        labels = PAPER_LABELS
+        label = fabricated.labels_of(40)
+
+    return Stars
+
+
+@reader
+def config_json(folder: Path) -> Case:
+    run = run_of(folder)
+    model = fabricated.write_model(run, "pretrain")
+    (model / "metrics.csv").write_text(
+        "epoch,training_loss,validation_loss\n1,1.5,1.4\n2,1.0,\n3,0.9,1.1\n"
+    )
+
+    def renew() -> None:
+        write_checksums(model)
+
+    renew()
+
+    def read() -> Any:
+        return [stage._asdict() for stage in read_stages(run)], facts_of(model)
+
+    return Case(model / "config.json", fuzz.damaged_json, read, after=renew)
+
+
+@reader
+def metrics_csv(folder: Path) -> Case:
+    case = config_json(folder)
+    path = case.path.with_name("metrics.csv")
+    return Case(path, fuzz.damaged_text, lambda: case.read()[0], after=case.after)
+
+
+@reader
+def model_of_a_stranger(folder: Path) -> Case:
+    from spectrafm.networks.saved import from_pretrained
+
+    model = network_folder(folder)
+
+    def read() -> Any:
+        network, facts = from_pretrained(model)
+        return {name: value.numpy() for name, value in network.state_dict().items()}, facts
+
+    return Case(
+        model / "config.json", fuzz.damaged_json, read, after=lambda: write_checksums(model)
+    )
+
+
+@reader
+def weights_of_a_stranger(folder: Path) -> Case:
+    case = model_of_a_stranger(folder)
+    path = case.path.with_name("model.safetensors")
+    return Case(path, fuzz.damaged_bytes, lambda: case.read()[0], after=case.after)
+
+
+@reader
+def checksums_of_a_run(folder: Path) -> Case:
+    run = run_of(folder)
+    write_run_checksums(run)
+    path = run / "SHA256SUMS"
+
+    def read() -> Any:
+        count, faults = faults_of_run(path)
+        if faults:
+            raise SpectraFMError(f"{path}: {faults[0]}")
+        return count
+
+    return Case(path, fuzz.damaged_text, read)
+
+
+@reader
+def png(folder: Path) -> Case:
+    from matplotlib.figure import Figure
+
+    from spectrafm.figures.style import save
+
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([1, 3, 2])
+    path = folder / "figure1.png"
+    given = folder / "given"
+    given.write_text("x")
+    save(figure, path, "x", [given])
+    return Case(
+        path, fuzz.damaged_bytes, lambda: (check_figure(path), inputs_of_figure(path)), covered=True
+    )
+
+
+# Parquet.
+
+
+@reader
+def prediction(folder: Path) -> Case:
+    path = run_of(folder) / "predictions/pretrain--first_half.parquet"
+    return Case(path, fuzz.damaged_bytes, frame_of(lambda: read_predictions(path)), covered=True)
+
+
+@reader
+def selected(folder: Path) -> Case:
+    path = folder / "selected.parquet"
+    table = pd.DataFrame({"apogee_id": fabricated.names_of(300), "shard": 0, "split": "test"})
+    labels = {"FE_H": {"unit": "dex", "symbol": "[Fe/H]"}}
+    facts = {"release": "dr17", "aspcap": "synspec_rev1", "labels": labels}
+    files.write_parquet(path, table, facts)
+    return Case(path, fuzz.damaged_bytes, frame_of(lambda: read_selected(path)[0]), covered=True)
+
+
+def rewritten(path: Path) -> Callable[[bytes, np.random.Generator], bytes]:
+    """Damage of the metadata of a prediction file that is sealed again."""
+    table = files.read_parquet(path)
+    facts = json.loads(json.dumps(table.attrs))
+    other = path.with_name("other.parquet")
+
+    def damage(content: bytes, rng: np.random.Generator) -> bytes:
+        changed = fuzz.damaged_tree({"facts": facts}, rng)
+        values = changed.get("facts")
+        files.write_parquet(other, table, values if isinstance(values, dict) else {"x": values})
+        return other.read_bytes()
+
+    return damage
+
+
+@reader
+def prediction_of_a_stranger(folder: Path) -> Case:
+    path = run_of(folder) / "predictions/pretrain--first_half.parquet"
+
+    def read() -> Any:
+        table1([path], astronn=folder / "run/catalogue/astronn.parquet", logg=(0.5, 3.5),
+               output=folder / "out/t.csv")  # fmt: skip
+        return (folder / "out/t.csv").read_bytes()
+
+    return Case(path, rewritten(path), read)
+
+
+# Zarr.
+
+
+@reader
+def store_of_a_stranger(folder: Path) -> Case:
+    store, pixels = folder / "store.zarr", slice(700, 764)
+    stars = toy_stars(8)
+    spectra = {name: flux[:, pixels] for name, flux in stars.spectra.items()}
+    write_store(
+        store,
+        [Stars(stars.table, spectra)],
+        {"title": "toy", "mock": True},
+        wavelength=WAVELENGTH[pixels],
+        labels=PAPER_LABELS,
+        columns=COLUMNS,
+    )
+    name = store / "zarr.json"
+
+    def read() -> Any:
+        group = open_store(store)
+        stars = load_stars(store, "observed", errors=True)
+        columns = repr(columns_of(group))
+        return {"flux": stars.flux, "label": stars.label, "columns": columns}
+
+    return Case(name, fuzz.damaged_json, read, after=lambda: write_checksums(store))
+
+
+@reader
+def array_of_a_stranger(folder: Path) -> Case:
+    case = store_of_a_stranger(folder)
+    store = case.path.parent
+    path = store / "label/zarr.json"
+    # Without the consolidated copy, only the array's own metadata count.
+    facts = json.loads(case.path.read_text())
+    del facts["consolidated_metadata"]
+    case.path.write_text(json.dumps(facts))
+    case.after()
+
+    return Case(path, fuzz.damaged_json, case.read, after=case.after)
+
+
+def chunk_case(folder: Path, name: str) -> Case:
+    case = store_of_a_stranger(folder)
+    path = next(p for p in (case.path.parent / name / "c").rglob("*") if p.is_file())
+
+    return Case(path, fuzz.damaged_bytes, case.read, covered=True, after=case.after)
+
+
+@reader
+def spectra_of_a_stranger(folder: Path) -> Case:
+    return chunk_case(folder, "observed")
+
+
+@reader
+def labels_of_a_stranger(folder: Path) -> Case:
+    return chunk_case(folder, "label")
+
+
+@reader
+def checksums_of_a_store(folder: Path) -> Case:
+    case = store_of_a_stranger(folder)
+    store = case.path.parent
+
+    return Case(store / "SHA256SUMS", fuzz.damaged_text, case.read, covered=True)
+
+
+@reader
+def attention_of_a_stranger(folder: Path) -> Case:
+    path = folder / "pretrain.zarr"
+    write_maps(path, fabricated.attention_maps(fabricated.IRON_WINDOW))
+
+    def read() -> Any:
+        maps = read_maps(path)
+        return {str(name): maps[name].values for name in maps.variables}
+
+    return Case(path / "zarr.json", fuzz.damaged_json, read, after=lambda: write_checksums(path))
+
+
+# Catalogues and tables of others.
+
+
+@reader
+def allstar(folder: Path) -> Case:
+    tree = make_tree(folder / "sas", [row(f"2M{number:08d}") for number in range(20)])
+    return Case(tree.allstar, fuzz.damaged_bytes, frame_of(lambda: read_allstar(tree.allstar)))
+
+
+@reader
+def astronn(folder: Path) -> Case:
+    stars = pd.DataFrame({"apogee_id": ["2M1", "2M2"]})
+    facts = {"release": "dr17", "aspcap": "synspec_rev1"}
+    files.write_parquet(folder / "selected.parquet", stars, facts)
+    survey = Survey(source=str(folder / "sas"), tries=1)
+    path = folder / "sas" / paths.astronn_path("dr17")
+    path.parent.mkdir(parents=True)
+    Table(
+        {
+            "APOGEE_ID": ["2M1", "2M1", "2M2"],
+            **{name: [5000.0, 4000.0, 3.0] for name in
+               ("TEFF", "TEFF_ERR", "LOGG", "O_H", "MG_H", "FE_H")},
+        }
+    ).write(path)  # fmt: skip
+    output = folder / "astronn.parquet"
+
+    def read() -> Any:
+        fetch_astronn(
+            selected=folder / "selected.parquet", output=output, archive=survey, limits=survey
+        )
+        return frame_of(lambda: files.read_parquet(output))()
+
+    return Case(path, fuzz.damaged_bytes, read)
+
+
+def any_table(folder: Path, name: str, write: Callable[[pd.DataFrame, Path], Any]) -> Case:
+    path = folder / name
+    iron = fabricated.labels_of(30)[:, 4].astype(float)
+    write(pd.DataFrame({"FE_H_actual": iron, "FE_H_pred": iron + 0.1, "sigma": 0.2}), path)
+    damage = fuzz.damaged_text if path.suffix in (".csv", ".ecsv", ".xml") else fuzz.damaged_bytes
+    return Case(path, damage, lambda: score_table(path, "FE_H_actual", "FE_H_pred", "sigma"))
+
+
+def _csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False)
+
+
+def _astropy(table: pd.DataFrame, path: Path) -> None:
+    kind = {".fits": "fits", ".ecsv": "ascii.ecsv", ".xml": "votable"}[path.suffix]
+    Table.from_pandas(table).write(path, format=kind)
+
+
+for _name, _write in {
+    "score.csv": _csv,
+    "score.csv.gz": _csv,
+    "score.csv.bz2": _csv,
+    "score.csv.xz": _csv,
+    "score.parquet": lambda table, path: table.to_parquet(path),
+    "score.fits": _astropy,
+    "score.ecsv": _astropy,
+    "score.xml": _astropy,
+}.items():
+    READERS[_name] = lambda folder, name=_name, write=_write: any_table(folder, name, write)
+
+
+@reader
+def npy(folder: Path) -> Case:
+    stars = folder / "selected.parquet"
+    label = fabricated.labels_of(30)
+    table = pd.DataFrame(label, columns=list(LABELS))
+    table[[f"{name}_ERR" for name in LABELS]] = 0.01
+    table["apogee_id"] = fabricated.names_of(30)
+    files.write_parquet(stars, table)
+    path, errors = folder / "labels.npy", folder / "errors.npy"
+    np.save(path, label[:20])
+    np.save(errors, np.full((20, 5), 0.01, np.float32))
+    return Case(path, fuzz.damaged_bytes, lambda: compare(stars, [path], [errors]))
+
+
+# Configuration and checkpoints.
+
+
+@reader
+def config_yaml(folder: Path) -> Case:
+    path = folder / "config.yaml"
+    shutil.copy(REPOSITORY / "config.yaml", path)
+
+    def read() -> Any:
+        try:
+            content = yaml.safe_load(path.read_bytes().decode("utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            # Snakemake reads the file itself.
+            raise SpectraFMError(f"{path.name}: {type(error).__name__}") from None
+        if not isinstance(content, dict):
+            raise SpectraFMError(f"{path.name}: no mapping")
+        try:
+            return read_config(content).model_dump_json()
+        except SpectraFMError as error:
+            raise SpectraFMError(f"{path.name}: {error}") from None
+
+    return Case(path, fuzz.damaged_text, read)
+
+
+@reader
+def checkpoint(folder: Path) -> Case:
+    checkpoints = Checkpoints(folder / "x-0123456789abcdef")
+    facts = {"step": 7, "metrics": [{"epoch": 1, "training_loss": 0.5}], "options": {}}
+    path = checkpoints.save(State({"network.weight": torch.arange(300.0)}, facts))
+
+    def read() -> Any:
+        state = checkpoints.read(path)
+        return {name: value.numpy() for name, value in state.tensors.items()}, state.facts
+
+    return Case(path, fuzz.damaged_bytes, read, covered=True)
+
+
+def check(name: str, folder: Path, count: int) -> None:
+    case = READERS[name](folder)
+    found = fuzz.count_outcomes(case.path, case.damage, case.read, count, after=case.after)
+    print(f"{name}: {dict(found)}")
+    assert found["refused"] > 0
+    if case.covered:
+        assert not found["other"]
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files(name, tmp_path):
+    check(name, tmp_path, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_all_damaged_files(name, tmp_path):
+    check(name, tmp_path, DAMAGES)
+
+
+def test_there_are_ten_thousand_and_more():
+    assert DAMAGES * len(READERS) >= 10_000
