@@ -90,7 +90,30 @@ def test_inverse_variance_of_two_chunks():
     variances = torch.tensor([[[1.0]], [[2.0]]])
     mean, sigma = predictor.inverse_variance(means, variances)
     assert mean.item() == pytest.approx(2.0)
-    assert sigma.item() == pytest.approx((1 / 1.5) ** 0.5)
+    # Weights 1 and 1/2: (1 x 1 + 1/2 x 2) / 1.5 is the mean variance.
+    assert sigma.item() == pytest.approx((2 / 1.5) ** 0.5)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 15])
+def test_more_chunks_do_not_shrink_the_uncertainty(chunks):
+    """Chunks of one spectrum share their errors."""
+    means, variances = torch.zeros(chunks, 1, 1), torch.full((chunks, 1, 1), 0.04)
+    _, sigma = predictor.inverse_variance(means, variances)
+    assert sigma.item() == pytest.approx(0.2)
+
+
+def test_a_single_chunk_keeps_its_uncertainty_to_the_bit():
+    variances = torch.rand(1, 1000, 5, dtype=torch.float64) * 1e3 + 1e-6
+    mean, sigma = predictor.inverse_variance(torch.rand_like(variances), variances)
+    assert torch.equal(sigma, variances[0].reciprocal().rsqrt())
+
+
+def test_chunks_without_a_pixel_do_not_count_in_the_uncertainty():
+    means = torch.tensor([[[1.0]], [[torch.nan]], [[4.0]]])
+    variances = torch.tensor([[[1.0]], [[torch.nan]], [[2.0]]])
+    mean, sigma = predictor.inverse_variance(means, variances)
+    assert mean.item() == pytest.approx(2.0)
+    assert sigma.item() == pytest.approx((2 / 1.5) ** 0.5)
 
 
 def test_plain_mean_of_two_chunks():
