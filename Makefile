@@ -14,6 +14,12 @@ demo: $(READY)
 paper-size: $(READY)
 	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
+# Go on with a run that was killed, by kill -9 or a power cut. For another than the demo's:
+# make resume RUN='--profile slurm all'
+RUN ?= --profile demo all
+resume: $(READY)
+	$(BIN)/python workflow/resume.py $(RUN)
+
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -21,6 +27,22 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Put each fault that the tests must notice (tests/mutants/) into a copy of this checkout, one at a
+# time. MUTANTS selects some by the beginning of their names: `make mutants MUTANTS=training`.
+mutants: $(READY)
+	$(BIN)/python tests/making/mutations.py $(MUTANTS)
+
+# The tests with the oldest and with the newest versions that pyproject.toml allows, each in an
+# environment of its own; needs uv. UV_OPTIONS is passed to it: by default torch without CUDA.
+UV_OPTIONS ?= --torch-backend cpu
+oldest newest:
+	uv venv --quiet --clear --python $(PYTHON) build/$@
+	uv pip install --quiet --python build/$@ $(UV_OPTIONS) \
+		--resolution $(if $(filter oldest,$@),lowest-direct,highest) --editable '.[workflow,dev]'
+	uv pip list --python build/$@ > build/$@.txt
+	PATH="$(CURDIR)/build/$@/bin:$$PATH" build/$@/bin/python -m pytest -n 2 --dist loadfile \
+		-m "not slow and not slurm"
 
 # Needs root: installs Debian's SLURM if it is missing, starts it for the tests and stops it.
 test-slurm: $(READY)
@@ -54,4 +76,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo paper-size test test-slow test-slurm lock schema clean
+.PHONY: demo paper-size resume test test-slow mutants oldest newest test-slurm lock schema clean

@@ -22,9 +22,16 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from spectrafm import __version__
-from spectrafm.errors import BAD_INPUT, INTERRUPTED, InterruptedTraining, SpectraFMError
+from spectrafm.errors import (
+    BAD_INPUT,
+    INTERRUPTED,
+    InterruptedTraining,
+    SpectraFMError,
+    Unfinished,
+)
 from spectrafm.figures import FIGURES
 from spectrafm.plugs import caption_of, load
+from spectrafm.signals import stopping
 from spectrafm.surveys import SURVEYS
 
 #: Commands by purpose, the most used first: command -> module:function.
@@ -79,12 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spectrafm").setLevel(logging.INFO)
     try:
-        return _run(command, rest)
+        with stopping():
+            return _run(command, rest)
+    except (InterruptedTraining, Unfinished) as stopped:
+        print(f"spectrafm {command}: {stopped}", file=sys.stderr)
+        return INTERRUPTED
     except SpectraFMError as error:
         print(f"spectrafm {command}: {error}", file=sys.stderr)
         return BAD_INPUT
-    except InterruptedTraining as stopped:
-        print(f"spectrafm {command}: {stopped}", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        kept = "no output is half-written, and the same command starts again"
+        print(f"spectrafm {command}: stopped by {stopped}; {kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of the output (such as `head`) has closed the pipe.

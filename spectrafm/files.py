@@ -14,73 +14,122 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import spectrafm
+from spectrafm import workspaces
 from spectrafm.errors import SpectraFMError
 from spectrafm.reading import printable, read_text, reading
 from spectrafm.seal import UNSEALED, is_whole, seal
+from spectrafm.workspaces import Workspace
+
+#: Environment variable that names a `crash_point`.
+CRASH_AT = "SPECTRAFM_CRASH_AT"
+
+#: Says why what stands at a path must not be replaced by an output; None where it may be.
+Replaces = Callable[[Path], str | None]
+
+
+def no_folder(path: Path) -> str | None:
+    """The `Replaces` of an output that is a file: it may replace a file, but no folder."""
+    return f"{path}: is a folder; it is not replaced by a file" if path.is_dir() else None
+
+
+def crash_point(step: str, path: Path) -> None:
+    """Kill this process with SIGKILL if ``SPECTRAFM_CRASH_AT`` is ``<step> <name of path>``.
+
+    The tests stop each command at each step in which an output comes to its place.
+    """
+    if os.environ.get(CRASH_AT) == f"{step} {path.name}":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def require_replaceable(path: Path, replaces: Replaces) -> None:
+    """Check that an output may be put at a path.
+
+    Raises
+    ------
+    SpectraFMError
+        When something stands there that the output must not replace.
+    """
+    if path.name in ("", ".."):
+        raise SpectraFMError(f"{path}: names no file or folder that could be written")
+    if reason := replaces(path):
+        raise SpectraFMError(reason)
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, shared: bool = False) -> Iterator[Path]:
-    """Yield a temporary path next to ``path`` and rename it to ``path`` when the block succeeds.
+def atomic_path(path: str | os.PathLike, replaces: Replaces = no_folder) -> Iterator[Path]:
+    """Yield a temporary path near ``path`` and move it to ``path`` when the block succeeds.
 
     Works for files and for folders (the caller creates the folder). When the block raises, the
-    temporary is deleted and the previous content of ``path`` is unchanged. A temporary left by a
-    killed run is overwritten.
+    temporary is deleted and the previous content of ``path`` is unchanged. Of processes that write
+    the same path at once, each has its own temporary, and the last one to finish wins.
 
     Parameters
     ----------
     path : pathlib.Path or str
         Final path of the file or folder. Its parent folder is created.
-    shared : bool
-        Whether other processes may be writing the same file: each then has its own temporary
-        path, and the last one to finish wins.
+    replaces : callable
+        Says of what stands at ``path`` why it must not be replaced. Default: no folder may be.
 
     Yields
     ------
     pathlib.Path
-        The temporary path, in the same folder and hence on the same file system.
+        The temporary path, on the same file system.
 
     Raises
     ------
     SpectraFMError
-        When the disk is full, or a quota or file-size limit is reached; names the path and the
-        number of bytes that were written.
+        When something stands at ``path`` that must not be replaced. When the disk is full, or a
+        quota or file-size limit is reached; names the path and the number of bytes that were
+        written.
     """
     final = Path(path)
+    require_replaceable(final, replaces)
     final.parent.mkdir(parents=True, exist_ok=True)
-    own = f".{uuid.uuid4().hex}" if shared else ""
-    temporary = final.with_name(f".{final.name}{own}.partial")
-    remove(temporary)
-    try:
-        yield temporary
-        _flush(temporary)
-        # A folder cannot be replaced in one step: move the old one aside first, after deleting
-        # one that a killed run may have left there.
-        aside = final.with_name(f".{final.name}.old")
-        remove(aside)
-        if final.is_dir():
-            os.replace(final, aside)
-        os.replace(temporary, final)
-        remove(aside)
+    with workspaces.beside(final) as space:
+        crash_point("begun", final)
+        with naming_a_full_disk(final, space.new):
+            yield space.new
+            crash_point("written", final)
+            _flush(space.new)
+        crash_point("flushed", final)
+        _put_in_place(space, replaces)
+        crash_point("in place", final)
         _flush_folder(final.parent)
-    except BaseException as error:
-        full = _full_disk(final, temporary, error)
-        remove(temporary)
-        if full is not None:
-            raise full from error
-        raise
+
+
+def _put_in_place(space: Workspace, replaces: Replaces) -> None:
+    """Move what was made to its final path.
+
+    A folder cannot be replaced in one step: the old one is put aside first, and deleted with the
+    workspace. Again, if another process put its own folder there in between.
+    """
+    final = space.final
+    while True:
+        require_replaceable(final, replaces)
+        if final.is_dir():
+            remove(space.old)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(final, space.old)
+            crash_point("old aside", final)
+        try:
+            os.replace(space.new, final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
 
 
 @contextlib.contextmanager
 def naming_a_full_disk(path: str | os.PathLike, part: Path) -> Iterator[None]:
-    """Turn a full disk inside the block into a `SpectraFMError`, where `atomic_path` is not used.
+    """Turn a full disk inside the block into a `SpectraFMError`.
 
     Parameters
     ----------
@@ -162,11 +211,13 @@ def remove(path: str | os.PathLike) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Flush a file, or every file in a folder, to disk (fsync) before it is renamed."""
-    targets = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    for target in targets:
-        with open(target, "rb") as handle:
-            os.fsync(handle.fileno())
+    """Flush a file, or a folder and everything in it, to disk (fsync) before it is moved."""
+    for target in [path, *path.rglob("*")]:
+        if target.is_dir():
+            _flush_folder(target)
+        elif target.is_file():
+            with open(target, "rb") as handle:
+                os.fsync(handle.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
@@ -177,9 +228,9 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes, shared: bool = False) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write bytes to a file atomically; see `atomic_path`."""
-    with atomic_path(path, shared) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -1,5 +1,9 @@
 """Atomic writing: a final path holds the old content or the new, never half of it."""
 
+import errno
+import os
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -17,26 +21,111 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 
+def anything(path):
+    """A `files.Replaces` that lets every folder be replaced."""
+
+
+def write_folder(path, content):
+    with files.atomic_path(path, anything) as temporary:
+        (temporary / "sub").mkdir(parents=True)
+        for name in ("x", "sub/y"):
+            (temporary / name).write_text(content)
+
+
 def test_a_failed_folder_leaves_the_old_folder(tmp_path):
     path = tmp_path / "a.zarr"
     for content in ("old", "new"):
-        with files.atomic_path(path) as temporary:
-            temporary.mkdir()
-            (temporary / "x").write_text(content)
+        write_folder(path, content)
     assert (path / "x").read_text() == "new"
-    with pytest.raises(RuntimeError), files.atomic_path(path) as temporary:
+    with pytest.raises(RuntimeError), files.atomic_path(path, anything) as temporary:
         temporary.mkdir()
         raise RuntimeError
     assert (path / "x").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
-def test_a_leftover_of_a_killed_run_is_overwritten(tmp_path):
-    leftover = tmp_path / ".a.txt.partial"
+def test_the_old_folder_is_kept_until_the_new_one_is_in_place(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    write_folder(path, "old")
+    replace = os.replace
+    seen = []
+
+    def failing(source, target):
+        if Path(target) == path and Path(source).name.startswith("new"):
+            seen.append([file.read_text() for file in tmp_path.rglob("x")])
+            raise OSError(errno.EIO, "the disk is gone")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        write_folder(path, "new")
+    (contents,) = seen
+    assert sorted(contents) == ["new", "old"]
+    assert (path / "x").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_everything_is_on_the_disk_before_it_is_moved_and_the_move_after(
+    tmp_path, monkeypatch, kind
+):
+    path = tmp_path / "a"
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def identity(status):
+        return status.st_dev, status.st_ino
+
+    def flush(descriptor):
+        events.append(identity(os.fstat(descriptor)))
+        fsync(descriptor)
+
+    def move(source, target):
+        if Path(target) == path:
+            events.append("moved")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", move)
+    if kind == "file":
+        files.write_text(path, "x")
+    else:
+        write_folder(path, "x")
+    moved = events.index("moved")
+    made = {identity(made.stat()) for made in [path, *path.rglob("*")]}
+    assert len(made) == {"file": 1, "folder": 4}[kind]
+    assert made <= set(events[:moved])
+    assert identity(tmp_path.stat()) in events[moved:]
+
+
+def test_a_leftover_of_a_killed_run_is_deleted_and_one_in_use_is_not(tmp_path):
+    leftover = tmp_path / ".a.txt.0123456789ab.partial"
     leftover.mkdir()
-    (leftover / "junk").write_text("junk")
-    files.write_text(tmp_path / "a.txt", "new")
+    (leftover / "new.txt").write_text("junk")
+    with files.atomic_path(tmp_path / "a.txt") as first:
+        files.write_text(tmp_path / "a.txt", "second")
+        first.write_text("first")
+    assert (tmp_path / "a.txt").read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_a_killed_run_had_put_aside_comes_back(tmp_path):
+    path = tmp_path / "a.zarr"
+    leftover = tmp_path / ".a.zarr.0123456789ab.partial"
+    write_folder(leftover / "old", "old")
+    with pytest.raises(RuntimeError), files.atomic_path(path, anything):
+        raise RuntimeError
+    assert (path / "x").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_file_replaces_no_folder_not_even_through_a_link_or_an_empty_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("folder", "folder/", "link", "folder/.", "folder/..", "."):
+        with pytest.raises(SpectraFMError, match=r"is a folder|names no file"):
+            files.write_text(tmp_path / name, "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "link"]
 
 
 def test_parquet_keeps_its_metadata_and_notices_damage(tmp_path):

@@ -13,7 +13,10 @@ from spectrafm.training import loop
 from spectrafm.training.train import train as train_stage
 from test_resume import contents, train, train_until
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 @pytest.fixture(scope="module")

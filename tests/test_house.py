@@ -10,7 +10,19 @@ PACKAGE = REPOSITORY / "spectrafm"
 #: Rooms from the ground up; a module imports from its own room and from those below it.
 FLOORS = (
     ("spectrafm", "errors", "plugs"),
-    ("options", "labels", "spectra", "reading", "seal", "files", "progress", "integrity"),
+    ("locks", "workspaces", "signals", "children"),
+    (
+        "strict_yaml",
+        "options",
+        "labels",
+        "spectra",
+        "reading",
+        "seal",
+        "files",
+        "progress",
+        "integrity",
+        "outputs",
+    ),
     ("archive",),
     ("store",),
     ("surveys",),

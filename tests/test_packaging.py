@@ -70,6 +70,14 @@ def test_every_import_of_the_library_is_declared():
     assert {"torch", "astropy", "pillow", "pyyaml"} <= imported
 
 
+def test_what_pandas_imports_for_us_is_declared():
+    """pandas imports these when a table is written as Markdown or LaTeX; it does not bring them."""
+    text = "".join(file.read_text() for file in sorted((REPOSITORY / "spectrafm").rglob("*.py")))
+    for method, distribution in (("to_markdown(", "tabulate"), ("to_latex(", "jinja2")):
+        assert method in text
+        assert distribution in names(PROJECT["dependencies"])
+
+
 def test_dependencies_are_ranges():
     extras = PROJECT["optional-dependencies"].values()
     for requirement in chain(PROJECT["dependencies"], *extras):

@@ -310,7 +310,7 @@ def test_training_on_nothing_stops_with_a_clear_line(what, tmp_path):
     if what == "labels":
         stars.table.loc[stars.table["split"] == "train", "O_FE"] = np.nan
     else:
-        stars.spectra["synthetic"][:] = np.nan
+        stars.spectra["synthetic"][stars.table["split"] == "train"] = np.nan
     store = toy_store.write_toy_store(tmp_path / "store.zarr", stars)
     message = {"labels": "no training star has O_FE", "spectra": "no training star has a good pix"}
     with pytest.raises(SpectraFMError, match=message[what]):

@@ -21,8 +21,12 @@ from spectrafm import integrity
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, SYMBOLS, Label
+from spectrafm.outputs import ListedFolder
 from spectrafm.reading import reading
 from spectrafm.store.schema import check_schema
+
+#: The kind of folder that attention maps are.
+MAPS = ListedFolder("attention maps", ("zarr.json", "attention/zarr.json"))
 
 #: Bytes shuffled and compressed, each chunk with a checksum that is verified as it is read.
 CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
@@ -122,7 +126,7 @@ def write_maps(path: Path, maps: xarray.Dataset) -> None:
         str(name): {"chunks": variable.shape, "compressors": CODECS}
         for name, variable in maps.variables.items()
     }
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with atomic_path(path, MAPS) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         maps.to_zarr(temporary, encoding=encoding, zarr_format=3, consolidated=True)
         integrity.write_checksums(temporary)

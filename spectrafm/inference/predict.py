@@ -26,12 +26,15 @@ from spectrafm.inference.predictor import infer
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.options import checked_name
+from spectrafm.outputs import claims
 from spectrafm.progress import Meter
 from spectrafm.store.read import StarReader
 
 logger = logging.getLogger(__name__)
 
 
+@claims(output=files.no_folder)
 def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of stars and write them beside the catalogue's.
 
@@ -66,6 +69,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     $ spectrafm predict results/demo/models/pretrain results/demo/store.zarr --name all \
 --output results/demo/predictions/pretrain--all.parquet
     """
+    checked_name(name, "--name")
     files.require_suffix(output, ".parquet")
     trained = TrainedModel.load(model)
     network, facts = trained.network, trained.facts

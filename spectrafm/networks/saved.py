@@ -24,10 +24,14 @@ from spectrafm.integrity import CHECKSUMS, checksum_list
 from spectrafm.networks import NETWORKS
 from spectrafm.networks.base import Network, labels_of
 from spectrafm.networks.untrusted import printable, read_facts, sizes_in
+from spectrafm.outputs import ListedFolder
 from spectrafm.plugs import load
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+#: The kind of folder that a model is.
+MODEL = ListedFolder("a model", (WEIGHTS, CONFIG))
 
 #: Largest file of weights, bytes: 270 million parameters, 30 times the paper's network.
 LARGEST_WEIGHTS = 1 << 30

@@ -19,7 +19,11 @@ import zarr
 from spectrafm.files import atomic_path
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.labels import Label, error_column
+from spectrafm.outputs import ListedFolder
 from spectrafm.store.arrays import CODECS, Variable, consolidate, write_array
+
+#: The kind of folder that a store, and a shard of it, is.
+STORE = ListedFolder("a store", ("zarr.json", "observed/zarr.json"))
 
 #: Stars per Zarr chunk (decoded at once) and per Zarr shard (one file).
 CHUNK_STARS = 32
@@ -192,7 +196,7 @@ def write_store(
     """
     tables = []
     names = [name for name in SPECTRA if synthetic or name != "synthetic"]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, STORE) as temporary:
         group = zarr.create_group(temporary, zarr_format=3)
         for shard in _whole_shards(stars, names):
             tables.append(shard.table)

@@ -72,9 +72,9 @@ class Checkpoints:
         tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
         facts = json.dumps(state.facts)
         metadata = {"facts": facts, "sha256": _digest(tensors, facts)}
-        # A job that a killed Snakemake has left running may be writing the same checkpoint.
-        with files.atomic_path(path, shared=True) as temporary:
+        with files.atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
+        files.crash_point("pruning", path)
         for old in self._paths()[:-KEPT]:
             files.remove(old)
         return path
@@ -115,6 +115,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all checkpoints of the training, once its model is written."""
+        files.crash_point("removing", self.folder)
         files.remove(self.folder)
 
     def _paths(self) -> list[Path]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from spectrafm.errors import InterruptedTraining
+from spectrafm.signals import handled
 
 if TYPE_CHECKING:
     import torch
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from spectrafm.training.processes import Processes
 
 Item = TypeVar("Item")
-
-#: SIGTERM and, as an earlier warning, SIGUSR1 from a scheduler; SIGINT from Ctrl-C.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interruption:
@@ -37,17 +34,14 @@ class Interruption:
     def __init__(self, processes: Processes, device: torch.device):
         self._processes, self._device = processes, device
         self._received = 0
-        self._before: dict[int, Any] = {}
+        self._handled = handled(self._receive)
 
     def __enter__(self) -> Interruption:
-        # Python delivers signals to the main thread alone.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(None, None, None)
 
     def _receive(self, number: int, _) -> None:
         self._received = number

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,8 @@ from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
+from spectrafm.options import checked_name
+from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
@@ -84,9 +88,10 @@ def train(
       --windows='[[16105.8, 16220.0]]' --labels='[FE_H]' --epochs=30 --stars.count=100
       --start_from=pretrain --start=results/demo/models/pretrain
     """
+    checked_name(name, "--name")
     if (stage.start_from is None) != (start is None):
         raise SpectraFMError("--start and --start_from go together")
-    with processes() as together:
+    with processes() as together, _claims(together, output, checkpoints and checkpoints / name):
         if not together.first:
             logging.getLogger("spectrafm").setLevel(logging.WARNING)
         _make_deterministic(stage.deterministic)
@@ -149,6 +154,17 @@ def train(
                 "%s: kept epoch %d of %d; model in %s",
                 name, under_way.best_epoch, under_way.epoch, output,
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _claims(together: Processes, output: Path, checkpoints: Path | None) -> Iterator[None]:
+    """Be the only training that writes a model, and the checkpoints of its stage."""
+    with contextlib.ExitStack() as stack:
+        if together.first:
+            stack.enter_context(claimed(output, saved.MODEL))
+            if checkpoints is not None:
+                stack.enter_context(claimed(checkpoints, files.no_folder))
+        yield
 
 
 def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | None]:
@@ -230,7 +246,7 @@ def _write(
 ) -> None:
     """Calibrate the model and write its folder atomically."""
     training, stage = stars.training, under_way.stage
-    with files.atomic_path(output) as folder:
+    with files.atomic_path(output, saved.MODEL) as folder:
         folder.mkdir()
         facts = _facts(under_way, training, stars.validation, begun) | {"made_with": made_with}
         calibration = calibrate(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from making.commands import forking
 from making.toy_store import WINDOWS
 from spectrafm.networks.options import Model
 from spectrafm.options import options as flags_of
@@ -79,8 +79,7 @@ def train_and_signal(
     checkpoint_interval: float = 0.2,
 ) -> End:
     """Run a training in a child process; send it signal ``number``, if any, after some seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectrafm.training.train"])
+    context = forking()
     begun = context.Event()
     process = context.Process(
         target=_train, args=(arguments, checkpoint_interval, end_state, begun)

@@ -70,6 +70,15 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
          "--output=tables/table1.csv"],
         [f"tables/table1.{kind}" for kind in ("csv", "md", "tex")],
     ),
+    "table-draws": (
+        ["predictions/pretrain--all.parquet", "--output=tables/draws.csv"],
+        ["tables/draws.csv", "tables/draws.md"],
+    ),
+    "list-files": (
+        ["--selected=catalogue/selected.parquet", "--alternates=catalogue/alternates.parquet",
+         "--output=files.txt"],
+        ["files.txt"],
+    ),
     "figure1": (["toy.zarr", "--output=figures/figure1.png"], ["figures/figure1.png"]),
     "figure2": (
         ["toy.zarr", "models/pretrain", "--output=figures/figure2.png"], ["figures/figure2.pdf"],

@@ -15,10 +15,12 @@ import pandas as pd
 
 from spectrafm.archive.fits import opened_catalogue, read_columns
 from spectrafm.archive.options import Archive, CatalogueLimits
+from spectrafm.archive.outage import require_answer, require_landmark
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
-from spectrafm.files import provenance, remove, write_parquet
+from spectrafm.files import no_folder, provenance, remove, write_parquet
 from spectrafm.labels import Label
+from spectrafm.outputs import claims
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.selected import read_selected
 
@@ -31,6 +33,7 @@ _ELEMENTS = (
 logger = logging.getLogger(__name__)
 
 
+@claims(output=no_folder)
 def fetch_astronn(
     *, selected: Path, output: Path, archive: Archive, limits: CatalogueLimits
 ) -> None:
@@ -54,8 +57,10 @@ def fetch_astronn(
 
     Raises
     ------
+    Unfinished
+        When the source does not answer, for this catalogue or for allStar.
     SpectraFMError
-        When the source does not answer, or the catalogue is damaged or lacks a column.
+        When the catalogue is damaged or lacks a column.
 
     Examples
     --------
@@ -69,8 +74,12 @@ def fetch_astronn(
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     try:
         failure = download(path, catalogue, archive, limits)
+        require_answer(failure, name)
         if failure is not None and not failure.absent:
             raise SpectraFMError(f"{name}: {failure.reason}")
+        if failure is not None:
+            landmarks = paths.landmarks(release.release, release.aspcap)
+            require_landmark(landmarks, archive, limits)
         found = _no_labels(labels) if failure else _labels(catalogue, name, labels)
     finally:
         remove(catalogue)
@@ -96,7 +105,11 @@ def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame
     wanted = {column for columns in made_of.values() for column in columns}
     with opened_catalogue(catalogue, name) as table:
         rows = pd.DataFrame(
-            read_columns(table, dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))))
+            read_columns(
+                table,
+                dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))),
+                texts=("APOGEE_ID",),
+            )
         )
     # NaN sorts last, so a row with a known error comes first.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")

@@ -9,18 +9,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import multiprocessing
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from spectrafm.files import atomic_path
+from spectrafm.children import map_in_children
+from spectrafm.files import atomic_path, crash_point
+from spectrafm.outputs import LITTER, claims
 from spectrafm.progress import track
-from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee import paths, simulated
 from spectrafm.surveys.apogee.grid import N_GRID
 from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import atmosphere, instrument, synthesis
@@ -65,6 +65,21 @@ class Catalogue:
         return Catalogue(first, *columns, self.allstar[part])
 
 
+def own_tree(path: Path) -> str | None:
+    """Why what stands at a path is no mock survey to replace; see `spectrafm.files.Replaces`."""
+    if not path.is_dir():
+        return f"{path}: is a file; it is not replaced by a mock survey" if path.exists() else None
+    files = [file for file in path.rglob("*") if not file.is_dir() and file.name not in LITTER]
+    if files and not simulated.may_become_a_mock(path):
+        return f"{path}: is a folder without {simulated.MARKER}; no mock survey replaces it"
+    ours = (".fits", ".sha1sum")
+    for file in files:
+        if file.suffix not in ours and file != path / simulated.MARKER:
+            return f"{path}: holds {file.relative_to(path)}; no mock survey replaces it"
+    return None
+
+
+@claims(output=own_tree)
 def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Release) -> None:
     """Write the mock survey as a SAS tree.
 
@@ -73,7 +88,8 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
     Parameters
     ----------
     output : pathlib.Path
-        Root of the tree to write, for use as ``survey.source``. An existing tree is replaced.
+        Root of the tree to write, for use as ``survey.source``. It replaces a mock survey, but no
+        other folder.
     processes : int
         Number of processes that compute and write spectra.
     mock : Mock
@@ -87,7 +103,7 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
     """
     catalogue = make_catalogue(mock, release)
     batches = catalogue.batches()
-    with atomic_path(output) as tree:
+    with atomic_path(output, own_tree) as tree:
         write_allstar(tree / paths.allstar_path(release.release, release.aspcap), catalogue.allstar)
         write = functools.partial(_write_batch, tree, mock, release)
         listed = defaultdict(list)
@@ -97,8 +113,8 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
             for path, sha1 in written:
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, release, tree)
-        marker = "Simulated stars of SpectraFM's mock survey.\n"
-        (tree / paths.MOCK_MARKER).write_text(marker, "utf-8")
+        crash_point("before marking", output)
+        (tree / simulated.MARKER).write_text(f"{simulated.TEXT}\n", "utf-8")
     files = sum(map(len, listed.values()))
     logger.info(
         "%s: %d rows of a mock catalogue, %d spectra in %d fields",
@@ -129,14 +145,8 @@ def make_catalogue(options: Mock, release: Release) -> Catalogue:
 
 
 def _each(write, batches: list[Catalogue], processes: int) -> Iterator:
-    """Yield the result of ``write`` for every batch, in order."""
-    if processes == 1:
-        yield from map(write, batches)
-        return
-    # Fresh processes: a fork of one that runs threads (torch, OpenBLAS) may hang.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-        yield from pool.map(write, batches)
+    """Results of ``write`` for every batch, in order."""
+    return map(write, batches) if processes == 1 else map_in_children(write, batches, processes)
 
 
 def _write_batch(

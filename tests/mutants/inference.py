@@ -1,0 +1,199 @@
+"""Predictions: units, uncertainties, chunks, pooling, flags, attention."""
+
+from mutants import Mutant
+
+BASE = "spectrafm/networks/base.py"
+PREDICTOR = "spectrafm/inference/predictor.py"
+CHUNKS = "spectrafm/inference/chunks.py"
+TABLE = "spectrafm/inference/predictions.py"
+MODEL = "spectrafm/inference/model.py"
+MAPS = "spectrafm/inference/map_attention.py"
+
+BY_HAND = "tests/test_by_hand.py"
+INFERENCE = "tests/test_inference.py"
+NEIGHBOURS = "tests/test_neighbours.py::test_bad_stars_never_change_anothers_prediction"
+TWO_CHUNKS = "tests/test_inference.py::test_inverse_variance_of_two_chunks"
+FLAGGED = "tests/test_inference.py::test_asked_for_anything_else_the_rows_are_flagged"
+
+MUTANTS = [
+    # Units and uncertainties.
+    Mutant(
+        BASE,
+        "sigma * scale",
+        "sigma",
+        BY_HAND,
+        "uncertainties are in no unit: a sigma of 0.2 K",
+    ),
+    Mutant(
+        BASE,
+        "return mean * scale + self",
+        "return mean + self",
+        BY_HAND,
+        "predictions are in no unit",
+    ),
+    Mutant(
+        PREDICTOR,
+        "answer.log_variance[:-GUARD_STARS].exp()",
+        "(answer.log_variance[:-GUARD_STARS] / 2).exp()",
+        BY_HAND,
+        "sigma is taken for the variance: every uncertainty is wrong",
+    ),
+    Mutant(
+        PREDICTOR,
+        "total.rsqrt()",
+        "total.reciprocal()",
+        TWO_CHUNKS,
+        "the variance is given as sigma",
+    ),
+    Mutant(
+        PREDICTOR,
+        "weight = variances.reciprocal()",
+        "weight = variances.rsqrt()",
+        TWO_CHUNKS,
+        "chunks are weighted by inverse sigma",
+    ),
+    Mutant(
+        PREDICTOR,
+        "variances.sqrt().nanmean(dim=0)",
+        "variances.nanmean(dim=0).sqrt()",
+        "tests/test_inference.py::test_plain_mean_of_two_chunks",
+        "the plain mean is not the authors' one",
+    ),
+    # Pooling.
+    Mutant(
+        PREDICTOR,
+        "part.where(shows_star, torch.nan) for part",
+        "part for part",
+        NEIGHBOURS,
+        "a chunk without a good pixel of the star is averaged in",
+    ),
+    Mutant(
+        PREDICTOR,
+        "(shows_star & ~answered).any(dim=0)",
+        "(shows_star & ~answered).all(dim=0)",
+        NEIGHBOURS,
+        "a chunk without an answer is left out without a word",
+    ),
+    Mutant(
+        PREDICTOR,
+        "[network.labels.index(label) for label in labels]",
+        "sorted(network.labels.index(label) for label in labels)",
+        "tests/test_networks.py::test_the_transformer_answers_labels_in_any_order",
+        "labels in another order get each other's values",
+    ),
+    Mutant(
+        PREDICTOR,
+        "means[batch.chunk, batch.rows] =",
+        "means[0, batch.rows] =",
+        BY_HAND,
+        "all chunks but one are lost",
+    ),
+    # Chunks and batches.
+    Mutant(
+        CHUNKS,
+        "~shown.isfinite()",
+        "shown.isnan()",
+        BY_HAND,
+        "an infinite pixel is shown, and its star has no answer",
+    ),
+    Mutant(
+        CHUNKS,
+        "missing[-1, 0] = True",
+        "pass",
+        NEIGHBOURS,
+        "a star's last bit depends on whether others miss a pixel",
+    ),
+    Mutant(
+        CHUNKS,
+        "index_select(1, pixels), 1.0)",
+        "index_select(1, pixels), torch.nan)",
+        NEIGHBOURS,
+        "a star's last bit depends on which pixels others have",
+    ),
+    Mutant(
+        CHUNKS,
+        "spectra[rows].index_select(1, pixels)",
+        "spectra[rows][:, : len(pixels)]",
+        INFERENCE,
+        "every chunk shows the first pixels",
+    ),
+    Mutant(
+        CHUNKS,
+        "BLOCK = 4096",
+        "BLOCK = 4095",
+        "tests/test_streaming.py::test_a_block_is_whole_batches",
+        "stars of later blocks are in other batches, and their last bit changes",
+    ),
+    Mutant(
+        "spectrafm/inference/predict.py",
+        "in stars.blocks(BLOCK):",
+        "in list(stars.blocks(BLOCK)):",
+        "tests/test_streaming.py::test_blocks_change_no_bit_of_a_prediction",
+        "all spectra are held in memory",
+    ),
+    # The table of predictions.
+    Mutant(
+        TABLE,
+        "known.index(label) if label in known else None",
+        "number if label in known else None",
+        INFERENCE,
+        "predictions stand beside another label's catalogue values",
+    ),
+    Mutant(
+        TABLE,
+        "[NO_GOOD_PIXEL, NO_FINITE_ANSWER]",
+        '["", NO_FINITE_ANSWER]',
+        INFERENCE,
+        "a star without a good pixel is not flagged",
+    ),
+    Mutant(
+        TABLE,
+        "[good == 0, unanswered]",
+        "[good == 0, good < 0]",
+        "tests/test_neighbours.py",
+        "a star without an answer is not flagged",
+    ),
+    Mutant(
+        TABLE,
+        "stars.label_error[:, in_store]",
+        "stars.label[:, in_store]",
+        BY_HAND,
+        "the catalogue's values stand as their own errors",
+    ),
+    Mutant(
+        MODEL,
+        "if not np.isin(shown, trained).all():",
+        "if not np.isin(shown, trained).any():",
+        FLAGGED,
+        "predictions outside the trained windows are not flagged",
+    ),
+    Mutant(
+        MODEL,
+        "for label in labels if label not in self.labels]",
+        "for label in labels if label not in self.network.labels]",
+        FLAGGED,
+        "labels that the stage did not train are not flagged",
+    ),
+    Mutant(
+        MODEL,
+        "if self.mock and not stars.mock:",
+        "if False:",
+        "tests/test_inference.py::test_a_model_of_simulated_stars_stays_marked",
+        "a model of simulated stars predicts real ones without a warning",
+    ),
+    # Attention maps.
+    Mutant(
+        MAPS,
+        "logg > DWARF_ABOVE",
+        "logg > GIANT_BELOW",
+        "tests/test_inference.py",
+        "subgiants are averaged among the dwarfs",
+    ),
+    Mutant(
+        MAPS,
+        "good = ~missing & attention",
+        "good = attention",
+        "tests/test_inference.py tests/test_neighbours.py",
+        "missing pixels count in the mean attention",
+    ),
+]
