@@ -95,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectrafm {command}: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt as stopped:
-        print(
-            f"spectrafm {command}: stopped by {stopped}; no output is half-written", file=sys.stderr
-        )
+        kept = "no output is half-written, and the same command starts again"
+        print(f"spectrafm {command}: stopped by {stopped}; {kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of the output (such as `head`) has closed the pipe.

@@ -1,5 +1,7 @@
 # Validates the configuration and defines the functions that several rule files share.
 
+import contextlib
+import fcntl
 import os
 import shlex
 import shutil
@@ -50,6 +52,13 @@ if isinstance(ENVIRONMENT, LocalSourceFile):
     ENVIRONMENT = LocalSourceFile(
         os.path.normpath(ENVIRONMENT.path).replace("{", "{{").replace("}", "}}")
     )
+
+# Each Snakemake of this folder holds this file as long as it lives, by which workflow/resume.py tells
+# whether the lock that it finds is a dead one's. Some file systems have no such locks.
+os.makedirs(".snakemake", exist_ok=True)
+ALIVE = open(".snakemake/alive", "a")
+with contextlib.suppress(OSError):
+    fcntl.flock(ALIVE, fcntl.LOCK_SH)
 
 for path in workflow.configfiles:
     try:
