@@ -203,7 +203,7 @@ def paper():
         ({"survey": {"runs": 0}}, r"survey\.runs: .*greater than or equal to 1"),
         (
             {"survey": {"release": "dr13", "aspcap": "l30e.2"}},
-            r"survey: release: the spectra of dr13 lie in other folders .* dr16 with aspcap r12/l33",
+            r"survey: release: the spectra of dr13 lie in other folders .*, dr16 with aspcap r12",
         ),
         ({"survey": {"release": "dr19"}}, r"survey: release: .*are not supported; supported: dr17"),
         ({"survey": {"aspcap": "../l33"}}, r"survey\.aspcap: '\.\./l33' is not as described"),
