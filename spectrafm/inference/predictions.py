@@ -53,6 +53,7 @@ TRAINED = (
     "stars",
     "labels",
     "freeze",
+    "replay",
     "selection",
 )
 
