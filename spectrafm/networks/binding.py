@@ -137,3 +137,29 @@ class Binding(nn.Module):
             known = known & ~hidden
         level = (error.masked_fill(~known, ERROR_SCALE) / ERROR_SCALE).clamp(0.05, 1e3).log()
         return torch.stack([level.sum(dim=-1), known.sum(dim=-1)], dim=-1) * share
+
+
+def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:
+    """Divide the attention of each token among its pixels by their sensitivity.
+
+    Parameters
+    ----------
+    attention : Tensor, shape (B, R, T)
+        Attention to each pixel, 0 where missing.
+    sensitivity : Tensor, shape (B, R, T)
+        Size of the gradient of each answer with respect to the pixel's flux.
+    cells : Cells
+
+    Returns
+    -------
+    Tensor, shape (B, R, T)
+        With the same sum over each token. Where no pixel of a token has any sensitivity, its
+        attention stays as it was.
+    """
+    sensitivity = sensitivity.masked_fill(attention == 0, 0.0)
+    empty = attention.new_zeros(*attention.shape[:-1], len(cells.pixel))
+    total, weight = (
+        empty.index_add(-1, cells.token, part)[..., cells.token]
+        for part in (attention, sensitivity)
+    )
+    return torch.where(weight > 0, total * sensitivity / weight, attention)
