@@ -14,6 +14,12 @@ demo: $(READY)
 paper-size: $(READY)
 	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
+# Go on with a run that was killed, by kill -9 or a power cut. For another than the demo's:
+# make resume RUN='--profile slurm all'
+RUN ?= --profile demo all
+resume: $(READY)
+	$(BIN)/python workflow/resume.py $(RUN)
+
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +76,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo paper-size test test-slow mutants oldest newest test-slurm lock schema clean
+.PHONY: demo paper-size resume test test-slow mutants oldest newest test-slurm lock schema clean

@@ -7,16 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.attention_maps import MAPS, dataset_of, write_maps
-from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
+from spectrafm.inference.chunks import (
+    GUARD_STARS,
+    ChunkBatch,
+    device_of,
+    iterate_chunks,
+    on_device,
+)
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
 from spectrafm.integrity import hashes_beside
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
+from spectrafm.networks.binding import Cells, sharpened
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.outputs import claims
 from spectrafm.progress import track
@@ -148,8 +156,9 @@ def mean_attention(
     total = torch.zeros(shape, dtype=torch.float64, device=device_of(network))
     count = torch.zeros_like(total[0])
     tracked = track(chunks, "attention", unit="chunk")
-    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, tracked):
-        _, attention = network(batch.flux, batch.position, batch.missing, return_attention=True)
+    errors = None if stars.flux_error is None else stars.flux_error[rows]
+    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, tracked, errors):
+        attention = _attention_of(network, batch)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far outside the range of stars gives no finite attention: such a star is skipped.
         good = ~missing & attention.isfinite().all(dim=1)
@@ -157,6 +166,26 @@ def mean_attention(
         total[:, batch.pixels] += share.nan_to_num().sum(dim=0).double()
         count[batch.pixels] += good.sum(dim=0).double()
     return (total / count).cpu().numpy()
+
+
+def _attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
+    """Attention of each star's requests to its pixels, shape (B, L, T).
+
+    Where a token holds several pixels, they share its attention in proportion to the gradient of
+    the answer with respect to their flux.
+    """
+    if not isinstance(batch.position, Cells):
+        return network(batch.flux, batch.position, batch.missing, return_attention=True)[1]
+    with torch.enable_grad():
+        flux = batch.flux.nan_to_num(1.0).requires_grad_()
+        answer, attention = network(
+            flux, batch.position, batch.missing, error=batch.error, return_attention=True
+        )
+        gradients = [
+            torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0]
+            for mean in answer.mean.unbind(dim=1)
+        ]
+    return sharpened(attention.detach(), torch.stack(gradients, dim=1).abs(), batch.position)
 
 
 def _mean_spectrum(flux: np.ndarray) -> np.ndarray:

@@ -7,9 +7,11 @@ import inspect
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from docstring_parser.numpydoc import parse
 
@@ -80,4 +82,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     for path in sorted(folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return found
+
+
+def text_of(path: Path) -> str:
+    """Text of a file; empty where there is none yet."""
+    return path.read_text() if path.exists() else ""
+
+
+def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
+    """Wait for a condition to give something; that."""
+    last = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < last, "waited in vain"
+        time.sleep(0.02)
     return found
