@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from astropy.table import Table
 
 from making import fabricated, fuzz
@@ -32,6 +31,12 @@ from spectrafm.evaluation.score import score_table
 from spectrafm.evaluation.table1 import table1
 from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
+from spectrafm.inference.calibration import (
+    FittedOn,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS
@@ -42,6 +47,7 @@ from spectrafm.report.stages import read_stages
 from spectrafm.report.sums import faults_of_run, write_run_checksums
 from spectrafm.store.layout import Stars, write_store
 from spectrafm.store.read import columns_of, load_stars, open_store
+from spectrafm.strict_yaml import check_file, read_yaml
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import read_allstar
 from spectrafm.surveys.apogee.check_selection import compare
@@ -212,6 +218,27 @@ def weights_of_a_stranger(folder: Path) -> Case:
     case = model_of_a_stranger(folder)
     path = case.path.with_name("model.safetensors")
     return Case(path, fuzz.damaged_bytes, lambda: case.read()[0], after=case.after)
+
+
+@reader
+def calibration_json(folder: Path) -> Case:
+    rng = np.random.default_rng(0)
+    actual, labels = fabricated.labels_of(300), list(LABELS)
+    predicted = actual + rng.normal(0, 0.1, actual.shape)
+    snr = rng.uniform(100, 500, 300)
+    on = FittedOn(kind="observed", spectra="observed", count=300, windows=fabricated.FIRST_HALF)
+    sigma = np.full(actual.shape, 0.1)
+    folder.mkdir(exist_ok=True)
+    write_calibration(folder, fit_calibration(labels, predicted, sigma, actual, snr, on))
+    features = {"snr": snr} | {name: predicted[:, i] for i, name in enumerate(labels)}
+
+    def read() -> Any:
+        found = read_calibration(folder)
+        return str(found), {
+            name: found.half_widths(name, sigma[:, 0], features) for name in found.labels
+        }
+
+    return Case(folder / "calibration.json", fuzz.damaged_json, read)
 
 
 @reader
@@ -459,15 +486,10 @@ def config_yaml(folder: Path) -> Case:
 
     def read() -> Any:
         try:
-            content = yaml.safe_load(path.read_bytes().decode("utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            # Snakemake reads the file itself.
-            raise SpectraFMError(f"{path.name}: {type(error).__name__}") from None
-        if not isinstance(content, dict):
-            raise SpectraFMError(f"{path.name}: no mapping")
-        try:
-            return read_config(content).model_dump_json()
+            check_file(path)
+            return read_config(read_yaml(path.read_text("utf-8"), path.name)).model_dump_json()
         except SpectraFMError as error:
+            # Snakemake names the file.
             raise SpectraFMError(f"{path.name}: {error}") from None
 
     return Case(path, fuzz.damaged_text, read)
