@@ -22,7 +22,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from spectrafm import __version__
-from spectrafm.errors import BAD_INPUT, INTERRUPTED, InterruptedTraining, SpectraFMError
+from spectrafm.errors import (
+    BAD_INPUT,
+    INTERRUPTED,
+    InterruptedTraining,
+    SpectraFMError,
+    Unfinished,
+)
 from spectrafm.figures import FIGURES
 from spectrafm.plugs import caption_of, load
 from spectrafm.signals import stopping
@@ -82,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stopping():
             return _run(command, rest)
+    except (InterruptedTraining, Unfinished) as stopped:
+        print(f"spectrafm {command}: {stopped}", file=sys.stderr)
+        return INTERRUPTED
     except SpectraFMError as error:
         print(f"spectrafm {command}: {error}", file=sys.stderr)
         return BAD_INPUT
-    except InterruptedTraining as stopped:
-        print(f"spectrafm {command}: {stopped}", file=sys.stderr)
-        return INTERRUPTED
     except KeyboardInterrupt as stopped:
         kept = "no output is half-written, and the same command starts again"
         print(f"spectrafm {command}: stopped by {stopped}; {kept}", file=sys.stderr)

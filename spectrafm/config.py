@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, create_model, model_validator
@@ -28,12 +29,14 @@ from spectrafm.layers import (
     without_nulls,
 )
 from spectrafm.networks.options import Model
-from spectrafm.options import Name, Section, validated
+from spectrafm.options import Name, Section, Seed, validated
 from spectrafm.plugs import load
 from spectrafm.resources import Resources
 from spectrafm.spectra import check_windows
+from spectrafm.strict_yaml import check_size
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.apogee.simulated import may_become_a_mock
 from spectrafm.surveys.mock.options import Mock
 from spectrafm.training.options import DRAW, Stage, draw_of
 
@@ -54,7 +57,7 @@ class Draws(Section):
     """Stages repeated on other draws of their few training stars, by the target `draws`."""
 
     stages: list[Name] = Field([], description="stages to repeat; each has a stars.count")
-    seeds: list[int] = Field(list(SEEDS), min_length=1, description="seeds of the draws")
+    seeds: list[Seed] = Field(list(SEEDS), min_length=1, description="seeds of the draws")
     evaluation: Name | None = Field(
         None, description="evaluation whose options the predictions of the draws use"
     )
@@ -219,9 +222,19 @@ def _windows(config: Config) -> None:
 
 
 def _mock(config: Config) -> None:
-    if config.mock is not None and "://" in config.survey.source:
+    """Check that the mock survey is written to a folder of its own."""
+    if config.mock is None:
+        return
+    source = config.survey.source
+    if "://" in source:
+        raise ValueError(f"survey.source: the mock survey is written to a folder, not to {source}")
+    if set(source) & set("{}") or source != source.strip() or source.startswith("-"):
+        # Braces would be wildcards of Snakemake, and a dash would begin an option.
+        raise ValueError(f"survey.source: {source!r} is no name of a folder for the mock survey")
+    if not may_become_a_mock(Path(source)):
         raise ValueError(
-            f"survey.source: the mock survey is written to a folder, not to {config.survey.source}"
+            f"survey.source: {source} is no mock survey, and writing one there would replace it; "
+            "for a survey that is there, write mock: null"
         )
 
 
@@ -275,6 +288,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
     SpectraFMError
         One line that names the first wrong key, its value and what is allowed.
     """
+    check_size(content, "config")
     content = without_nulls(content)
     if isinstance(content.get("stages"), Mapping):
         content["stages"] = with_likes(content["stages"])

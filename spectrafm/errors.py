@@ -5,12 +5,17 @@ from __future__ import annotations
 #: Exit code for bad input, options or data; a malformed command line exits with argparse's 2.
 BAD_INPUT = 3
 
-#: Exit code of a command that a signal stopped and that can resume (EX_TEMPFAIL of sysexits.h).
+#: Exit code of a command that can go on when it is run again: a signal or a passing failure stopped
+#: it (EX_TEMPFAIL of sysexits.h).
 INTERRUPTED = 75
 
 
 class SpectraFMError(Exception):
     """An error that the user can correct; its one-line message names the file, star or key."""
+
+
+class Unfinished(SpectraFMError):
+    """A passing failure, such as an outage, stopped a job; its next run goes on from what came."""
 
 
 class InterruptedTraining(Exception):

@@ -32,7 +32,7 @@ def _unit(value: str) -> str:
 LabelUnit = Annotated[str, AfterValidator(_unit)]
 
 #: Name of a catalogue column; it becomes part of output columns and of command lines.
-LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 
 
 class LabelOptions(Section):

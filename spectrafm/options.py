@@ -11,21 +11,53 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.strict_yaml import NotYamlError, read_yaml
 
 #: Name of a stage, an evaluation or a run; it becomes part of paths and of command lines.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=64)]
+
+_NAME = TypeAdapter(Name)
 
 #: A share between 0 and 1, both excluded.
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+#: A number of things, at least one.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+#: A seed that every random generator takes.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+#: Longest text of one value.
+_LONGEST = 4096
+
+
+def _sane(value: Any) -> Any:
+    """Return a value of a key; refuse numbers and texts, also inside it, that no key can mean."""
+    if isinstance(value, str):
+        if len(value) > _LONGEST:
+            raise ValueError(
+                f"a text of {len(value):,} characters; at most {_LONGEST:,} are allowed"
+            )
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+            raise ValueError(f"{value!a} holds a control character")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a whole number beyond 2^63")
+    elif isinstance(value, Mapping):
+        for inner in value.items():
+            _sane(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _sane(inner)
+    return value
 
 
 class Section(BaseModel):
@@ -35,6 +67,11 @@ class Section(BaseModel):
 
     #: Prefix of each key on a command line.
     prefix: ClassVar[str] = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _sane(cls, value: Any) -> Any:
+        return _sane(value)
 
 
 def options(
@@ -66,9 +103,19 @@ def options(
     for key, value, _ in _leaves(type(section), content):
         top = key.split(".")[0]
         if (not chosen or top in chosen) and top not in without:
-            text = value if isinstance(value, str) else json.dumps(value)
-            words.append(f"--{section.prefix}{key}={text}")
+            words.append(f"--{section.prefix}{key}={_text_of(value)}")
     return words
+
+
+def _text_of(value: Any) -> str:
+    """Text of an option, which `_value_of` parses to the same value."""
+    if isinstance(value, str):
+        try:
+            if _value_of(value) == value:
+                return value
+        except SpectraFMError:
+            pass
+    return json.dumps(value)
 
 
 def _leaves(
@@ -159,15 +206,46 @@ def section_of(section: type[Section], arguments) -> Any:
 
 
 def _value_of(text: str) -> Any:
-    """Parse an option's text: JSON as `options` writes it, or YAML as people type it."""
+    """Parse an option's text as YAML, which JSON as `options` writes it is too.
+
+    Raises
+    ------
+    SpectraFMError
+        When a key is given twice, or aliases multiply.
+    """
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return json.loads(text, object_pairs_hook=_once)
+    except (json.JSONDecodeError, RecursionError):
         pass
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_yaml(text, "option")
+    except NotYamlError:
         return text
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON; refuse a key given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise SpectraFMError(f"option: key {twice!r} is given twice")
+    return found
+
+
+def checked_name(value: str, what: str) -> str:
+    """Return a value of a command line if it is a `Name`.
+
+    Raises
+    ------
+    SpectraFMError
+        Names the option and the value.
+    """
+    try:
+        return _NAME.validate_python(value)
+    except ValidationError:
+        raise SpectraFMError(
+            f"{what}: {value[:80]!a} is no name: up to 64 letters, digits and _"
+        ) from None
 
 
 def validated(section: type[Section], content: Mapping[str, Any], where: str) -> Any:

@@ -12,13 +12,13 @@ from spectrafm.options import Section
 
 
 def _memory(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?(MB|GB|TB)", value):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?(MB|GB|TB)", value):
         raise ValueError(f"{value!r} is not a memory size such as 500MB, 32GB or 1.5TB")
     return value
 
 
 def _runtime(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?[mhd]", value):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?[mhd]", value):
         raise ValueError(f"{value!r} is not a duration such as 90m, 12h or 1.5d")
     return value
 
@@ -26,21 +26,25 @@ def _runtime(value: str) -> str:
 Memory = Annotated[str, AfterValidator(_memory)]
 Runtime = Annotated[str, AfterValidator(_runtime)]
 
+#: Name of a partition or account, or several partitions; Snakemake's plugin writes it into a shell
+#: command.
+SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,@+:-]*$", max_length=256)]
+
 
 class Resources(Section):
     """Resources of a job; they are not part of its command line, so a change reruns nothing."""
 
-    gpus: int = Field(1, ge=0, description="number of GPUs, all on one node; 0: none")
+    gpus: int = Field(1, ge=0, le=1024, description="number of GPUs, all on one node; 0: none")
     gpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
         None, description="GPU model by the cluster's name for it, such as a100; null: any"
     )
-    threads: int = Field(8, ge=1, description="number of CPU cores")
+    threads: int = Field(8, ge=1, le=4096, description="number of CPU cores")
     memory: Memory = Field("32GB", description="memory of the first try; a retry requests more")
     runtime: Runtime = Field(
         "12h", description="time limit of the first try; a retry requests more"
     )
-    partition: str | None = Field(None, description="SLURM partition; null: the profile's")
-    account: str | None = Field(None, description="SLURM account; null: the profile's")
+    partition: SlurmName | None = Field(None, description="SLURM partition; null: the profile's")
+    account: SlurmName | None = Field(None, description="SLURM account; null: the profile's")
 
     @property
     def memory_mb(self) -> int:

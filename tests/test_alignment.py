@@ -7,16 +7,18 @@ import numpy as np
 
 from making.sas_tree import make_tree, row, write_allstar
 from making.survey_run import Run
-from spectrafm.archive.http import Failure
+from spectrafm.archive.failures import Failure
 from spectrafm.archive.source import Fetched
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS
 from spectrafm.surveys.apogee.aspcapstar import AspcapStar
 from spectrafm.surveys.apogee.grid import N_PIXELS
 from spectrafm.surveys.apogee.selected import read_selected
+from spectrafm.surveys.apogee.spectra_files import FolderList
 
 PATTERNS, STARS = 1000, 30
 MODULE = "spectrafm.surveys.apogee.fetch_spectra"
+FILES = "spectrafm.surveys.apogee.spectra_files"
 
 
 def code_of(apogee_id: str, visit: int = 0) -> float:
@@ -46,11 +48,11 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
     rng = np.random.default_rng(0)
     state: dict[str, str] = {}
 
-    def fetch(paths, sha1s, archive, limits):
+    def fetch(paths, sha1s, archive, limits, tape):
         for index in rng.permutation(len(paths)):
             path = paths[index]
             absent = state[path] == "missing"
-            yield Fetched(path, Failure("absent (404)", absent=True) if absent else path.encode())
+            yield Fetched(path, Failure("absent", settled=True) if absent else path.encode())
 
     def usable_spectra(content, path, apogee_id):
         line = visits[content.decode()]
@@ -61,10 +63,12 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         return AspcapStar(flux, flux, flux, apogee_id)
 
     written = []
-    monkeypatch.setattr(f"{MODULE}._is_mock", lambda archive, limits: False)
-    monkeypatch.setattr(f"{MODULE}._Files.published_sha1s", lambda files, rows: {})
-    monkeypatch.setattr(f"{MODULE}.fetch", fetch)
-    monkeypatch.setattr(f"{MODULE}.usable_spectra", usable_spectra)
+    monkeypatch.setattr(f"{MODULE}.simulated.marks_its_tree", lambda archive, limits: False)
+    monkeypatch.setattr(f"{FILES}.SpectraFiles._fetch_lists", lambda files, paths: None)
+    monkeypatch.setattr(f"{FILES}.SpectraFiles._list_of", lambda files, path: FolderList())
+    monkeypatch.setattr(f"{FILES}.SpectraFiles._renew_lists", lambda files, paths: None)
+    monkeypatch.setattr(f"{FILES}.fetch", fetch)
+    monkeypatch.setattr(f"{FILES}.usable_spectra", usable_spectra)
     monkeypatch.setattr(
         f"{MODULE}.write_store",
         lambda _, stars, *__, **___: written.extend(stars),

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from spectrafm.errors import SpectraFMError
+from making.loopback import forbidden, running
+from making.sas_tree import row, write_allstar
+from spectrafm.errors import SpectraFMError, Unfinished
 from spectrafm.files import read_parquet, write_parquet
 from spectrafm.labels import LABELS
 from spectrafm.surveys.apogee import paths
@@ -70,11 +72,25 @@ def test_the_row_with_the_smallest_error_of_each_selected_star(survey, tmp_path)
 
 
 def test_without_the_catalogue_an_empty_table_says_so(survey, tmp_path):
+    write_allstar(Path(survey.source) / paths.allstar_path("dr17", "synspec_rev1"), [row("2M1")])
     fetch(tmp_path, tmp_path / "astronn.parquet", survey)
     table = read_parquet(tmp_path / "astronn.parquet")
     assert table.empty
     assert list(table.columns) == ["apogee_id", *LABELS]
     assert table.attrs["note"] == f"the source has no {paths.astronn_path('dr17')}"
+
+
+def test_a_source_that_has_nothing_at_all_has_an_outage(survey, tmp_path):
+    with pytest.raises(Unfinished, match=r"neither this file nor .*allStar-dr17"):
+        fetch(tmp_path, tmp_path / "astronn.parquet", survey)
+    with running() as server:
+        elsewhere = Survey(source=server.url, tries=2, first_wait=0.001)
+        with pytest.raises(Unfinished, match=r"neither this file nor .*\(absent \(404\)\)"):
+            fetch(tmp_path, tmp_path / "astronn.parquet", elsewhere)
+        server.faults[paths.astronn_path("dr17")] = [forbidden] * 2
+        with pytest.raises(Unfinished, match=r"refused \(403\)"):
+            fetch(tmp_path, tmp_path / "astronn.parquet", elsewhere)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["selected.parquet"]
 
 
 @pytest.mark.parametrize("column", ROWS)

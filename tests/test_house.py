@@ -12,6 +12,7 @@ FLOORS = (
     ("spectrafm", "errors", "plugs"),
     ("locks", "workspaces", "signals", "children"),
     (
+        "strict_yaml",
         "options",
         "labels",
         "spectra",
@@ -26,8 +27,8 @@ FLOORS = (
     ("store",),
     ("surveys",),
     ("networks",),
-    ("training",),
     ("inference",),
+    ("training",),
     ("evaluation",),
     ("figures",),
     ("report",),

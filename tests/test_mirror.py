@@ -21,7 +21,7 @@ from spectrafm.archive.source import fetch
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_bytes
 from spectrafm.store.read import open_store, read
-from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee import simulated
 from spectrafm.surveys.apogee.options import Survey
 
 ROWS = [
@@ -87,7 +87,7 @@ def test_a_kept_mirror_is_the_archive_and_stands_in_for_it(server, tree, tmp_pat
     asked = server.requests.copy()
     again = Run(tmp_path / "again", tree, survey).all()
     fetch_catalogue(tmp_path / "again/catalogue/allStar.fits", survey)
-    assert set(server.requests - asked) == {paths.MOCK_MARKER}, "only what is not there"
+    assert set(server.requests - asked) == {simulated.MARKER}, "only what is not there"
     assert_same_stars(first.store, again.store)
 
     moved = tree.survey(source=str(tmp_path / "kept"))

@@ -23,7 +23,7 @@ from making.loopback import (
 )
 from making.sas_tree import RELEASE, make_tree, row
 from making.survey_run import fetch_catalogue
-from spectrafm.archive.http import Failure
+from spectrafm.archive.failures import Failure
 from spectrafm.archive.source import fetch, fetch_one
 from spectrafm.errors import SpectraFMError
 from spectrafm.surveys.apogee.options import Survey

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,14 @@ from spectrafm.errors import SpectraFMError
 #: Values at or below this are fill values. Older releases fill unknown values with -9999 or
 #: -9999.99; DR17 uses NaN.
 FILL = -9000.0
+
+#: Fill values above it, which only an equal value is: DR16 has them among errors.
+FILLS = (-999.0, -999.99)
+
+#: TZERO of a column of unsigned integers, by bytes (FITS standard 4.0, section 5.2.5).
+_UNSIGNED = {2: 1 << 15, 4: 1 << 31, 8: 1 << 63}
+
+_NONE: Mapping[str, int] = {}
 
 #: Bytes of a catalogue read at a time.
 BLOCK = 1 << 24
@@ -63,6 +72,28 @@ def opened_fits(file: Path | BinaryIO, name: str) -> Iterator[fits.HDUList]:
 
 
 @dataclass(frozen=True)
+class ColumnType:
+    """What the header of a table says of a column.
+
+    Attributes
+    ----------
+    code : str
+        Letter of its TFORM, such as ``E``.
+    unsigned : bool
+        Whether the values on disk are unsigned integers less half of their range.
+    scaled : bool
+        Whether they must be scaled otherwise (TSCAL, TZERO).
+    null : int or None
+        Integer that stands for an unknown value (TNULL).
+    """
+
+    code: str
+    unsigned: bool
+    scaled: bool
+    null: int | None
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """A FITS table of many rows on disk.
 
@@ -77,8 +108,7 @@ class Catalogue:
         Number of rows.
     row : numpy.dtype
         Type of one row on disk.
-    scaled : frozenset of str
-        Columns whose values on disk must be scaled (TSCAL, TZERO).
+    columns : mapping of str to ColumnType
     """
 
     path: Path
@@ -86,7 +116,7 @@ class Catalogue:
     offset: int
     rows: int
     row: np.dtype
-    scaled: frozenset[str]
+    columns: Mapping[str, ColumnType]
 
     def __len__(self) -> int:
         return self.rows
@@ -142,32 +172,45 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
         if not has_hdu(hdus, 1) or hdus[1].is_image:
             raise SpectraFMError(f"{name}: HDU1 is not a table")
         table = hdus[1]
-        scaled = {
-            column.name
-            for column in table.columns
-            if column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0)
-        }
         row = table.data.dtype
+        columns = {column.name: _type_of(column, row[column.name]) for column in table.columns}
         offset = table.fileinfo()["datLoc"]
-        yield Catalogue(path, name, offset, len(table.data), row, frozenset(scaled))
+        yield Catalogue(path, name, offset, len(table.data), row, columns)
+
+
+def _type_of(column: fits.Column, dtype: np.dtype) -> ColumnType:
+    zero, scale = column.bzero or 0, column.bscale or 1
+    unsigned = dtype.kind == "i" and scale == 1 and zero == _UNSIGNED.get(dtype.itemsize)
+    null = column.null if isinstance(column.null, int) else None
+    code = re.sub(r"^\d*", "", str(column.format))[:1]
+    return ColumnType(code, unsigned, not unsigned and (scale, zero) != (1, 0), null)
 
 
 def read_columns(
-    catalogue: Catalogue, columns: Iterable[str], integers: Collection[str] = ()
+    catalogue: Catalogue,
+    columns: Iterable[str],
+    *,
+    texts: Collection[str] = (),
+    integers: Mapping[str, int] = _NONE,
+    vectors: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Read columns of a catalogue into memory, in native byte order.
 
-    Text is stripped of its padding. Numbers are taken as measured values and returned as floats,
-    with NaN in place of fill values. Columns in ``integers`` are flags or identifiers and are
-    returned as int64.
+    Numbers are taken as measured values, whatever their type, and returned as floats, with NaN in
+    place of fill values and infinities.
 
     Parameters
     ----------
     catalogue : Catalogue
     columns : iterable of str
-        Names of the columns to read.
-    integers : collection of str
-        Those of ``columns`` that hold flags or identifiers.
+        Names of the columns to read: one number a row, unless another parameter names them.
+    texts : collection of str
+        Those of ``columns`` that hold text; it is stripped of its padding.
+    integers : mapping of str to int
+        Those that hold flags or identifiers, with the value that an unknown one gets; they are
+        returned as int64.
+    vectors : collection of str
+        Those that hold several numbers a row.
 
     Returns
     -------
@@ -177,37 +220,103 @@ def read_columns(
     Raises
     ------
     SpectraFMError
-        Names the file and the columns that it lacks.
+        Names the file and the columns that it lacks, or that hold something else.
     """
     columns = list(columns)
     missing = [column for column in columns if column not in catalogue.names]
     if missing:
         raise SpectraFMError(f"{catalogue.name}: no column {', '.join(missing)}")
     for column in columns:
-        if column in catalogue.scaled:
-            raise SpectraFMError(f"{catalogue.name}: column {column} is scaled; not supported")
+        wanted = "text" if column in texts else "numbers" if column in vectors else "one number"
+        found = _content_of(catalogue, column)
+        if found != wanted:
+            raise SpectraFMError(
+                f"{catalogue.name}: column {column} holds {found} a row, expected {wanted}"
+            )
     raw = {column: np.empty(catalogue.rows, catalogue.row[column]) for column in columns}
     for rows, block in catalogue.blocks():
         for column in columns:
             raw[column][rows] = block[column]
     # One column at a time, so that memory never holds raw and native values of all columns.
-    return {column: _native(raw.pop(column), column in integers) for column in columns}
+    made = {}
+    for column in columns:
+        values, kind = raw.pop(column), catalogue.columns[column]
+        if column in texts:
+            made[column] = _text(values)
+        elif column in integers:
+            made[column] = _flags(values, kind, integers[column])
+        else:
+            made[column] = _measured(values, kind)
+    return made
 
 
-def _native(values: np.ndarray, integer: bool) -> np.ndarray:
-    if values.dtype.kind == "S":
-        # Latin-1 decodes any byte, so that a damaged row does not prevent reading the others.
-        return np.strings.strip(np.strings.decode(values, "latin-1"), " \0")
+def _content_of(catalogue: Catalogue, column: str) -> str:
+    """What a column holds in each row: text, one number, numbers, or what is not supported."""
+    kind, dtype = catalogue.columns[column], catalogue.row[column]
+    if kind.scaled:
+        return "scaled values"
+    if kind.code in "PQ":
+        return "a list of variable length"
+    if kind.code in "LX" or kind.code not in "ABIJKED":
+        return {"L": "true or false", "X": "bits"}.get(kind.code, "values of another type")
+    if kind.code == "A":
+        return "several texts" if dtype.shape else "text"
+    return "one number" if dtype.shape in ((), (1,)) else "numbers"
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    # Latin-1 decodes any byte, so that a damaged row does not prevent reading the others.
+    return np.strings.strip(np.strings.decode(values, "latin-1"), " \0")
+
+
+def _native(values: np.ndarray, kind: ColumnType) -> np.ndarray:
+    """Values in native byte order; unsigned integers as such."""
     values = values.astype(values.dtype.newbyteorder("="))
-    if not integer:
-        # A float type that represents every integer of the column's type.
-        kind = np.promote_types(values.dtype, np.float32)
-        values = values.astype(kind, copy=False)
-        values[values <= FILL] = np.nan
-        return values
+    if values.shape[1:] == (1,):
+        values = values[:, 0]
+    if kind.unsigned:
+        unsigned = np.dtype(f"u{values.dtype.itemsize}")
+        values = values.view(unsigned) ^ unsigned.type(_UNSIGNED[values.dtype.itemsize])
+    return values
+
+
+def _unknown(values: np.ndarray, kind: ColumnType) -> np.ndarray:
+    """Mask of the integers that stand for an unknown value, also where a sign was lost."""
+    unknown = np.zeros(values.shape, bool)
+    if kind.null is not None:
+        # TNULL is the value on disk.
+        zero = _UNSIGNED[values.dtype.itemsize] if kind.unsigned else 0
+        unknown |= values == kind.null + zero
+    for fill in (-9999, *map(int, FILLS)):
+        if values.dtype.kind == "i":
+            unknown |= values == fill if np.iinfo(values.dtype).min <= fill else False
+        elif values.dtype.itemsize > 1:
+            unknown |= values == (1 << 8 * values.dtype.itemsize) + fill
+    return unknown
+
+
+def _measured(values: np.ndarray, kind: ColumnType) -> np.ndarray:
+    values = _native(values, kind)
     if values.dtype.kind == "f":
-        return np.nan_to_num(values, nan=0).astype(np.int64)
-    if values.dtype.itemsize == 4:
+        unknown = ~np.isfinite(values)
+    else:
+        unknown = _unknown(values, kind)
+        # A float type that represents every integer of the column's type.
+        values = values.astype(np.promote_types(values.dtype, np.float32))
+    unknown |= values <= FILL
+    for fill in FILLS:
+        unknown |= values == values.dtype.type(fill)
+    values[unknown] = np.nan
+    return values
+
+
+def _flags(values: np.ndarray, kind: ColumnType, where_unknown: int) -> np.ndarray:
+    values = _native(values, kind)
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & (values > FILL) & (np.abs(values) < 2.0**63)
+        return np.where(whole, np.where(whole, values, 0).astype(np.int64), where_unknown)
+    unknown = _unknown(values, kind)
+    if values.dtype.kind == "i" and values.dtype.itemsize == 4:
         # The sign bit of a 32-bit flag is flag bit 31.
         values = values.view(np.uint32)
-    return values.astype(np.int64)
+    return np.where(unknown, where_unknown, values.astype(np.int64))

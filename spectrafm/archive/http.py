@@ -19,7 +19,7 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO
@@ -28,42 +28,21 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from spectrafm.archive.checksums import listed
+from spectrafm.archive.checksums import SUFFIX
+from spectrafm.archive.failures import FITS, Failure, absence, flaw_in
 from spectrafm.archive.paths import checked_path
 
-#: Status codes for a file that the server does not have; object stores send 403 where listing is
-#: denied.
-_ABSENT = {403, 404, 410}
+#: Status codes for a file that the server does not have. 403 is none of them: a server that bans a
+#: client sends it for files that exist.
+_ABSENT = {404, 410}
 _WORTH_ANOTHER_TRY = {408, 416, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = 5
+#: Longest quotation of what a server made of its answer.
+_LONGEST_REASON = 200
 #: Bytes read at a time of a file that is already on disk.
 PIECE = 1 << 20
 
-_HTML = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
-_FITS_BLOCK = 2880
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a file could not be fetched.
-
-    Attributes
-    ----------
-    reason : str
-        Such as ``absent (404)``, ``wrong sha1`` or ``short body``.
-    absent : bool
-        Whether the source answered that it does not have the file.
-    passing : bool
-        Whether another try may succeed.
-    wait : float
-        Seconds to wait before the next try, as the server demands.
-    """
-
-    reason: str
-    absent: bool = False
-    passing: bool = False
-    wait: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +81,9 @@ class Received:
         Bytes received.
     whole : int or None
         Size of the whole file in bytes, once the server has stated it.
-    validator : str or None
-        The server's ETag or Last-Modified date of this version of the file.
+    version : dict of str to str
+        The headers ETag and Last-Modified of this version of the file, as far as the server sent
+        them.
     report : callable
         Called with ``size`` and ``whole`` whenever bytes have arrived.
     """
@@ -117,12 +97,18 @@ class Received:
     def _take_stock(self) -> None:
         """Set size and digest from the bytes that the sink already holds."""
         self.whole: int | None = None
-        self.validator: str | None = None
+        self.version: dict[str, str] = {}
         self.digest = hashlib.sha1()
         self.sink.seek(0)
         while piece := self.sink.read(PIECE):
             self.digest.update(piece)
         self.size = self.sink.tell()
+
+    @property
+    def validator(self) -> str | None:
+        """The strong ETag or the date that a request for the rest of the file names."""
+        etag = self.version.get("ETag", "")
+        return etag if etag.startswith('"') else self.version.get("Last-Modified")
 
     def add(self, piece: bytes) -> None:
         self.sink.write(piece)
@@ -135,13 +121,6 @@ class Received:
         self.sink.seek(0)
         self.sink.truncate()
         self._take_stock()
-
-    def ends(self) -> tuple[bytes, bytes]:
-        """The first and the last 512 bytes received."""
-        self.sink.seek(0)
-        first = self.sink.read(512)
-        self.sink.seek(max(0, self.size - 512))
-        return first, self.sink.read()
 
 
 def url_of(source: str, path: str) -> URL:
@@ -206,7 +185,8 @@ async def get(
         async with client.free:
             # The deadline starts here, so that waiting for other files does not count.
             end = min(end, time.monotonic() + limits.seconds)
-            failure = await _bounded_try(client, url, received, sha1, end)
+            one = _try(client, url, received, sha1)
+            failure = await _bounded(one, end - time.monotonic(), limits)
         if failure is None or not failure.passing:
             break
     return failure
@@ -217,16 +197,32 @@ def _growing_wait(first: float, attempt: int) -> float:
     return first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
 
 
-async def _bounded_try(
-    client: Client, url: URL, received: Received, sha1: str | None, end: float
+async def probe(client: Client, url: URL) -> Failure | None:
+    """Failure if the server does not begin to send a FITS file; the rest is not received."""
+    return await _bounded(_beginning(client, url), client.limits.seconds, client.limits)
+
+
+async def _beginning(client: Client, url: URL) -> Failure | None:
+    async with await _answer(client, url, {}) as response:
+        failure = _refusal(response, None)
+        if failure is not None:
+            return failure
+        async for piece in _pieces(response, client.limits):
+            return None if piece.startswith(FITS) else Failure("not a FITS file")
+        return Failure("empty body")
+
+
+async def _bounded(
+    one: Awaitable[Failure | None], seconds: float, limits: Limits
 ) -> Failure | None:
+    """Result of one try; whatever ends it, or is wrong with the answer, becomes a failure."""
     try:
-        async with asyncio.timeout(end - time.monotonic()):
-            return await _try(client, url, received, sha1)
+        async with asyncio.timeout(seconds):
+            return await one
     except _GivenUp as reason:
         return Failure(str(reason), passing=True)
     except TimeoutError:
-        return Failure(f"not complete after {client.limits.seconds:g} s", passing=True)
+        return Failure(f"not complete after {limits.seconds:g} s", passing=True)
     except aiohttp.ClientPayloadError:
         return Failure("short body", passing=True)
     except aiohttp.TooManyRedirects:
@@ -234,7 +230,8 @@ async def _bounded_try(
     except aiohttp.ClientResponseError:
         return Failure("broken answer", passing=True)
     except (aiohttp.ClientError, ConnectionError) as error:
-        return Failure(f"no answer ({error or type(error).__name__})", passing=True)
+        what = " ".join(str(error).split()) or type(error).__name__
+        return Failure(f"no answer ({what[:_LONGEST_REASON]})", passing=True)
     except (ValueError, OverflowError):
         # The response holds an invalid host name, number or date.
         return Failure("broken answer", passing=True)
@@ -279,9 +276,7 @@ def _refusal(response: aiohttp.ClientResponse, sha1: str | None) -> Failure | No
     """Failure if the status and headers of a response show that it is not the file; else None."""
     status = response.status
     if status in _ABSENT:
-        # A server under load may answer 404 for a file that its own checksum list names.
-        listed = sha1 is not None
-        return Failure(f"absent ({status})", absent=not listed, passing=listed)
+        return absence(str(status), sha1)
     if status not in (200, 206):
         passing = status in _WORTH_ANOTHER_TRY
         return Failure(f"refused ({status})", passing=passing, wait=_retry_after(response))
@@ -289,6 +284,10 @@ def _refusal(response: aiohttp.ClientResponse, sha1: str | None) -> Failure | No
         return Failure("compressed, though asked not to be", passing=True)
     if response.content_type == "text/html" and response.url.path.endswith(".fits"):
         return Failure("an HTML page in its place", passing=True)
+    chunked = "Transfer-Encoding" in response.headers
+    if response.url.path.endswith(SUFFIX) and response.content_length is None and not chunked:
+        # Nothing else would show that a list was cut at the end of a line.
+        return Failure("no stated length", passing=True)
     return None
 
 
@@ -308,17 +307,33 @@ def _begin(response: aiohttp.ClientResponse, received: Received) -> Failure | No
     if response.status == 206:
         part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         start, whole = map(int, part.groups()) if part else (0, 0)
-        if received.size and start == received.size and whole == (received.whole or whole):
+        other = _other_version(response, received)
+        rest = received.size and start == received.size and whole == (received.whole or whole)
+        if rest and not other:
             received.whole = whole
             return None
         received.restart()
-        return Failure("another part of the file than asked for", passing=True)
+        what = "version" if other else "part"
+        return Failure(f"another {what} of the file than asked for", passing=True)
     received.restart()
     received.whole = response.content_length
-    etag = response.headers.get("ETag", "")
-    strong = etag if etag.startswith('"') else None
-    received.validator = strong or response.headers.get("Last-Modified")
+    received.version = _version(response)
     return None
+
+
+def _version(response: aiohttp.ClientResponse) -> dict[str, str]:
+    names = ("ETag", "Last-Modified")
+    return {name: response.headers[name] for name in names if name in response.headers}
+
+
+def _other_version(response: aiohttp.ClientResponse, received: Received) -> bool:
+    """Whether the rest of a file may be of another version than the part received so far.
+
+    Servers ignore If-Range, so the answer must repeat what the first one said of its version.
+    """
+    found, expected = _version(response), received.version
+    repeated = found.keys() & expected.keys()
+    return (bool(expected) and not repeated) or any(found[k] != expected[k] for k in repeated)
 
 
 async def _pieces(response: aiohttp.ClientResponse, limits: Limits) -> AsyncIterator[bytes]:
@@ -343,34 +358,6 @@ async def _pieces(response: aiohttp.ClientResponse, limits: Limits) -> AsyncIter
 
 def _flaw(path: str, received: Received, sha1: str | None) -> Failure | None:
     """Failure if a complete body is not the whole published file; else None."""
-    if not received.size:
-        return Failure("empty body", passing=True)
-    if received.whole not in (None, received.size):
+    if received.size and received.whole not in (None, received.size):
         return Failure("short body", passing=True)
-    first, last = received.ends()
-    if sha1 is not None:
-        flaw = mismatch(received.digest.hexdigest(), sha1)
-        html = flaw is not None and _HTML.match(first)
-        return Failure("an HTML page in its place", passing=True) if html else flaw
-    if _HTML.match(first):
-        return Failure("an HTML page in its place", passing=True)
-    if path.endswith(".fits") and (
-        not first.startswith(b"SIMPLE  =") or received.size % _FITS_BLOCK
-    ):
-        return Failure("not a whole FITS file", passing=True)
-    if path.endswith(".sha1sum") and not _ends_a_list(last):
-        return Failure("not a whole list of checksums", passing=True)
-    return None
-
-
-def _ends_a_list(last: bytes) -> bool:
-    """Whether a checksum list, given its last bytes, ends with a complete line of a FITS file."""
-    line = listed(last.strip().rpartition(b"\n")[2].decode("utf-8", errors="replace"))
-    return line is not None and line[0].endswith(".fits")
-
-
-def mismatch(found: str, sha1: str | None) -> Failure | None:
-    """Failure if a file's SHA-1 differs from the published one; else None."""
-    if sha1 is None or found == sha1:
-        return None
-    return Failure(f"wrong sha1 ({found}, published {sha1})", passing=True)
+    return flaw_in(path, received.sink, received.digest.hexdigest(), sha1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -29,7 +29,7 @@ class Archive(Section):
         "are not fetched again; null: files are not kept",
     )
     connections: int = Field(4, ge=1, le=16, description="simultaneous requests of one job")
-    tries: int = Field(5, ge=1, le=20, description="tries per file before it counts as missing")
+    tries: int = Field(5, ge=1, le=20, description="tries per file in one run of a job")
     first_wait: float = Field(
         0.5, ge=0, description="seconds before the second try; each further wait is twice as long"
     )
@@ -40,6 +40,42 @@ class Archive(Section):
     )
     minimum_rate: float = Field(
         1000.0, gt=0, description="lowest accepted rate, bytes per second over stall_seconds"
+    )
+
+
+class Judgement(Section):
+    """How failed and unverified files are judged."""
+
+    stop_after: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="failed files in a row after which a job stops, to be run again, unless the "
+        "source still answers for a file that it had before",
+    )
+    runs: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="runs of a job in which a file must fail before it counts as missing; a file "
+        "that the source says it lacks, and that no checksum list names, is missing at once",
+    )
+    unverified: Literal["allow", "refuse"] = Field(
+        "allow",
+        description="what to do with a file whose SHA-1 is not published. allow: it is stored and "
+        "counted; refuse: it is missing",
+    )
+
+
+class Completeness(Section):
+    """How many of the files may be missing."""
+
+    most_missing: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="largest share of the selected stars that may be missing; a store that lacks "
+        "more of them is not built",
     )
 
 

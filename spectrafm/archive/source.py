@@ -14,14 +14,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, 
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from yarl import URL
+
 from spectrafm.archive import http
-from spectrafm.archive.http import PIECE, Client, Failure, Limits, Received, mismatch, url_of
+from spectrafm.archive.failures import Failure, absence, flaw_in
+from spectrafm.archive.http import PIECE, Client, Limits, Received, url_of
 from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
 from spectrafm.archive.paths import below, local_root
+from spectrafm.archive.tape import Tape
 from spectrafm.files import atomic_path, write_bytes
 from spectrafm.progress import Meter
-
-_NO_SUCH_FILE = Failure("absent (no such file)", absent=True)
 
 
 class Fetched(NamedTuple):
@@ -30,10 +32,16 @@ class Fetched(NamedTuple):
     path: str  # relative to the root of the archive
     content: bytes | Failure
     sha1: str = ""  # SHA-1 of the content
+    kept: bool = False  # whether an earlier run had fetched it
 
 
 def fetch(
-    paths: Sequence[str], sha1s: Mapping[str, str], archive: Archive, limits: FileLimits
+    paths: Sequence[str],
+    sha1s: Mapping[str, str],
+    archive: Archive,
+    limits: FileLimits,
+    tape: Tape | None = None,
+    anew: bool = False,
 ) -> Iterator[Fetched]:
     """Fetch files; yield each one, or the reason for its failure, in the order of arrival.
 
@@ -50,6 +58,10 @@ def fetch(
         An absent file is requested once, unless its SHA-1 is published.
     limits : FileLimits
         Deadline and largest size of a file.
+    tape : Tape, optional
+        Keeps files from a server where the option ``keep`` does not.
+    anew : bool
+        Whether files that an earlier run kept are fetched again; they are then replaced.
 
     Yields
     ------
@@ -61,19 +73,31 @@ def fetch(
         for path in paths:
             yield _read_local(root, path, sha1s.get(path))
         return
-    wanted = paths
-    if archive.keep is not None:
-        wanted = []
-        for path in paths:
-            kept = _read_local(Path(archive.keep), path, sha1s.get(path))
-            if isinstance(kept.content, bytes):
-                yield kept
-            else:
-                wanted.append(path)
+    wanted = []
+    for path in paths:
+        kept = None if anew else _read_kept(path, sha1s.get(path), archive, tape)
+        if kept is not None:
+            yield kept
+        else:
+            wanted.append(path)
     for file in _from_server(wanted, sha1s, archive, limits):
-        if archive.keep is not None and isinstance(file.content, bytes):
-            write_bytes(below(Path(archive.keep), file.path), file.content)
+        if isinstance(file.content, bytes):
+            if archive.keep is not None:
+                write_bytes(below(Path(archive.keep), file.path), file.content)
+            elif tape is not None:
+                tape.add(file.path, file.content, file.sha1)
         yield file
+
+
+def _read_kept(path: str, sha1: str | None, archive: Archive, tape: Tape | None) -> Fetched | None:
+    """A file that an earlier run kept; None if it must be fetched."""
+    kept = None
+    if archive.keep is not None:
+        kept = _read_local(Path(archive.keep), path, sha1)
+    elif tape is not None and (content := tape.read(path)) is not None:
+        kept = _judged(path, content, sha1)
+    good = kept is not None and isinstance(kept.content, bytes)
+    return kept._replace(kept=True) if good else None
 
 
 def fetch_one(
@@ -131,11 +155,40 @@ def _read_local(root: Path, path: str, published: str | None) -> Fetched:
     try:
         content = below(root, path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return Fetched(path, _NO_SUCH_FILE)
+        return Fetched(path, absence("no such file", published))
     except OSError as error:
         return Fetched(path, Failure(f"not readable ({error.strerror})"))
+    return _judged(path, content, published)
+
+
+def _judged(path: str, content: bytes, published: str | None) -> Fetched:
+    """A file that is on this machine, by the rules that hold for one from a server."""
     sha1 = hashlib.sha1(content).hexdigest()
-    return Fetched(path, mismatch(sha1, published) or content, sha1)
+    flaw = flaw_in(path, io.BytesIO(content), sha1, published)
+    return Fetched(path, flaw or content, sha1)
+
+
+def probe(
+    path: str, archive: Archive, limits: FileLimits, sha1: str | None = None
+) -> Failure | None:
+    """Failure if the source does not give a file now, whether or not an earlier run kept it.
+
+    With the SHA-1 that the file had, it is fetched whole; without, only its beginning is looked at.
+    """
+    root = local_root(archive.source)
+    if sha1 is not None:
+        (again,) = fetch([path], {path: sha1}, archive, limits, anew=True)
+        return again.content if isinstance(again.content, Failure) else None
+    if root is not None:
+        there = below(root, path).is_file()
+        return None if there else absence("no such file", None)
+    return asyncio.run(_probe(url_of(archive.source, path), archive, limits))
+
+
+async def _probe(url: URL, archive: Archive, limits: FileLimits) -> Failure | None:
+    bounds = _limits(archive, limits.file_seconds, limits.file_megabytes)
+    async with http.client(1, bounds) as client:
+        return await http.probe(client, url)
 
 
 def _copy(original: Path, destination: Path, sha1: str | None) -> Failure | None:
@@ -146,10 +199,11 @@ def _copy(original: Path, destination: Path, sha1: str | None) -> Failure | None
                 digest.update(piece)
                 copy.write(piece)
     except (FileNotFoundError, NotADirectoryError):
-        return _NO_SUCH_FILE
+        return absence("no such file", None)
     except (PermissionError, IsADirectoryError) as error:
         return Failure(f"not readable ({error.strerror})")
-    return mismatch(digest.hexdigest(), sha1)
+    with open(destination, "rb") as copied:
+        return flaw_in(original.name, copied, digest.hexdigest(), sha1)
 
 
 def _limits(archive: Archive, seconds: float, megabytes: float) -> Limits:

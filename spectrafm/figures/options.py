@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from spectrafm.figures import FIGURES, Plot
 from spectrafm.options import Name, Section
 
 #: ``<stage>--<evaluation>``: a prediction.
 PredictionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+--[A-Za-z0-9_]+$")]
+
+
+def _range(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("a range is [lowest, highest]")
+    return value
 
 
 class Tables(Section):
@@ -24,7 +30,7 @@ class Tables(Section):
         min_length=1,
         description="predictions in Table 1, <stage>--<evaluation>, a column each",
     )
-    table1_logg: tuple[float, float] = Field(
+    table1_logg: Annotated[tuple[float, float], AfterValidator(_range)] = Field(
         (1.0, 3.5), description="range of log g of the stars in Table 1, dex(cm s-2)"
     )
 

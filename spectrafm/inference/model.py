@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.calibration import Calibration, read_calibration
+from spectrafm.inference.options import Predict
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.reading import printable
 from spectrafm.spectra import FLUX_RANGE, pixels_in
 from spectrafm.store.read import StarReader
 
@@ -31,11 +34,14 @@ class TrainedModel:
     network : spectrafm.networks.base.Network
     facts : dict
         The content of ``config.json``.
+    calibration : Calibration or None
+        None for a model of an older version.
     """
 
     folder: Path
     network: Network
     facts: dict[str, Any]
+    calibration: Calibration | None
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
@@ -47,7 +53,7 @@ class TrainedModel:
             When a file is missing, damaged or of another architecture.
         """
         network, facts = saved.from_pretrained(folder)
-        return cls(Path(folder), network, facts)
+        return cls(Path(folder), network, facts, read_calibration(folder))
 
     @property
     def windows(self) -> list[tuple[float, float]]:
@@ -134,6 +140,42 @@ class TrainedModel:
         for doubt in found:
             logger.warning("%s: %s: its results are flagged", self.folder, doubt)
         return found
+
+    def calibration_of(
+        self, labels: Sequence[str], windows: Windows, options: Predict
+    ) -> tuple[Calibration | None, list[str]]:
+        """The calibration of some labels, and flags for a prediction that it does not hold for.
+
+        What is missing, and each flag, is logged.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Labels to predict.
+        windows : sequence of (float, float), Angstrom
+            Wavelength ranges that the network reads.
+        options : Predict
+
+        Returns
+        -------
+        calibration : Calibration or None
+            None where none of the labels is calibrated.
+        doubts : list of str
+        """
+        found = None if self.calibration is None else self.calibration.of_labels(labels)
+        lacking = [label for label in labels if found is None or label not in found.labels]
+        if lacking:
+            reason = "made before intervals were calibrated" if found is None else found.note
+            logger.warning(
+                "%s: no calibrated intervals of %s%s",
+                self.folder, ", ".join(lacking), f" ({printable(reason)})" if reason else "",
+            )  # fmt: skip
+        if found is None or not found.labels:
+            return None, []
+        doubts = found.doubts(options.spectra, windows, options.combine)
+        for doubt in doubts:
+            logger.warning("%s: %s: its results are flagged", self.folder, doubt)
+        return found, doubts
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """Divide the pixels of the windows into sets that the network reads one after the other."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spectrafm.labels import LabelName
-from spectrafm.options import Section
+from spectrafm.options import Count, Section
 from spectrafm.spectra import FluxRange, Kind, Split, Window
 
 Windows = Annotated[
@@ -60,4 +60,4 @@ class Attention(Section):
     windows: Windows = None
     flux_range: GoodFlux = None
     split: Split = Field("test", description="side of the split: train, validation or test")
-    stars: int = Field(5000, ge=1, description="average over at most this many stars of the split")
+    stars: Count = Field(5000, description="average over at most this many stars of the split")

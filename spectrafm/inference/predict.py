@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from spectrafm import files
+from spectrafm.inference.calibration import Calibration
 from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
@@ -25,6 +26,7 @@ from spectrafm.inference.predictor import infer
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.options import checked_name
 from spectrafm.outputs import claims
 from spectrafm.progress import Meter
 from spectrafm.store.read import StarReader
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 @claims(output=files.no_folder)
 def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
     """Predict the labels of stars and write them beside the catalogue's.
+
+    Where the model has a calibration, each label also has calibrated intervals. Rows for which the
+    calibration does not hold are flagged.
 
     Stars are read, predicted and written in blocks, so that memory does not grow with their number.
 
@@ -64,6 +69,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     $ spectrafm predict results/demo/models/pretrain results/demo/store.zarr --name all \
 --output results/demo/predictions/pretrain--all.parquet
     """
+    checked_name(name, "--name")
     files.require_suffix(output, ".parquet")
     trained = TrainedModel.load(model)
     network, facts = trained.network, trained.facts
@@ -73,9 +79,10 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     stars = trained.open_stars(
         store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS)
     )
-    doubts = trained.doubts(stars.wavelength, windows, labels)
+    calibration, void = trained.calibration_of(labels, windows, options)
+    doubts = trained.doubts(stars.wavelength, windows, labels) + void
     chunks = trained.contexts(stars.wavelength, windows)
-    tables = _tables(network, stars, labels, chunks, options.combine, doubts)
+    tables = _tables(network, stars, labels, chunks, options.combine, doubts, calibration)
     known = {label.name: label for label in network.label_table}
     stage = facts["stage"]
     write_predictions(
@@ -95,6 +102,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
                 "mock": trained.mock,
             },
             "training_stars": facts["training_star_count"],
+            "calibration": None if calibration is None else calibration.model_dump(mode="json"),
             "mock": stars.mock or trained.mock,
             "made_with": hashes_beside(output.parent, [model, store]),
             **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
@@ -110,6 +118,7 @@ def _tables(
     chunks: Sequence[np.ndarray],
     combine: str,
     doubts: Sequence[str],
+    calibration: Calibration | None,
 ) -> Iterator[pd.DataFrame]:
     """Read and predict a `BLOCK` of stars at a time."""
     began, flagged = time.monotonic(), 0
@@ -119,7 +128,7 @@ def _tables(
             answer = infer(
                 network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error, meter
             )
-            table = prediction_table(some, labels, answer, doubts)
+            table = prediction_table(some, labels, answer, doubts, calibration)
             flagged += int((table["flags"] != "").sum())
             yield table
     seconds = time.monotonic() - began

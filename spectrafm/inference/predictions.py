@@ -1,7 +1,9 @@
 """The prediction file: writing and reading ``predictions/<stage>--<evaluation>.parquet``.
 
 One row a star. ``apogee_id`` and ``split``; for each label ``<label>_actual`` and ``<label>_error``
-(the catalogue's), ``<label>_predicted`` and ``<label>_uncertainty`` (one sigma); ``snr``, ``logg``
+(the catalogue's), ``<label>_predicted`` and ``<label>_uncertainty`` (one sigma of the network's
+Gaussian), and where the model is calibrated ``<label>_lower68``, ``<label>_upper68`` and so on for
+90 and 95, the intervals that hold this share of stars, in percent; ``snr``, ``logg``
 (the catalogue's) where the store has them; ``good_pixels``, the number of pixels that the network
 read; ``flags``, the reasons to distrust the row, joined by ``"; "``. The metadata record the model,
 the spectra and the options of the prediction.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
+from spectrafm.inference.calibration import DOES_NOT_HOLD, LEVELS, Calibration
 from spectrafm.labels import SYMBOLS, Label
 from spectrafm.reading import printable, problem_in
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
 
 #: Parts of the names of each label's columns, ``<label>_<part>``.
 PARTS = ("actual", "error", "predicted", "uncertainty")
+
+#: Parts of the names of the columns of calibrated intervals.
+INTERVALS = tuple(f"{end}{level}" for level in LEVELS for end in ("lower", "upper"))
 
 #: Columns of the store that are copied where the store has them, with their units.
 COLUMNS = {"snr": "1", "logg": "dex(cm s-2)"}
@@ -47,12 +53,17 @@ TRAINED = (
     "stars",
     "labels",
     "freeze",
+    "replay",
     "selection",
 )
 
 
 def prediction_table(
-    stars: StarSet, labels: Sequence[str], prediction: Prediction, warnings: Sequence[str] = ()
+    stars: StarSet,
+    labels: Sequence[str],
+    prediction: Prediction,
+    warnings: Sequence[str] = (),
+    calibration: Calibration | None = None,
 ) -> pd.DataFrame:
     """Make the table of a prediction file, one row a star.
 
@@ -64,7 +75,11 @@ def prediction_table(
     prediction : Prediction
     warnings : sequence of str
         Flags that every row gets.
+    calibration : Calibration, optional
+        Adds intervals, and flags rows that are outside the range where it holds.
     """
+    predicted = {label: prediction.value[:, i] for i, label in enumerate(labels)}
+    snr = {"snr": stars.columns["snr"]} if "snr" in stars.columns else {}
     columns: dict[str, np.ndarray] = {"apogee_id": stars.apogee_id, "split": stars.split}
     known = [label.name for label in stars.labels]
     absent = np.full(len(stars), np.nan, np.float32)
@@ -74,6 +89,10 @@ def prediction_table(
         columns[f"{label}_error"] = absent if in_store is None else stars.label_error[:, in_store]
         columns[f"{label}_predicted"] = prediction.value[:, number].astype(np.float32)
         columns[f"{label}_uncertainty"] = prediction.uncertainty[:, number].astype(np.float32)
+        if calibration is not None and label in calibration.labels:
+            sigma, features = prediction.uncertainty[:, number], predicted | snr
+            half = calibration.half_widths(label, sigma, features)
+            columns |= _intervals(label, predicted[label], half)
     columns |= {name: stars.columns[name] for name in COLUMNS if name in stars.columns}
     if "logg" not in columns and "LOGG" in known:
         columns["logg"] = stars.label[:, known.index("LOGG")]
@@ -81,8 +100,31 @@ def prediction_table(
     columns["good_pixels"] = good.astype(np.int32)
     unanswered = ~(np.isfinite(prediction.value) & np.isfinite(prediction.uncertainty)).all(axis=1)
     own = np.select([good == 0, unanswered], [NO_GOOD_PIXEL, NO_FINITE_ANSWER], "")
-    columns["flags"] = ["; ".join(filter(None, (text, *warnings))) for text in own]
+    beyond = _beyond(predicted, calibration)
+    columns["flags"] = [
+        "; ".join(filter(None, (*texts, *warnings))) for texts in zip(own, beyond, strict=True)
+    ]
     return pd.DataFrame(columns)
+
+
+def _intervals(label: str, predicted: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
+    """Lower and upper ends of a label's intervals by column, from half widths (levels, n)."""
+    return {
+        f"{label}_{end}{level}": (predicted + sign * width).astype(np.float32)
+        for level, width in zip(LEVELS, half, strict=True)
+        for end, sign in (("lower", -1), ("upper", 1))
+    }
+
+
+def _beyond(predicted: Mapping[str, np.ndarray], calibration: Calibration | None) -> list[str]:
+    """Flag of each row with labels outside the calibration's range; empty for the others."""
+    labels = [] if calibration is None else list(calibration.labels)
+    outside = {label: calibration.outside(label, predicted[label]) for label in labels}
+    flags = [""] * len(next(iter(predicted.values())))
+    for row in np.flatnonzero(np.any(list(outside.values()), axis=0)) if outside else ():
+        names = ", ".join(label for label in labels if outside[label][row])
+        flags[row] = f"{DOES_NOT_HOLD}: {names}"
+    return flags
 
 
 def write_predictions(
@@ -104,7 +146,9 @@ def write_predictions(
     """
     tables = iter(tables)
     first = next(tables)
-    units = {f"{label.name}_{part}": label.unit for label in labels for part in PARTS}
+    parts = (*PARTS, *INTERVALS)
+    units = {f"{label.name}_{part}": label.unit for label in labels for part in parts}
+    units = {name: unit for name, unit in units.items() if name in first}
     units |= {name: unit for name, unit in COLUMNS.items() if name in first}
     described = {label.name: {"unit": label.unit, "symbol": label.symbol} for label in labels}
     facts = {**facts, "units": units, "labels": described}
@@ -132,6 +176,10 @@ def read_predictions(path: Path) -> pd.DataFrame:
     facts = table.attrs
     described = facts.get("labels") or _labels_of_old(table)
     wanted = ["apogee_id", "split", *(f"{label}_{part}" for label in described for part in PARTS)]
+    calibrated = (facts.get("calibration") or {}).get("labels", {})
+    wanted += [
+        f"{label}_{part}" for label in described if label in calibrated for part in INTERVALS
+    ]
     for column in wanted:
         if column not in table:
             raise SpectraFMError(f"{path}: no column {column!r}")
@@ -187,6 +235,7 @@ class _Facts(_Part):
     labels: dict[str, _LabelFacts] = {}
     units: dict[str, str] = {}
     made_with: dict[str, str] = {}
+    calibration: Calibration | None = None
 
 
 def _check_facts(path: Path, facts: dict[str, Any]) -> None:
@@ -227,7 +276,9 @@ def _check_rows(path: Path, table: pd.DataFrame, side: str, labels: Sequence[str
             f"{path}: star {printable(str(row['apogee_id']))} is of the split "
             f"{printable(str(row['split']))}, but the file is of {printable(side)}"
         )
-    for name in (f"{label}_{part}" for label in labels for part in PARTS):
+    for name in (f"{label}_{part}" for label in labels for part in (*PARTS, *INTERVALS)):
+        if name not in table:
+            continue  # intervals of a label that is not calibrated
         if not pd.api.types.is_float_dtype(table[name].dtype):
             raise SpectraFMError(f"{path}: column {name!r} does not hold numbers")
         if name.endswith("_uncertainty") and (negative := table[name] < 0).any():
@@ -253,6 +304,27 @@ def facts_of(table: pd.DataFrame) -> dict[str, Any]:
     """Metadata of a prediction that ``metrics.json`` repeats."""
     keys = ("mock", "spectra", "windows", "trained", "training_stars")
     return {key: table.attrs[key] for key in keys if key in table.attrs}
+
+
+def calibration_of(table: pd.DataFrame) -> Calibration | None:
+    """The calibration that a prediction's intervals were made with; None: it has none."""
+    found = table.attrs.get("calibration")
+    return None if found is None else Calibration.model_validate(found)
+
+
+def calibration_holds(table: pd.DataFrame) -> np.ndarray:
+    """Mask of the rows without a flag that the calibration does not hold for them, shape (n,)."""
+    if "flags" not in table:
+        return np.ones(len(table), dtype=bool)
+    return ~table["flags"].str.contains(DOES_NOT_HOLD, regex=False).to_numpy(bool)
+
+
+def intervals_of(table: pd.DataFrame, label: str) -> np.ndarray | None:
+    """Ends of a label's calibrated intervals, shape (levels, 2, n); None: there are none."""
+    if f"{label}_{INTERVALS[0]}" not in table:
+        return None
+    ends = [table[f"{label}_{part}"].to_numpy(np.float64) for part in INTERVALS]
+    return np.stack(ends).reshape(len(LEVELS), 2, -1)
 
 
 def values_of(table: pd.DataFrame, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -45,7 +45,8 @@ def infer(
     chunks : sequence of numpy.ndarray of int
         Disjoint pixel sets, from the network's ``contexts``.
     combine : {"inverse_variance", "mean"}
-        How the answers of a star's chunks are combined: weighted by inverse variance, or not.
+        How the answers of a star's chunks are combined: weighted by inverse variance, or not. In
+        neither case does the uncertainty shrink with the number of chunks.
     error : numpy.ndarray, shape (n, P), optional
         One-sigma errors of the flux, for a network that uses them.
     meter : Meter, optional
@@ -91,7 +92,9 @@ def _combined(
 
 
 def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the chunks' answers weighted by inverse variance, as if they were independent.
+    """Average the chunks' answers weighted by inverse variance; sigma is that of a typical chunk.
+
+    Chunks of one spectrum share most of their errors, so more of them do not shrink sigma.
 
     Parameters
     ----------
@@ -101,11 +104,14 @@ def inverse_variance(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     mean, sigma : Tensor, shape (n, R)
+        The square of sigma is the variance averaged with the same weights: the number of chunks
+        over the sum of their inverse variances.
     """
     weight = variances.reciprocal().nan_to_num(0.0)
     total = weight.sum(dim=0)
     mean = (weight * means.nan_to_num(0.0)).sum(dim=0) / total
-    return mean, total.rsqrt().masked_fill(total == 0, torch.nan)
+    sigma = (weight > 0).sum(dim=0).to(total).sqrt() * total.rsqrt()
+    return mean, sigma.masked_fill(total == 0, torch.nan)
 
 
 def plain_mean(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,15 @@ from typing import Any
 from spectrafm.networks import NETWORKS
 
 
-def model_card(facts: dict[str, Any]) -> str:
+def model_card(facts: dict[str, Any], calibration: str) -> str:
     """Write the text of a model's ``README.md``.
 
     Parameters
     ----------
     facts : dict
         The content of its ``config.json``.
+    calibration : str
+        A sentence or two on the model's calibrated intervals.
     """
     stage = facts["stage"]
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in stage["windows"])
@@ -42,7 +44,7 @@ def model_card(facts: dict[str, Any]) -> str:
         *_label_table(facts),
         "",
         "A star whose labels lie outside these ranges is outside what the network has learned. The "
-        "predicted uncertainties are not calibrated.",
+        f"predicted one-sigma uncertainties are not calibrated. {calibration}",
         "",
         "Load it with `spectrafm.from_pretrained(folder)`. `config.json` holds every option, "
         "`metrics.csv` the course of the training, `SHA256SUMS` the files' checksums.",

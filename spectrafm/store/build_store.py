@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from spectrafm.archive.options import Completeness
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, read_parquet, write_parquet
 from spectrafm.labels import error_column
@@ -18,6 +19,9 @@ from spectrafm.outputs import claims
 from spectrafm.store.accounts import account
 from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Column, Stars, write_store
 from spectrafm.store.read import blocks, columns_of, labels_of, open_store, read
+
+#: How many stars may be missing by default.
+_COMPLETENESS = Completeness()
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ def build_store(
     store: Path,
     missing: Path,
     funnel: Path,
+    completeness: Completeness = _COMPLETENESS,
 ) -> None:
     """Join the shards of spectra, in their order, to one store.
 
@@ -51,14 +56,16 @@ def build_store(
         Parquet file to write: every star whose best file was not stored, with the reason. Its
         metadata hold the numbers of stars asked, verified, unverified and missing.
     funnel : pathlib.Path
-        CSV to write: the cuts and two further lines, which count the stars with a stored spectrum
-        and those of them with a label.
+        CSV to write: the cuts and three further lines, which count the stars with a stored
+        spectrum, those of them with a label, and those whose file has the published SHA-1.
+    completeness : Completeness
+        Largest share of the selected stars that may be missing.
 
     Raises
     ------
     SpectraFMError
-        When a shard is missing or damaged, the shards differ in survey, release or labels, or the
-        stored and missing stars together are not the selected stars.
+        When a shard is missing or damaged, the shards differ in survey, release or labels, the
+        stored and missing stars together are not the selected stars, or too many are missing.
 
     Examples
     --------
@@ -75,6 +82,7 @@ def build_store(
 
     verified = np.concatenate([read(group, "verified") for group in groups])
     counts = account(len(asked), verified, absent)
+    _check_share(counts, absent, completeness.most_missing, shard_missing)
     write_parquet(missing, absent, attributes["provenance"] | {"counts": counts})
     labelled = sum(map(_labelled, groups))
     with atomic_path(funnel) as temporary:
@@ -82,6 +90,7 @@ def build_store(
         for text, count in (
             ("spectrum stored (not missing, broken or zero)", len(stored)),
             ("at least one label", labelled),
+            ("spectrum stored with the published SHA-1", counts["verified"]),
         ):
             lines.loc[len(lines)] = [text, count, count]
         lines.to_csv(temporary, index=False)
@@ -138,6 +147,22 @@ def _check_complete(
             f"{store}: {len(stored)} stars delivered and {len(lost)} missing do not make up the "
             f"{len(selected)} selected; are the shards of another selection?"
         )
+
+
+def _check_share(
+    counts: dict[str, int], missing: pd.DataFrame, most: float, tables: Sequence[Path]
+) -> None:
+    """Refuse to build a store that lacks more than a share of the selected stars."""
+    if counts["missing"] <= most * counts["asked"]:
+        return
+    lost = missing.loc[~missing["replaced"], "reason"]
+    # A reason may end with what differs from file to file, in brackets that hold more than a code.
+    alike = lost.str.replace(r" \((?!\d+\)).*", "", regex=True).value_counts()
+    raise SpectraFMError(
+        f"{counts['missing']} of {counts['asked']} selected stars are missing, more than the share "
+        f"{most:g} of survey.most_missing; {alike.iloc[0]} of them: {alike.index[0]}. If the "
+        f"source has their files, delete {tables[0].parent} and run again; if not, raise that share"
+    )
 
 
 def _stars_of(groups: Sequence[zarr.Group], columns: Sequence[Column]) -> Iterator[Stars]:

@@ -11,12 +11,16 @@ from spectrafm.training.gap import Gap, fit_gap, painted
 from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset
 
+#: Columns of validation stars by which a calibration groups them.
+COLUMNS = ("snr",)
+
 
 class StageStars(NamedTuple):
     """Stars of a stage."""
 
     training: StarSet
     validation: StarSet
+    calibration: StarSet  # of the validation split: the validation stars, but with `paper`
     synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
     gap: Gap | None  # fitted to the training stars, where spectra are painted
 
@@ -49,21 +53,20 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     if stage.replay.spectra is not None or paints:
         synthetic = load_stars(store, "synthetic", "train", *options)
         gap = fit_gap(training, synthetic) if paints else None
-    return StageStars(training, _validation(store, stage, everyone, gap, options), synthetic, gap)
-
-
-def _validation(
-    store: Path, stage: Stage, everyone: StarSet, gap: Gap | None, options: tuple
-) -> StarSet:
-    """Load the validation stars of a stage."""
+    calibration = _of_validation_split(store, stage, gap, options)
+    validation = calibration
     if stage.selection == "paper":
-        return balanced(everyone)
+        validation = balanced(everyone)
+    elif not len(validation):
+        condition = "a label" if stage.stars.where is None else stage.stars.where
+        raise SpectraFMError(f"{store}: no validation star has {condition}")
+    return StageStars(training, validation, calibration, synthetic, gap)
+
+
+def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tuple) -> StarSet:
+    """Load the stars of the validation split that are of the kind that the stage learns from."""
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    validation = load_stars(store, stage.spectra, "validation", *options)
-    validation = subset(validation, meets(validation, stage.stars.where))
-    if not len(validation.apogee_id):
-        condition = "a label" if stage.stars.where is None else stage.stars.where
-        raise SpectraFMError(f"{store}: no validation star has {condition}")
-    return validation
+    found = load_stars(store, stage.spectra, "validation", *options, COLUMNS)
+    return subset(found, meets(found, stage.stars.where))

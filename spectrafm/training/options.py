@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
-from spectrafm.options import Name, Section
+from spectrafm.options import Count, Name, Section, Seed
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 from spectrafm.training.schemes import SCHEMES
 
@@ -26,10 +26,10 @@ class Stars(Section):
     where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
         None, description="condition on a label in its unit, such as 'FE_H > -1'; null: all stars"
     )
-    count: int | None = Field(
-        None, ge=1, description="number of stars, drawn with the seed; null: all that fulfil where"
+    count: Count | None = Field(
+        None, description="number of stars, drawn with the seed; null: all that fulfil where"
     )
-    seed: int = Field(77, ge=0, description="seed of the draw of stars")
+    seed: Seed = Field(77, description="seed of the draw of stars")
 
 
 class Sampling(Section):
@@ -42,7 +42,7 @@ class Sampling(Section):
         "windows for every star of an epoch; window: every pixel of one window in order, missing "
         "ones included; all: every pixel of all windows",
     )
-    tokens: int = Field(512, ge=1, description="pixels shown per star and step")
+    tokens: Count = Field(512, description="pixels shown per star and step")
     noise: float = Field(
         0.0, ge=0, description="largest one-sigma Gaussian noise added to the flux while training"
     )
@@ -99,15 +99,15 @@ class Stage(Section):
     )
     sampling: Sampling = Sampling()
     replay: Replay = Replay()
-    epochs: int = Field(ge=1, description="passes over the training stars")
-    batch: int = Field(256, ge=1, description="stars per step, of all processes together")
+    epochs: Count = Field(description="passes over the training stars")
+    batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
     weight_decay: float = Field(0.01, ge=0, description="weight decay per unit of learning rate")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: not clipped")
     schedule: Schedule = Schedule()
-    validate_every: int = Field(1, ge=1, description="epochs between two validations")
-    patience: int | None = Field(
-        None, ge=1, description="validations without a better one before stopping; null: never"
+    validate_every: Count = Field(1, description="epochs between two validations")
+    patience: Count | None = Field(
+        None, description="validations without a better one before stopping; null: never"
     )
     selection: Literal["validation", "validation_rmse", "painted", "paper", "last"] = Field(
         "validation",
@@ -133,7 +133,7 @@ class Stage(Section):
         "the model; exact: stop with an error, also where the only checkpoints are of other "
         "options",
     )
-    seed: int = Field(0, ge=0, description="seed of weights, of star order and of pixels")
+    seed: Seed = Field(0, description="seed of weights, of star order and of pixels")
 
     @model_validator(mode="after")
     def _fits_its_network(self):

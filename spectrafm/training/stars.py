@@ -195,8 +195,8 @@ def to_device(
     Raises
     ------
     SpectraFMError
-        When a window holds no pixel, the store does not hold a label, or its unit in the store
-        differs from that in the network.
+        When a window holds no pixel, the store does not hold a label, its unit in the store
+        differs from that in the network, or an error of it is negative.
     """
     wanted = [network.label_table[i] for i in request.tolist()]
     column = [column_of(stars, label.name) for label in wanted]
@@ -206,6 +206,7 @@ def to_device(
             raise SpectraFMError(
                 f"label {label.name}: the store has it in {found}, the network in {label.unit}"
             )
+        _refuse_negative(stars, number)
     inside = pixels_in(stars.wavelength, windows)
     for (low, high), pixels in zip(windows, inside, strict=True):
         if not len(pixels):
@@ -230,3 +231,14 @@ def to_device(
         windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
     )
+
+
+def _refuse_negative(stars: StarSet, column: int) -> None:
+    """Refuse a label with a negative error, which would be weighted as if it were positive."""
+    negative = np.flatnonzero(stars.label_error[:, column] < 0)
+    if len(negative):
+        star, label = negative[0], stars.labels[column].name
+        raise SpectraFMError(
+            f"{label}_ERR of star {stars.apogee_id[star]} is {stars.label_error[star, column]:g} "
+            f"({len(negative)} such stars): an error cannot be negative"
+        )

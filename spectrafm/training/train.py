@@ -15,16 +15,19 @@ import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.calibrate import calibrate
+from spectrafm.inference.calibration import write_calibration
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
 from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
+from spectrafm.options import checked_name
 from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
-from spectrafm.training.choice import stars_of
+from spectrafm.training.choice import StageStars, stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
@@ -85,6 +88,7 @@ def train(
       --windows='[[16105.8, 16220.0]]' --labels='[FE_H]' --epochs=30 --stars.count=100
       --start_from=pretrain --start=results/demo/models/pretrain
     """
+    checked_name(name, "--name")
     if (stage.start_from is None) != (start is None):
         raise SpectraFMError("--start and --start_from go together")
     with processes() as together, _claims(together, output, checkpoints and checkpoints / name):
@@ -143,7 +147,7 @@ def train(
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
         if together.first:
-            _write(output, under_way, training, validation, begun, made_with)
+            _write(output, under_way, chosen, begun, made_with)
             if kept is not None:
                 kept.remove()
             logger.info(
@@ -236,23 +240,32 @@ def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: P
 def _write(
     output: Path,
     under_way: Training,
-    training: StarSet,
-    validation: StarSet,
+    stars: StageStars,
     begun: Start | None,
     made_with: dict[str, str],
 ) -> None:
-    """Write the model's folder atomically."""
+    """Calibrate the model and write its folder atomically."""
+    training, stage = stars.training, under_way.stage
     with files.atomic_path(output, saved.MODEL) as folder:
         folder.mkdir()
-        facts = _facts(under_way, training, validation, begun) | {"made_with": made_with}
+        facts = _facts(under_way, training, stars.validation, begun) | {"made_with": made_with}
+        calibration = calibrate(
+            under_way.network,
+            stars.calibration,
+            facts["stage"]["labels"],
+            stage.windows,
+            facts["tokens"],
+            kind="painted" if stage.selection == "painted" else stage.spectra,
+            where=None if stage.selection == "painted" else stage.stars.where,
+        )
         saved.save_pretrained(folder, under_way.network, facts)
+        write_calibration(folder, calibration)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
-        if under_way.stage.stars.count is not None:
+        if stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        files.write_text(
-            folder / "README.md", model_card({**saved.architecture(under_way.network), **facts})
-        )
+        card = model_card({**saved.architecture(under_way.network), **facts}, str(calibration))
+        files.write_text(folder / "README.md", card)
         write_checksums(folder)
 
 

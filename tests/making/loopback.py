@@ -35,6 +35,7 @@ class Server:
         self.injected: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.ranges: list[str | None] = []
+        self.versions: list[str | None] = []  # If-Range of each request
         self.clients: set[tuple] = set()
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
@@ -67,6 +68,7 @@ class Server:
         with self.lock:
             self.requests[path] += 1
             self.ranges.append(handler.headers.get("Range"))
+            self.versions.append(handler.headers.get("If-Range"))
             self.clients.add(handler.client_address)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
@@ -181,6 +183,10 @@ def too_many(handler, _content: bytes) -> None:
 
 def unavailable(handler, _content: bytes) -> None:
     send(handler, 503, HTML)
+
+
+def forbidden(handler, _content: bytes) -> None:
+    send(handler, 403, HTML)
 
 
 def unauthorized(handler, _content: bytes) -> None:

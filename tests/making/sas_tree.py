@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from spectrafm.labels import LABELS, error_column
-from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee import paths, simulated
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, N_GRID
 from spectrafm.surveys.apogee.options import Survey
 
@@ -90,7 +90,16 @@ class SasTree:
 
     def survey(self, **options) -> Survey:
         """Options of a survey that reads this tree."""
-        return Survey(**{"source": str(self.root), "shards": 2, "tries": 1, **options})
+        return Survey(
+            **{
+                "source": str(self.root),
+                "shards": 2,
+                "tries": 1,
+                "runs": 1,
+                "most_missing": 1,
+                **options,
+            }
+        )
 
     @property
     def allstar(self) -> Path:
@@ -118,5 +127,5 @@ def make_tree(root: Path, rows: list[dict], mock: bool = False) -> SasTree:
     for line in rows:
         tree.write(line, aspcapstar_bytes(line))
     if mock:
-        (root / "MOCK_SURVEY").write_text("mock\n")
+        (root / simulated.MARKER).write_text(f"{simulated.TEXT}\n")
     return tree

@@ -87,6 +87,7 @@ class Run:
             missing=self.shard_missing(number),
             archive=survey or self.survey,
             limits=survey or self.survey,
+            judgement=survey or self.survey,
         )
 
     def build(self) -> None:
@@ -99,6 +100,7 @@ class Run:
             store=self.store,
             missing=self.missing,
             funnel=self.funnel,
+            completeness=self.survey,
         )
 
     def all(self) -> Run:

@@ -36,6 +36,7 @@ from spectrafm.inference.options import Attention, Predict
 from spectrafm.networks import NETWORKS
 from spectrafm.options import options
 from spectrafm.plugs import caption_of, load
+from spectrafm.strict_yaml import check_file
 from spectrafm.surveys import SURVEYS
 
 # Jobs call the `spectrafm` of the environment that Snakemake runs in, even if that environment is not
@@ -50,6 +51,11 @@ ALIVE = open(".snakemake/alive", "a")
 with contextlib.suppress(OSError):
     fcntl.flock(ALIVE, fcntl.LOCK_SH)
 
+for path in workflow.configfiles:
+    try:
+        check_file(path)
+    except SpectraFMError as error:
+        raise WorkflowError(f"config: {error}") from None
 if config.get("base") and not os.path.exists(config["base"]):
     # Snakemake silently skips a missing configfile if --configfile names another.
     raise WorkflowError(f"config: base: {config['base']}: no such file")
@@ -132,7 +138,7 @@ def model_of_start(wildcards):
 
 def start_option(wildcards, input):
     """`--start=<model>` of `spectrafm train`; empty for a stage from scratch."""
-    return f"--start={input.start}" if input.start else ""
+    return [f"--start={input.start}"] if input.start else []
 
 
 def stage_options(wildcards):
@@ -155,8 +161,14 @@ def launcher(wildcards, resources):
     """
     gpus = RUN.resources_of(wildcards.stage).gpus
     if gpus > 1:
-        return f"torchrun --standalone --nproc-per-node={gpus} -m spectrafm"
-    return "spectrafm"
+        return [
+            "torchrun",
+            "--standalone",
+            f"--nproc-per-node={gpus}",
+            "-m",
+            "spectrafm",
+        ]
+    return ["spectrafm"]
 
 
 def evaluation_options(wildcards):
@@ -179,14 +191,18 @@ def shown_in(figure):
     }[FIGURES[figure].shows]
 
 
+def literal(value):
+    """Parameter that is taken as it is: Snakemake reads braces in a plain string as wildcards."""
+
+    def parameter(wildcards):
+        return value
+
+    return parameter
+
+
 def caption(where):
     """Parameter with the caption of a command's output, for Snakemake's report."""
-
-    # A function, because Snakemake reads braces in a plain string as wildcards.
-    def text(wildcards):
-        return caption_of(where)
-
-    return text
+    return literal(caption_of(where))
 
 
 def command_of(figure):

@@ -26,8 +26,8 @@ rule predict:
     params:
         options=evaluation_options,
     shell:
-        "spectrafm predict {input.model} {input.store} --name {wildcards.evaluation}"
-        " --output {output} {params.options:q} > {log} 2>&1"
+        "spectrafm predict {input.model:q} {input.store:q} --name {wildcards.evaluation:q}"
+        " --output {output:q} {params.options:q} > {log:q} 2>&1"
 
 
 rule collect_metrics:
@@ -44,7 +44,7 @@ rule collect_metrics:
     conda:
         "../../envs/spectrafm.yaml"
     shell:
-        "spectrafm collect-metrics {input} --output {output} > {log} 2>&1"
+        "spectrafm collect-metrics {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule table1:
@@ -72,8 +72,8 @@ rule table1:
         caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
     shell:
-        "spectrafm table1 {input.predictions} --astronn {input.astronn} --logg {params.logg}"
-        " --output {output.csv} > {log} 2>&1"
+        "spectrafm table1 {input.predictions:q} --astronn {input.astronn:q} --logg {params.logg:q}"
+        " --output {output.csv:q} > {log:q} 2>&1"
 
 
 if RUN.draws.stages:
@@ -93,10 +93,10 @@ if RUN.draws.stages:
         conda:
             "../../envs/spectrafm.yaml"
         params:
-            label=RUN.draws.label,
+            label=literal(RUN.draws.label),
         shell:
-            "spectrafm table-draws {input} --label {params.label:q} --output {output.csv}"
-            " > {log} 2>&1"
+            "spectrafm table-draws {input:q} --label {params.label:q} --output {output.csv:q}"
+            " > {log:q} 2>&1"
 
     rule draws:
         """Short target for the table of draws, which `all` does not include."""
@@ -122,10 +122,10 @@ rule map_attention:
     resources:
         **resources_of("map_attention"),
     params:
-        options=options(RUN.attention, only=[Attention]),
+        options=literal(options(RUN.attention, only=[Attention])),
     shell:
-        "spectrafm map-attention {input.model} {input.store} --output {output}"
-        " {params.options:q} > {log} 2>&1"
+        "spectrafm map-attention {input.model:q} {input.store:q} --output {output:q}"
+        " {params.options:q} > {log:q} 2>&1"
 
 
 rule attention:

@@ -32,7 +32,7 @@ for name in RUN.drawn:
             # Not in the shell text, which is read when the job runs: `name` is then the last figure.
             command=command_of(name),
         shell:
-            "spectrafm {params.command:q} --output {output.png} > {log} 2>&1"
+            "spectrafm {params.command:q} --output {output.png:q} > {log:q} 2>&1"
 
 
 FIGURE_FILES = [

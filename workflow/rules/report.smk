@@ -28,7 +28,7 @@ rule report:
     params:
         caption=caption(COMMANDS["report"]),
     shell:
-        "spectrafm report {output.page} > {log} 2>&1"
+        "spectrafm report {output.page:q} > {log:q} 2>&1"
 
 
 rule verify:
@@ -41,4 +41,4 @@ rule verify:
     params:
         run=RESULTS,
     shell:
-        "spectrafm verify {params.run} 2>&1 | tee {log}"
+        "spectrafm verify {params.run:q} 2>&1 | tee {log:q}"

@@ -31,9 +31,9 @@ rule train:
         resume=resume_option,
         checkpoints=f"{RESULTS}/checkpoints",
     shell:
-        "exec {params.launcher} train {input.store} --name {wildcards.stage} --output {output}"
-        " --checkpoints {params.checkpoints} {params.start} {params.options:q}"
-        " {params.resume} > >(trap '' HUP INT TERM; exec tee {log} >&2) 2>&1"
+        "exec {params.launcher:q} train {input.store:q} --name {wildcards.stage:q} --output {output:q}"
+        " --checkpoints {params.checkpoints:q} {params.start:q} {params.options:q}"
+        " {params.resume:q} > >(trap '' HUP INT TERM; exec tee {log:q} >&2) 2>&1"
 
 
 for stage in RUN.stages:

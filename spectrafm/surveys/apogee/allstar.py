@@ -74,6 +74,9 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
         Names the file and the missing column or the damage.
     """
     labels = labels or Labels()
+    for name in (*labels.labels, *labels.error_columns()):
+        if name in (*_NAMES, *_FLAGS, *_ARRAYS, "FPARAM"):
+            raise SpectraFMError(f"{path}: {name} is no measured quantity, hence no label or error")
     with opened_catalogue(Path(path), str(path)) as table:
         without = set(table.names).isdisjoint(_PARAMETERS) and "PARAM" in table.names
         errors = dict(zip(labels.labels, labels.error_columns(), strict=True))
@@ -85,14 +88,22 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
         optional = (*_OPTIONAL, _GAIA_ID, *flags, "FPARAM")
         present = [name for name in optional if name in table.names]
         wanted = dict.fromkeys((*_NAMES, *_MEASURED, *_FLAGS, *made_of, *present))
-        columns = read_columns(table, wanted, {*_FLAGS, _GAIA_ID, *flags})
+        columns = read_columns(
+            table,
+            wanted,
+            texts=_NAMES,
+            # An unknown flag of a star counts as every flag, so that no cut lets it pass.
+            integers=dict.fromkeys(_FLAGS, -1) | dict.fromkeys((_GAIA_ID, *flags), 0),
+            vectors=(*_ARRAYS, "FPARAM"),
+        )
         lacking = [name for name in optional if name not in present]
         if lacking:
             logger.info("%s: no column %s: filled with NaN or 0", path, ", ".join(lacking))
         made = {"row": np.arange(len(table))}
     made |= {name: columns[name] for name in (*_NAMES, *_MEASURED, *_FLAGS)}
     made |= {name: columns.get(name, _nothing(table)) for name in _OPTIONAL}
-    made["NVISITS"] = np.nan_to_num(made["NVISITS"], nan=0).astype(np.int32)
+    visits = np.nan_to_num(made["NVISITS"], nan=0).clip(0, np.iinfo(np.int32).max // 2)
+    made["NVISITS"] = visits.astype(np.int32)
     made |= {name: columns.get(name, np.zeros(len(table), np.int64)) for name in (_GAIA_ID, *flags)}
     made[_GAIA_ID] = made[_GAIA_ID].clip(min=0)
     made |= _fparam(columns.pop("FPARAM", None), table)
@@ -101,9 +112,13 @@ def read_allstar(path: Path, labels: Labels | None = None) -> pd.DataFrame:
     else:
         made |= {name: columns[name] for name in (*_PARAMETERS, *labels.labels)}
         made |= {error_column(name): columns[error] for name, error in errors.items()}
+    negative = 0
     for name in map(error_column, labels.labels):
-        # DR16 fills unknown errors with -999.99 as well as -9999.
-        made[name] = np.where(made[name] < 0, np.float32(np.nan), made[name])
+        impossible = made[name] < 0
+        negative += int(impossible.sum())
+        made[name] = np.where(impossible, np.float32(np.nan), made[name])
+    if negative:
+        logger.info("%s: %d negative errors of labels taken for unknown", path, negative)
     return pd.DataFrame(made)
 
 
@@ -135,6 +150,11 @@ def _labels_from_arrays(
     """
     param, x_h, x_h_error = arrays["PARAM"], arrays["X_H"], arrays["X_H_ERR"]
     n = param.shape[1]
+    elements = max(_IN_X_H.values()) + 1
+    if arrays["PARAM_COV"].shape[1] != n * n or min(x_h.shape[1], x_h_error.shape[1]) < elements:
+        raise SpectraFMError(
+            f"{path}: the arrays {', '.join(_ARRAYS)} have not the lengths that DR13 to DR17 have"
+        )
     variance = arrays["PARAM_COV"].reshape(-1, n, n)
     variance = np.where(variance > 0, variance, np.float32(np.nan))
     iron = x_h[:, _IN_X_H["FE"]]

@@ -22,6 +22,7 @@ from spectrafm.surveys.apogee.grid import (
     LOG_WAVELENGTH_STEP,
     N_GRID,
 )
+from spectrafm.surveys.apogee.simulated import says_so
 
 #: Errors at or above this mark a pixel as unusable (the pipeline writes 1e10).
 HUGE_ERROR = 1e9
@@ -41,12 +42,15 @@ class AspcapStar:
         float32, shape (7514,): normalised flux, its one-sigma error, ASPCAP's best fit.
     apogee_id : str
         Identifier of the star, from the table in the file.
+    simulated : bool
+        Whether the file is of the mock survey.
     """
 
     observed: np.ndarray
     observed_error: np.ndarray
     synthetic: np.ndarray
     apogee_id: str
+    simulated: bool = False
 
     @property
     def mask(self) -> np.ndarray:
@@ -88,9 +92,10 @@ def read_aspcapstar(content: bytes, name: str, apogee_id: str | None = None) -> 
             raise SpectraFMError(f"{name}: {count} HDUs, expected at least 5")
         observed, error, synthetic = (_spectrum(hdus[number], number, name) for number in (1, 2, 3))
         found = _apogee_id(hdus[4], content, name)
+        simulated = says_so(hdus[0].header)
     if apogee_id is not None and found != apogee_id:
         raise SpectraFMError(f"{name}: HDU4 is of {found!r}, not of {apogee_id!r}")
-    return AspcapStar(observed, error, synthetic, found)
+    return AspcapStar(observed, error, synthetic, found, simulated)
 
 
 def _count_hdus(hdus: fits.HDUList, size: int, name: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spectrafm.archive.fits import opened_catalogue
 from spectrafm.archive.options import Archive, CatalogueLimits
+from spectrafm.archive.outage import require_answer
 from spectrafm.archive.paths import local_root
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
@@ -46,6 +47,8 @@ def fetch_allstar(
 
     Raises
     ------
+    Unfinished
+        When the source does not answer; the next run may succeed.
     SpectraFMError
         When the source has no such file, or the file has another SHA-1 or is not a whole FITS
         table.
@@ -62,6 +65,7 @@ def fetch_allstar(
     try:
         with naming_a_full_disk(output, part):
             failure = download(path, part, archive, limits, catalogue.allstar_sha1)
+        require_answer(failure, name)
         if failure is not None:
             raise SpectraFMError(f"{name}: {failure.reason}")
         with opened_catalogue(part, name) as table:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from spectrafm.archive.fits import opened_catalogue, read_columns
 from spectrafm.archive.options import Archive, CatalogueLimits
+from spectrafm.archive.outage import require_answer, require_landmark
 from spectrafm.archive.source import download
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import no_folder, provenance, remove, write_parquet
@@ -56,8 +57,10 @@ def fetch_astronn(
 
     Raises
     ------
+    Unfinished
+        When the source does not answer, for this catalogue or for allStar.
     SpectraFMError
-        When the source does not answer, or the catalogue is damaged or lacks a column.
+        When the catalogue is damaged or lacks a column.
 
     Examples
     --------
@@ -71,8 +74,12 @@ def fetch_astronn(
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     try:
         failure = download(path, catalogue, archive, limits)
+        require_answer(failure, name)
         if failure is not None and not failure.absent:
             raise SpectraFMError(f"{name}: {failure.reason}")
+        if failure is not None:
+            landmarks = paths.landmarks(release.release, release.aspcap)
+            require_landmark(landmarks, archive, limits)
         found = _no_labels(labels) if failure else _labels(catalogue, name, labels)
     finally:
         remove(catalogue)
@@ -98,7 +105,11 @@ def _labels(catalogue: Path, name: str, labels: Sequence[Label]) -> pd.DataFrame
     wanted = {column for columns in made_of.values() for column in columns}
     with opened_catalogue(catalogue, name) as table:
         rows = pd.DataFrame(
-            read_columns(table, dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))))
+            read_columns(
+                table,
+                dict.fromkeys(("APOGEE_ID", "TEFF_ERR", *sorted(wanted))),
+                texts=("APOGEE_ID",),
+            )
         )
     # NaN sorts last, so a row with a known error comes first.
     rows = rows.sort_values("TEFF_ERR", kind="stable").drop_duplicates("APOGEE_ID")

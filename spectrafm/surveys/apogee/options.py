@@ -5,23 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
+from spectrafm.archive.options import (
+    Archive,
+    CatalogueLimits,
+    Completeness,
+    FileLimits,
+    Judgement,
+)
 from spectrafm.errors import SpectraFMError
-from spectrafm.options import Name, Section, Share
+from spectrafm.options import Name, Section, Seed, Share
 from spectrafm.surveys.apogee import bitmasks
 
 #: SHA-1 of DR17's allStar, from astroNN's downloader. That of allStarLite is not published.
 ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
 
 
+#: Name of ASPCAP's reduction, after that of the spectra's where it is not the release's.
+_ASPCAP = r"^([A-Za-z0-9_]+/)?[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
+
+
+#: Releases whose paths on the SAS are not those of DR16 and DR17: by LOCATION_ID up to DR15, and of
+#: another pipeline since DR18.
+_OTHER_LAYOUT = ("dr10", "dr11", "dr12", "dr13", "dr14", "dr15", "dr18", "dr19", "dr20")
+_SAS = "data.sdss.org"
+
+
 class Release(Section):
     """Data release and ASPCAP reduction."""
 
     release: Name = Field("dr17", description="data release, as in the paths of the SAS")
-    aspcap: Name = Field("synspec_rev1", description="ASPCAP reduction, as in the paths of the SAS")
+    aspcap: Annotated[str, Field(pattern=_ASPCAP, max_length=64)] = Field(
+        "synspec_rev1",
+        description="ASPCAP reduction, as in the paths of the SAS; if the spectra's reduction has "
+        "another name than the release, both, as r12/l33 for DR16",
+    )
 
 
 class Catalogue(Section):
@@ -53,12 +74,24 @@ class Shards(Section):
     )
 
 
-class Survey(Archive, FileLimits, CatalogueLimits, Release, Catalogue, Shards):
+class Survey(
+    Archive, FileLimits, CatalogueLimits, Judgement, Completeness, Release, Catalogue, Shards
+):
     """The section ``survey`` of the configuration, for APOGEE or for its mock survey."""
 
     name: Literal["apogee"] = Field(
         "apogee", description="name of the survey, as in spectrafm/surveys/"
     )
+
+    @model_validator(mode="after")
+    def _supported(self):
+        if self.release in _OTHER_LAYOUT and urlsplit(self.source).hostname == _SAS:
+            raise ValueError(
+                f"release: the spectra of {self.release} lie in other folders on the SAS than "
+                "those of DR16 and DR17, and are not supported; supported: dr17 with synspec_rev1 "
+                "or synspec, dr16 with aspcap r12/l33"
+            )
+        return self
 
 
 class SplitShares(Section):
@@ -67,7 +100,7 @@ class SplitShares(Section):
     train: Share = Field(0.7, description="share of the stars that networks learn from")
     validation: Share = Field(0.1, description="share of the stars that choose the best epoch")
     test: Share = Field(0.2, description="share of the stars that only evaluations use")
-    seed: int = Field(42, ge=0, description="seed of the hash that divides the stars")
+    seed: Seed = Field(42, description="seed of the hash that divides the stars")
 
     @model_validator(mode="after")
     def _sum(self):

@@ -17,6 +17,7 @@ from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column,
 from spectrafm.surveys.apogee.columns import FROM_ALLSTAR, store_columns
 from spectrafm.surveys.apogee.cuts import apply_cuts, cuts_of
 from spectrafm.surveys.apogee.options import Release, Selection, Shards, SplitShares
+from spectrafm.surveys.apogee.simulated import is_simulated
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def select_stars(
 
     metadata = provenance(
         allstar_sha1=_sha1_of(allstar),
+        mock=is_simulated(allstar),
         release=release.release,
         aspcap=release.aspcap,
         selection=selection.model_dump(mode="json"),

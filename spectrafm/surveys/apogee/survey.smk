@@ -5,7 +5,13 @@
 #   SAS -> fetch_allstar -> select_stars -> fetch_spectra (one job per shard) -> build_store
 #       -> fetch_astronn (labels for comparison)
 
-from spectrafm.archive.options import Archive, CatalogueLimits, FileLimits
+from spectrafm.archive.options import (
+    Archive,
+    CatalogueLimits,
+    Completeness,
+    FileLimits,
+    Judgement,
+)
 from spectrafm.surveys.apogee.options import Catalogue, Release, Shards
 
 SOURCE = RUN.survey.source if RUN.mock is not None else []
@@ -34,10 +40,10 @@ if RUN.mock is not None:
         resources:
             **resources_of("mock_survey", gpus=0, partition=None, account=None),
         params:
-            options=options(RUN.mock) + options(RUN.survey, only=[Release]),
+            options=literal(options(RUN.mock) + options(RUN.survey, only=[Release])),
         shell:
-            "spectrafm mock-survey --output {output} --processes {threads} {params.options:q}"
-            " > {log} 2>&1"
+            "spectrafm mock-survey --output={output:q} --processes {threads:q} {params.options:q}"
+            " > {log:q} 2>&1"
 
 
 rule fetch_allstar:
@@ -57,9 +63,11 @@ rule fetch_allstar:
         **resources_of("fetch_allstar", **small("2GB", "4h")),
         downloads=1,
     params:
-        options=options(RUN.survey, only=[Archive, CatalogueLimits, Release, Catalogue]),
+        options=literal(
+            options(RUN.survey, only=[Archive, CatalogueLimits, Release, Catalogue])
+        ),
     shell:
-        "spectrafm fetch-allstar --output {output} {params.options:q} > {log} 2>&1"
+        "spectrafm fetch-allstar --output {output:q} {params.options:q} > {log:q} 2>&1"
 
 
 rule select_stars:
@@ -79,13 +87,12 @@ rule select_stars:
     conda:
         "../../../envs/spectrafm.yaml"
     params:
-        # A function, because Snakemake reads braces in a plain string as wildcards.
-        options=lambda wildcards: SELECTION,
+        options=literal(SELECTION),
     shell:
-        "spectrafm select-stars {input} --selected {output.selected}"
-        " --alternates {output.alternates} --cuts {output.cuts} --flags {output.flags}"
+        "spectrafm select-stars {input:q} --selected {output.selected:q}"
+        " --alternates {output.alternates:q} --cuts {output.cuts:q} --flags {output.flags:q}"
         " {params.options:q}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"
 
 
 rule fetch_spectra:
@@ -108,11 +115,11 @@ rule fetch_spectra:
         **resources_of("fetch_spectra", **small("4GB", "12h")),
         downloads=1,
     params:
-        options=options(RUN.survey, only=[Archive, FileLimits]),
+        options=literal(options(RUN.survey, only=[Archive, FileLimits, Judgement])),
     shell:
-        "spectrafm fetch-spectra --selected {input.selected} --alternates {input.alternates}"
-        " --shard {wildcards.shard} --output {output.spectra} --missing {output.missing}"
-        " {params.options:q} > {log} 2>&1"
+        "spectrafm fetch-spectra --selected {input.selected:q} --alternates {input.alternates:q}"
+        " --shard {wildcards.shard:q} --output {output.spectra:q} --missing {output.missing:q}"
+        " {params.options:q} > {log:q} 2>&1"
 
 
 rule build_store:
@@ -135,10 +142,12 @@ rule build_store:
     threads: threads_of("build_store", **small("8GB", "2h"))
     resources:
         **resources_of("build_store", **small("8GB", "2h")),
+    params:
+        options=literal(options(RUN.survey, only=[Completeness])),
     shell:
-        "spectrafm build-store --selected {input.selected} --cuts {input.cuts}"
-        " --shards {input.shards} --shard-missing {input.missing} --store {output.store}"
-        " --missing {output.missing} --funnel {output.funnel} > {log} 2>&1"
+        "spectrafm build-store --selected {input.selected:q} --cuts {input.cuts:q}"
+        " --shards {input.shards:q} --shard-missing {input.missing:q} --store {output.store:q}"
+        " --missing {output.missing:q} --funnel {output.funnel:q} {params.options:q} > {log:q} 2>&1"
 
 
 rule fetch_astronn:
@@ -159,10 +168,10 @@ rule fetch_astronn:
         **resources_of("fetch_astronn", **small("4GB", "4h")),
         downloads=1,
     params:
-        options=options(RUN.survey, only=[Archive, CatalogueLimits]),
+        options=literal(options(RUN.survey, only=[Archive, CatalogueLimits])),
     shell:
-        "spectrafm fetch-astronn --selected {input.selected} --output {output}"
-        " {params.options:q} > {log} 2>&1"
+        "spectrafm fetch-astronn --selected {input.selected:q} --output {output:q}"
+        " {params.options:q} > {log:q} 2>&1"
 
 
 rule store:

@@ -16,6 +16,7 @@ from spectrafm.surveys.apogee.grid import (
     N_GRID,
     WAVELENGTH,
 )
+from spectrafm.surveys.apogee.simulated import VERSION
 from spectrafm.surveys.mock.allstar import COLUMNS, ELEMENT_ORDER, OVER_METALS, PARAMETER_ORDER
 
 # DR17's writer (aspcap.py of sdss/apogee) writes double precision, as real DR17 apStar files have;
@@ -54,7 +55,7 @@ class Template:
 
 def _primary() -> fits.PrimaryHDU:
     header = fits.Header()
-    header["VERSION"] = ("spectrafm mock survey", "not observed: computed")
+    header["VERSION"] = (VERSION, "not observed: computed")
     return fits.PrimaryHDU(header=header)
 
 

@@ -20,7 +20,7 @@ from spectrafm.children import map_in_children
 from spectrafm.files import atomic_path, crash_point
 from spectrafm.outputs import LITTER, claims
 from spectrafm.progress import track
-from spectrafm.surveys.apogee import paths
+from spectrafm.surveys.apogee import paths, simulated
 from spectrafm.surveys.apogee.grid import N_GRID
 from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.mock import atmosphere, instrument, synthesis
@@ -70,11 +70,11 @@ def own_tree(path: Path) -> str | None:
     if not path.is_dir():
         return f"{path}: is a file; it is not replaced by a mock survey" if path.exists() else None
     files = [file for file in path.rglob("*") if not file.is_dir() and file.name not in LITTER]
-    if files and not (path / paths.MOCK_MARKER).is_file():
-        return f"{path}: is a folder without {paths.MOCK_MARKER}; no mock survey replaces it"
+    if files and not simulated.may_become_a_mock(path):
+        return f"{path}: is a folder without {simulated.MARKER}; no mock survey replaces it"
     ours = (".fits", ".sha1sum")
     for file in files:
-        if file.suffix not in ours and file != path / paths.MOCK_MARKER:
+        if file.suffix not in ours and file != path / simulated.MARKER:
             return f"{path}: holds {file.relative_to(path)}; no mock survey replaces it"
     return None
 
@@ -114,8 +114,7 @@ def mock_survey(*, output: Path, processes: int = 2, mock: Mock, release: Releas
                 listed[path.parent].append((path.name, sha1))
         _write_checksums(listed, release, tree)
         crash_point("before marking", output)
-        marker = "Simulated stars of SpectraFM's mock survey.\n"
-        (tree / paths.MOCK_MARKER).write_text(marker, "utf-8")
+        (tree / simulated.MARKER).write_text(f"{simulated.TEXT}\n", "utf-8")
     files = sum(map(len, listed.values()))
     logger.info(
         "%s: %d rows of a mock catalogue, %d spectra in %d fields",

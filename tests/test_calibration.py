@@ -1,0 +1,423 @@
+# Tests of: spectrafm/inference/calibration.py, spectrafm/inference/calibrate.py
+"""Calibrated intervals: quantiles by hand, coverage, groups, the untrusted file, predictions."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from making.toy_store import WINDOWS, toy_stars, write_toy_store
+from making.toy_training import MODEL, stage
+from spectrafm.errors import SpectraFMError
+from spectrafm.files import read_json
+from spectrafm.inference.calibration import (
+    CALIBRATION,
+    FEWEST,
+    GAUSSIAN,
+    LEVELS,
+    SMALLEST_GROUP,
+    Calibration,
+    FittedOn,
+    conformal_quantiles,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
+from spectrafm.inference.options import Predict
+from spectrafm.inference.predict import predict
+from spectrafm.inference.predictions import (
+    calibration_holds,
+    calibration_of,
+    intervals_of,
+    read_predictions,
+    values_of,
+)
+from spectrafm.integrity import write_checksums
+from spectrafm.training.choice import stars_of
+from spectrafm.training.train import train
+
+ON = FittedOn(kind="observed", spectra="observed", count=1, windows=[(15_000.0, 16_000.0)])
+
+
+def fitted(stars, labels=("LOGG", "FE_H"), wrong_by=1.0, seed=0, spread=None):
+    """A calibration, and the stars that it was fitted on: features, sigma, actual."""
+    features, sigma, actual = population(stars, labels, wrong_by, seed, spread)
+    predicted = np.stack([features[name] for name in labels], axis=1)
+    found = fit_calibration(labels, predicted, sigma, actual, features["snr"], ON)
+    return found, (features, sigma, actual)
+
+
+def population(stars, labels=("LOGG", "FE_H"), wrong_by=1.0, seed=0, spread=None):
+    """Stars whose errors are ``wrong_by`` times the sigmas, and ``spread`` times that by [Fe/H]."""
+    rng = np.random.default_rng(seed)
+    features = {
+        "LOGG": rng.uniform(0, 5, stars), "FE_H": rng.normal(-0.5, 0.5, stars),
+        "snr": rng.uniform(50, 300, stars),
+    }  # fmt: skip
+    sigma = rng.uniform(0.05, 0.2, (stars, len(labels)))
+    factor = np.ones(stars) if spread is None else spread(features["FE_H"])
+    error = wrong_by * factor[:, None] * sigma * rng.standard_t(4, sigma.shape)
+    actual = np.stack([features[name] for name in labels], axis=1) - error
+    return features, sigma, actual
+
+
+def coverage(calibration, label, features, sigma, actual):
+    half = calibration.half_widths(label, sigma, features)
+    return (np.abs(features[label] - actual) <= half).mean(axis=1)
+
+
+# Quantiles.
+
+
+def test_quantiles_of_nineteen_stars():
+    """k = ceil(20 level): 14 of 68 %, 18 of 90 %, 19 of 95 %."""
+    assert conformal_quantiles(np.arange(19.0)[::-1] + 1) == [14.0, 18.0, 19.0]
+
+
+def test_quantiles_of_ninety_nine_stars():
+    assert conformal_quantiles(np.arange(99.0) + 1) == [68.0, 90.0, 95.0]
+
+
+def test_a_calibration_by_hand():
+    """Twenty stars whose pulls are 1 to 20, in sigmas of 0.1."""
+    pulls = np.arange(20.0) + 1
+    predicted = pulls[:, None] / 10
+    found = fit_calibration(["C_FE"], predicted, np.full((20, 1), 0.1), 0 * predicted, None, ON)
+    label = found.labels["C_FE"]
+    assert label.temperature == pytest.approx(np.sqrt(20 * 21 * 41 / 6 / 20))
+    # k = ceil(21 level) = 15, 19, 20.
+    half = found.half_widths("C_FE", np.array([0.1, 0.2]), {})
+    np.testing.assert_allclose(half, [[1.5, 3.0], [1.9, 3.8], [2.0, 4.0]])
+    assert label.range == (0.0, 0.0)
+    assert found.groupings == [], "no [Fe/H], no log g, no S/N: all stars are one group"
+
+
+@pytest.mark.parametrize("wrong_by", [0.4, 1.0, 3.0])
+def test_whatever_the_sigmas_say_the_intervals_hold_their_share(wrong_by):
+    """Student's t with 4 degrees of freedom: one scale for all levels would not do."""
+    found, _ = fitted(4000, wrong_by=wrong_by)
+    features, sigma, actual = population(20_000, wrong_by=wrong_by, seed=1)
+    for number, label in enumerate(("LOGG", "FE_H")):
+        shares = coverage(found, label, features, sigma[:, number], actual[:, number])
+        np.testing.assert_allclose(shares, np.array(LEVELS) / 100, atol=0.015)
+        expected = wrong_by * np.sqrt(2)  # the standard deviation of t(4)
+        assert found.labels[label].temperature == pytest.approx(expected, rel=0.15)
+
+
+def test_groups_hold_their_share_each():
+    """Errors that grow towards low [Fe/H]: one quantile for all stars would not do."""
+
+    def spread(iron):
+        return np.where(iron < -0.7, 3.0, 1.0)
+
+    found, _ = fitted(6000, spread=spread)
+    features, sigma, actual = population(20_000, seed=1, spread=spread)
+    poor = features["FE_H"] < found.groupings[0].edges[0]
+    assert 6000 < poor.sum() < 7300
+    for rows in (poor, ~poor):
+        some = {name: values[rows] for name, values in features.items()}
+        shares = coverage(found, "FE_H", some, sigma[rows, 1], actual[rows, 1])
+        np.testing.assert_allclose(shares, np.array(LEVELS) / 100, atol=0.025)
+    # The control: without groups the poor are held too seldom.
+    one = found.model_copy(update={"groupings": []})
+    everyone = [group for group in found.labels["FE_H"].groups if not group.place]
+    label = found.labels["FE_H"].model_copy(update={"groups": everyone})
+    one = one.model_copy(update={"labels": {"FE_H": label}})
+    some = {name: values[poor] for name, values in features.items()}
+    assert coverage(one, "FE_H", some, sigma[poor, 1], actual[poor, 1])[0] < 0.6
+
+
+# Groups.
+
+
+def test_the_groupings_of_a_model():
+    by = {grouping.by: grouping for grouping in fitted(900)[0].groupings}
+    assert list(by) == ["FE_H", "LOGG", "snr"]
+    assert len(by["FE_H"].edges) == 2, "thirds"
+    assert by["LOGG"].edges == [3.0, 4.0]
+    assert by["LOGG"].names() == ["LOGG < 3", "3 <= LOGG < 4", "LOGG >= 4"]
+    assert by["snr"].edges == [pytest.approx(175, abs=10)], "the median"
+
+
+def test_labels_that_a_model_lacks_do_not_group():
+    found, _ = fitted(900, labels=("FE_H",))
+    assert [grouping.by for grouping in found.groupings] == ["FE_H", "snr"]
+
+
+@pytest.mark.parametrize(("stars", "depth"), [(60, 0), (200, 1), (5000, 3)])
+def test_small_groups_are_pooled_into_the_one_around_them(stars, depth):
+    found, (features, sigma, _) = fitted(stars)
+    groups = found.labels["FE_H"].groups
+    assert max(len(group.place) for group in groups) == depth
+    assert all(group.count >= SMALLEST_GROUP for group in groups)
+    assert (groups[0].place, groups[0].count) == ([], stars)
+    # Every star has an interval, and the wider levels the wider ones.
+    half = found.half_widths("FE_H", sigma[:, 1], features)
+    assert np.isfinite(half).all()
+    assert (np.diff(half, axis=0) >= 0).all()
+
+
+def test_a_star_without_a_feature_is_in_a_larger_group():
+    found, _ = fitted(5000, spread=lambda iron: np.exp(-iron))
+    groups = {tuple(group.place): group for group in found.labels["FE_H"].groups}
+    temperature = found.labels["FE_H"].temperature
+    features = {"FE_H": np.array([-2.0]), "LOGG": np.array([1.0]), "snr": np.array([60.0])}
+    unknown = np.array([np.nan])
+    for place, lacking in (((0, 0, 0), ""), ((0, 0), "snr"), ((0,), "LOGG"), ((), "FE_H")):
+        for shown in (
+            features | {lacking: unknown},
+            {name: values for name, values in features.items() if name != lacking},
+        ):
+            half = found.half_widths("FE_H", np.ones(1), shown)[:, 0]
+            np.testing.assert_allclose(half, np.array(groups[place].quantiles) * temperature)
+
+
+def test_too_few_stars_are_said_to_be_too_few():
+    found, _ = fitted(FEWEST - 1)
+    assert found.labels == {}
+    assert found.note == "not calibrated, fewer than 20 stars: LOGG, FE_H"
+    assert "no calibrated intervals" in str(found)
+    found, _ = fitted(FEWEST)
+    assert list(found.labels) == ["LOGG", "FE_H"]
+
+
+def test_stars_without_a_number_do_not_count():
+    found, (features, sigma, actual) = fitted(300)
+    predicted = np.stack([features["LOGG"], features["FE_H"]], axis=1)
+    spoiled = [
+        np.concatenate([part, np.full((9, 2), np.nan)]) for part in (predicted, sigma, actual)
+    ]
+    spoiled[0][-3:] = [1.0, -0.5]
+    spoiled[1][-3:] = 0.0
+    spoiled[2][-3:] = 7.0
+    snr = np.concatenate([features["snr"], np.full(9, np.nan)])
+    again = fit_calibration(("LOGG", "FE_H"), *spoiled, snr, ON)
+    assert again.labels["FE_H"].count == 300
+    assert again.labels["FE_H"].temperature == found.labels["FE_H"].temperature
+    assert again.labels["LOGG"].range == found.labels["LOGG"].range
+
+
+# The file.
+
+
+def test_the_file_is_read_as_it_was_written(tmp_path):
+    found, _ = fitted(900)
+    write_calibration(tmp_path, found)
+    assert read_calibration(tmp_path) == found
+    assert read_calibration(tmp_path / "elsewhere") is None
+
+
+HOSTILE = {
+    "not JSON": lambda content: "{",
+    "a list": lambda content: "[]",
+    "nested": lambda content: "[" * 100_000,
+    "an infinite quantile": lambda content: _set(content, float("inf")),
+    "NaN": lambda content: _set(content, float("nan")),
+    "a negative quantile": lambda content: _set(content, -1.0),
+    "a quantile of text": lambda content: _set(content, "1"),
+    "a huge quantile": lambda content: _set(content, 1e300),
+    "two quantiles": lambda content: _group(content, quantiles=[1.0, 2.0]),
+    "no group of all": lambda content: _group(content, place=[0]),
+    "a deep group": lambda content: _group(content, place=[], add=[0, 0, 0, 0]),
+    "a bin of -1": lambda content: _group(content, place=[], add=[-1]),
+    "falling edges": lambda content: _edges(content, [1.0, 0.0]),
+    "no edge": lambda content: _edges(content, []),
+    "many edges": lambda content: _edges(content, list(range(100))),
+    "a name of a path": lambda content: _label(content, "../../x"),
+    "a long name": lambda content: _label(content, "X" * 100),
+    "other levels": lambda content: {**content, "levels": [50, 90, 95]},
+    "a temperature of 0": lambda content: _temperature(content, 0.0),
+    "a temperature that is true": lambda content: _temperature(content, True),
+    "a long note": lambda content: {**content, "note": "x" * 10_000},
+}
+
+
+def _first(content):
+    return content["labels"]["FE_H"]
+
+
+def _set(content, value):
+    _first(content)["groups"][0]["quantiles"][0] = value
+    return content
+
+
+def _group(content, add=None, **changes):
+    _first(content)["groups"][0] |= changes
+    if add is not None:
+        _first(content)["groups"].append({**_first(content)["groups"][0], "place": add})
+    else:
+        del _first(content)["groups"][1:]
+    return content
+
+
+def _edges(content, edges):
+    content["groupings"][0]["edges"] = edges
+    return content
+
+
+def _label(content, name):
+    content["labels"][name] = _first(content)
+    return content
+
+
+def _temperature(content, value):
+    _first(content)["temperature"] = value
+    return content
+
+
+@pytest.mark.parametrize("spoil", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_in_one_line(tmp_path, spoil):
+    write_calibration(tmp_path, fitted(300)[0])
+    path = tmp_path / CALIBRATION
+    spoiled = spoil(read_json(path))
+    path.write_text(spoiled if isinstance(spoiled, str) else json.dumps(spoiled))
+    with pytest.raises(SpectraFMError, match=CALIBRATION) as error:
+        read_calibration(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 600
+
+
+# Training and prediction.
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    stars = toy_stars(900)
+    stars.table["snr"] = np.random.default_rng(0).uniform(50, 300, 900)
+    return write_toy_store(tmp_path_factory.mktemp("toy") / "store.zarr", stars)
+
+
+def trained(store, folder, **changes):
+    options = {
+        "spectra": "observed", "architecture": "ridge", "sampling": {"scheme": "all"}, "epochs": 1,
+        "labels": ["LOGG", "FE_H"],
+    }  # fmt: skip
+    train(store, name="x", output=folder, stage=stage(**{**options, **changes}), model=MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(store, tmp_path_factory):
+    return trained(store, tmp_path_factory.mktemp("models") / "x")
+
+
+def predicted(model, store, folder, **options):
+    path = folder / "x--y.parquet"
+    predict(model, store, name="y", output=path, options=Predict(**options))
+    return read_predictions(path)
+
+
+def test_a_training_leaves_a_calibration(model, store):
+    found = read_calibration(model)
+    assert list(found.labels) == ["LOGG", "FE_H"]
+    assert found.fitted_on.count == 180
+    assert found.fitted_on.kind == found.fitted_on.spectra == "observed"
+    assert found.fitted_on.split == "validation"
+    assert [grouping.by for grouping in found.groupings] == ["FE_H", "LOGG", "snr"]
+    assert CALIBRATION in (model / "SHA256SUMS").read_text()
+    assert "fitted on 180 observed spectra of the validation split" in (
+        (model / "README.md").read_text()
+    )
+
+
+def test_intervals_hold_their_share_of_test_stars(model, store, tmp_path):
+    table = predicted(model, store, tmp_path)
+    assert table.attrs["units"]["LOGG_lower68"] == "dex(cm s-2)"
+    assert calibration_of(table) == read_calibration(model)
+    for label in ("LOGG", "FE_H"):
+        actual, value, _ = values_of(table, label)
+        low, high = np.moveaxis(intervals_of(table, label), 1, 0)
+        np.testing.assert_allclose((low + high) / 2, np.broadcast_to(value, low.shape), atol=1e-5)
+        known = np.isfinite(actual)
+        assert known.sum() > 160
+        shares = ((low <= actual) & (actual <= high))[:, known].mean(axis=1)
+        # Of 170 test stars, with quantiles from as many: 5 % is one standard deviation at 68 %.
+        np.testing.assert_allclose(shares, np.array(LEVELS) / 100, atol=0.12)
+
+
+def test_without_a_calibration_nothing_else_changes(model, store, tmp_path, caplog):
+    old = shutil.copytree(model, tmp_path / "old")
+    (old / CALIBRATION).unlink()
+    write_checksums(old)
+    new, found = (predicted(folder, store, tmp_path) for folder in (model, old))
+    assert "no calibrated intervals of LOGG, FE_H (made before" in caplog.text
+    assert intervals_of(found, "FE_H") is None
+    assert calibration_of(found) is None
+    same = [name for name in found if name != "flags"]
+    assert same == [name for name in new if "lower" not in name and "upper" not in name][:-1]
+    assert new[same].equals(found[same])
+    assert (found["flags"] == "").all()
+
+
+def test_rows_beyond_the_calibration_are_flagged(model, store, tmp_path):
+    narrow = shutil.copytree(model, tmp_path / "narrow")
+    found = read_calibration(narrow)
+    label = found.labels["FE_H"].model_copy(update={"range": (-0.8, -0.2)})
+    write_calibration(narrow, found.model_copy(update={"labels": found.labels | {"FE_H": label}}))
+    write_checksums(narrow)
+    table = predicted(narrow, store, tmp_path)
+    outside = ((table["FE_H_predicted"] < -0.8) | (table["FE_H_predicted"] > -0.2)).to_numpy()
+    assert 30 < outside.sum() < 150
+    assert np.array_equal(table["flags"].str.contains("FE_H"), outside)
+    assert not calibration_holds(table)[outside].any()
+    only = table["flags"] == "calibration does not hold: FE_H"
+    assert only.sum() > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"spectra": "synthetic"}, "fitted on observed spectra"),
+        ({"combine": "mean"}, "fitted with chunks combined by inverse_variance"),
+    ],
+)
+def test_another_kind_of_prediction_is_flagged_in_every_row(
+    model, store, tmp_path, caplog, options, reason
+):
+    table = predicted(model, store, tmp_path, **options)
+    assert table["flags"].str.endswith(f"calibration does not hold: {reason}").all()
+    assert not calibration_holds(table).any()
+    assert reason in caplog.text
+
+
+def test_a_label_alone_groups_by_what_it_knows(model, store, tmp_path):
+    table = predicted(model, store, tmp_path, labels=["LOGG"])
+    assert intervals_of(table, "LOGG") is not None
+    assert list(calibration_of(table).labels) == ["LOGG"]
+    assert np.isfinite(intervals_of(table, "LOGG")).all()
+
+
+def test_a_training_of_few_validation_stars_says_that_it_is_not_calibrated(tmp_path, caplog):
+    store = write_toy_store(tmp_path / "store.zarr", toy_stars(60))
+    model = trained(store, tmp_path / "x")
+    assert read_calibration(model).labels == {}
+    assert "calibration: not calibrated, fewer than 20 stars: LOGG, FE_H" in caplog.text
+    caplog.clear()
+    table = predicted(model, store, tmp_path)
+    assert "no calibrated intervals of LOGG, FE_H (not calibrated, fewer" in caplog.text
+    assert not [name for name in table if "lower" in name]
+
+
+def test_painted_selection_is_calibrated_on_painted_spectra_of_all_stars(store):
+    options = stage(
+        spectra="observed", stars={"where": "FE_H > -0.6", "count": 100},
+        replay={"spectra": "painted"}, selection="painted", labels=["FE_H"],
+        sampling={"scheme": "window"}, windows=WINDOWS[1:],
+    )  # fmt: skip
+    chosen = stars_of(store, options, errors=False)
+    assert chosen.calibration is chosen.validation
+    assert len(chosen.calibration) == 180, "also those that the condition leaves out"
+
+
+def test_the_papers_selection_is_not_calibrated_on_the_stars_that_it_trains_on(store):
+    options = stage(spectra="observed", selection="paper")
+    chosen = stars_of(store, options, errors=False)
+    assert set(chosen.validation.split) == {"train"}
+    assert set(chosen.calibration.split) == {"validation"}
+    assert not set(chosen.calibration.apogee_id) & set(chosen.training.apogee_id)
+
+
+def test_gaussian_levels():
+    assert list(GAUSSIAN.values()) == pytest.approx([0.9945, 1.6449, 1.9600], abs=1e-4)
+    assert list(Calibration(fitted_on=ON).levels) == list(LEVELS)
