@@ -337,7 +337,7 @@ def test_null_leaves_out_a_label_a_stage_an_evaluation(paper):
             "iron_window": {"stages": ["fcnn", "finetune_iron"]},
             "iron_window_synthetic": None,
         },
-        "figures": {"figure4": None},
+        "figures": {"figure4": None, "calibration": None},
     }
     update_config(paper, changes)
     run = config.read_config(paper)

@@ -187,6 +187,7 @@ def shown_in(figure):
         "models": store | models,
         "prediction": {"prediction": predictions["predictions"]},
         "predictions": predictions | {"models": models_of(names)},
+        "calibration": {"table": f"{RESULTS}/tables/calibration.csv"},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
 
