@@ -136,7 +136,7 @@ def groups_of(table: pd.DataFrame, calibration: Calibration | None) -> dict[str,
         by = grouping.by if grouping.by == "snr" else f"{grouping.by}_predicted"
         bins = grouping.bins(column(by))
         found |= {name: bins == number for number, name in enumerate(grouping.names())}
-    iron, logg = column("FE_H_actual"), column("logg")
+    iron, logg = column("FE_H_actual"), column("logg" if "logg" in table else "LOGG_actual")
     found |= {
         "iron-poor": iron < IRON_POOR,
         "iron-rich": iron >= IRON_POOR,

@@ -98,12 +98,16 @@ def draw(rows: pd.DataFrame) -> Figure:
     most = max(map(len, panels))
     mock = bool((rows["survey"] == "MOCK SURVEY").any())
     note = f"{rows['n'].max():,.0f} stars at most"
-    figure = new_figure(7.2 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, mock, strip=0.3)
+    figure = new_figure(6.4 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, mock, strip=0.3)
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for empty in grid[len(panels) :]:
         empty.remove()
+    shares = rows[
+        [f"{kind}_{level}" for kind in KINDS for level in LEVELS if f"{kind}_{level}" in rows]
+    ]
+    lowest = max(-3.0, 100 * float(shares.min().min()) - 10)
     for axes, found in zip(grid, panels, strict=False):
-        _draw_panel(axes, found)
+        _draw_panel(axes, found, lowest)
     handles = [
         Line2D([], [], color=colour, marker=marker, ls="", label=KINDS[kind])
         for kind, (colour, marker, _) in DRAWN.items()
@@ -113,7 +117,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, found: pd.DataFrame) -> None:
+def _draw_panel(axes: Axes, found: pd.DataFrame, lowest: float) -> None:
+    """Draw the groups of a label, with an axis from the share ``lowest`` on, percent."""
     place = np.arange(len(found))[::-1]
     count = found["n"].to_numpy(np.float64)
     for level in LEVELS:
@@ -127,10 +132,11 @@ def _draw_panel(axes: Axes, found: pd.DataFrame) -> None:
                 100 * share, place + offset, xerr=100 * spread,
                 color=colour, marker=marker, ls="", ms=5, lw=1,
             )  # fmt: skip
-    axes.set(xlim=(0, 104), ylim=(-0.6, len(found) - 0.4))
+    axes.set(xlim=(lowest, 103), ylim=(-0.6, len(found) - 0.4))
     axes.set_yticks(place, labels=list(found["group"]))
     axes.tick_params(axis="y", labelsize=11)
     axes.set_xticks(LEVELS)
+    axes.tick_params(axis="x", labelsize=10)
     axes.minorticks_off()
     told = axes.secondary_yaxis("right")
     texts = [
@@ -140,5 +146,6 @@ def _draw_panel(axes: Axes, found: pd.DataFrame) -> None:
     told.set_yticks(place, labels=texts)
     told.tick_params(axis="y", labelsize=10, length=0)
     told.minorticks_off()
+    axes.text(1.02, 1.01, "n; pulls", transform=axes.transAxes, fontsize=10)
     label = str(found["label"].iloc[0])
     axes.set_title(f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}", fontsize=14)
