@@ -101,6 +101,21 @@ def test_tokens_are_dropped_in_training_alone():
     assert not binding.eval()(depth, cells, None, None)[1].any()
 
 
+def test_a_share_of_the_stars_shows_a_stretch_of_neighbours_in_training():
+    torch.manual_seed(0)
+    binding = Binding(8, TOKEN.model_copy(update={"stretch": 0.5}))
+    cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
+    depth = torch.zeros(800, len(GRID))
+    shown = ~binding.train()(depth, cells, None, None)[1]
+    assert shown.any(dim=1).all()
+    steps = shown.int().diff(dim=1, prepend=torch.zeros(800, 1, dtype=torch.int))
+    assert ((steps == 1).sum(dim=1) == 1).all(), "one stretch each"
+    assert 0.45 < shown.all(dim=1).float().mean() < 0.65
+    assert (shown.float().mean(dim=0) > 0.4).all()
+    assert set(shown.sum(dim=1).tolist()) == set(range(1, shown.shape[1] + 1))
+    assert not binding.eval()(depth, cells, None, None)[1].any()
+
+
 @pytest.mark.parametrize("pixels", [1, 343, 5000])
 def test_another_grid_is_read_with_the_same_weights(network, pixels):
     wavelength = torch.linspace(3400, 10_200, pixels, dtype=torch.float64)

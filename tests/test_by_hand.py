@@ -136,6 +136,27 @@ def test_an_infinite_pixel_is_missing_and_the_star_is_answered(store):
         np.testing.assert_array_equal(answer.uncertainty, missing.uncertainty)
 
 
+def test_a_chunk_is_what_the_network_makes_of_its_pixels(store):
+    """One chunk of every third pixel, and labels in an order that is not the network's."""
+    torch.manual_seed(0)
+    network = SpectraFM(MODEL, PAPER_LABELS).eval()
+    with torch.no_grad():
+        network.label_centre.copy_(torch.tensor([4700.0, 2.5, 0.1, 0.1, -0.6]))
+        network.label_scale.copy_(torch.tensor([600.0, 1.0, 0.1, 0.1, 0.5]))
+    stars = load_stars(store, "synthetic", "test", toy_store.WINDOWS)
+    chunk = np.arange(2, len(stars.wavelength), 3)
+    found = infer(network, stars.flux, stars.wavelength, ["FE_H", "TEFF"], [chunk])
+    with torch.no_grad():
+        answer = network(
+            torch.from_numpy(stars.flux[:, chunk]),
+            network.encoding(torch.from_numpy(stars.wavelength[chunk])),
+        )
+    for column, (label, centre, scale) in enumerate([(4, -0.6, 0.5), (0, 4700.0, 600.0)]):
+        mean, sigma = answer.mean[:, label], (answer.log_variance[:, label] / 2).exp()
+        np.testing.assert_allclose(found.value[:, column], mean * scale + centre, rtol=1e-5)
+        np.testing.assert_allclose(found.uncertainty[:, column], sigma * scale, rtol=1e-5)
+
+
 # Losses.
 
 

@@ -229,6 +229,16 @@ def test_the_paper_size_is_the_papers_but_for_the_stars(paper):
     assert 0.67 * mock.rows > 90_000
 
 
+def test_the_best_recipe_is_an_overlay_that_reads_whole_windows(paper):
+    best = yaml.safe_load((REPOSITORY / "configs/dr17_best.yaml").read_text())
+    update_config(paper, best)
+    run = config.read_config(paper)
+    assert run.model.token.width > 0
+    ours = [stage for stage in run.stages.values() if stage.architecture == "spectrafm"]
+    assert len(ours) >= 6
+    assert {stage.sampling.scheme for stage in ours} == {"all"}
+
+
 def test_the_authors_choices_are_an_overlay(paper):
     published = yaml.safe_load((REPOSITORY / "configs/as_published.yaml").read_text())
     update_config(paper, published)

@@ -1,7 +1,7 @@
 # Tests of: spectrafm/reading.py and every reader of files
 """Every reader of files, given damaged ones: a line that names the file or an answer, nothing else.
 
-`make test` runs 50 damages a reader, `make test-slow` 1,000. Where a checksum covers a file, no
+`make test` runs 30 damages a reader, `make test-slow` 1,000. Where a checksum covers a file, no
 damage gives another answer either.
 """
 
@@ -57,7 +57,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 #: Damages of each reader in `make test-slow`, and in `make test`.
 DAMAGES = 1000
-QUICK = 50
+QUICK = 30
 
 
 class Case(NamedTuple):

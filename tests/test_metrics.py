@@ -61,7 +61,7 @@ def test_only_finite_pairs_count():
 
 
 def test_coverage_counts_stars_with_an_uncertainty():
-    found = scores(np.zeros(5), [0.5, 1.5, 3.0, 1.0, 9.0], [1.0, 1.0, 1.0, 1.0, np.nan])
+    found = scores(np.zeros(5), [0.5, 1.5, 2.5, 1.0, 9.0], [1.0, 1.0, 1.0, 1.0, np.nan])
     assert found["n"] == 5
     # A residual of exactly one uncertainty is not within it.
     assert found["coverage_1sigma"] == 0.25
@@ -171,7 +171,8 @@ def test_no_column_is_guessed_to_hold_iron(tmp_path, table, actual):
 )
 def test_score_reads_what_astropy_writes(tmp_path, table, name, kind):
     units = Table.from_pandas(table)
-    units["FE_H_pred"].unit = "dex"
+    # The VOTables of astropy 7.0 know no dex.
+    units["FE_H_pred"].unit = "K" if kind == "votable" else "dex"
     units["spectrum"] = np.zeros((4, 3))
     units.write(tmp_path / name, format=kind)
     found = score_table(tmp_path / name, "FE_H_actual", "FE_H_pred", "FE_H_err")
@@ -268,6 +269,18 @@ def test_metrics_of_a_run(tmp_path):
     residual = (table["TEFF_predicted"] - table["TEFF_actual"])[poor].to_numpy(float)
     assert teff["poor"]["rmse"] == pytest.approx(np.sqrt(np.mean(residual**2)), rel=1e-4)
     assert list(metrics["predictions"]["fcnn--iron_window"]["labels"]) == ["FE_H"]
+
+
+def test_one_prediction_of_simulated_stars_marks_the_run(tmp_path):
+    table = fabricated.prediction_table(fabricated.labels_of(20), ["FE_H"])
+    window = fabricated.IRON_WINDOW
+    paths = [
+        fabricated.write_prediction(tmp_path, "fcnn", name, window, table, mock=mock)
+        for name, mock in (("real", False), ("simulated", True))
+    ]
+    for predictions, marked in ((paths, True), (paths[:1], False)):
+        collect_metrics(predictions, output=tmp_path / "metrics.json")
+        assert json.loads((tmp_path / "metrics.json").read_text())["mock"] is marked
 
 
 def test_a_foreign_parquet_is_no_prediction(tmp_path, table):

@@ -138,6 +138,21 @@ def test_bad_stars_never_change_anothers_prediction(stars, networks, architectur
     assert min(injected[kind] for kind in DAMAGES) > PATTERNS / 2
 
 
+@pytest.mark.parametrize("architecture", ["spectrafm", "fcnn"])
+def test_the_first_missing_pixel_changes_no_bit_of_another_star(stars, networks, architecture):
+    """Without a missing pixel no mask would be needed, but no answer may depend on that."""
+    network = networks[architecture]
+    chunks = chunks_for(network, stars)
+    flux = np.nan_to_num(stars.flux, nan=1.0)
+    before = infer(network, flux, stars.wavelength, network.labels, chunks)
+    flux[5, 3] = np.nan
+    after = infer(network, flux, stars.wavelength, network.labels, chunks)
+    others = np.arange(STARS) != 5
+    assert (after.value[5] != before.value[5]).any()
+    for found, expected in zip(after, before, strict=True):
+        assert np.array_equal(found[others], expected[others])
+
+
 def test_a_flux_beyond_float32_is_flagged_and_has_no_value(stars, networks):
     network = networks["spectrafm"]
     flux = stars.flux.copy()

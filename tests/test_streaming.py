@@ -69,24 +69,26 @@ def test_blocks_change_no_bit_of_a_prediction(model, store, tmp_path, monkeypatc
     whole = predicted(model, store, tmp_path / "whole.parquet", split)
     done = []
 
-    def noted(owner, name, counted):
+    def noted(owner, name, size):
         method = getattr(owner, name)
 
         def noting(*arguments, **options):
-            done.append((name, len(arguments[counted])))
-            return method(*arguments, **options)
+            result = method(*arguments, **options)
+            done.append((name, size(arguments, result)))
+            return result
 
         monkeypatch.setattr(owner, name, noting)
 
-    noted(command, "infer", 1)
-    noted(command, "prediction_table", 0)
-    noted(pyarrow.parquet.ParquetWriter, "write_table", 1)
+    noted(StarReader, "load", lambda arguments, result: len(result))
+    noted(command, "infer", lambda arguments, result: len(arguments[1]))
+    noted(command, "prediction_table", lambda arguments, result: len(result))
+    noted(pyarrow.parquet.ParquetWriter, "write_table", lambda arguments, result: len(arguments[1]))
     monkeypatch.setattr(command, "BLOCK", 64)
     assert BATCH["cpu"] == 64
     found = predicted(model, store, tmp_path / "blocks.parquet", split)
     blocks = [64] * (len(whole) // 64) + [len(whole) % 64]
     assert len(blocks) == {"test": 2, "all": 8}[split]
-    steps = ("infer", "prediction_table", "write_table")
+    steps = ("load", "infer", "prediction_table", "write_table")
     assert done == [(step, size) for size in blocks for step in steps], "each block is let go"
     pd.testing.assert_frame_equal(found, whole, check_exact=True)
     assert found.attrs == whole.attrs

@@ -82,7 +82,7 @@ class Binding(nn.Module):
 
     def __init__(self, dimension: int, token: Token):
         super().__init__()
-        self.drop = token.drop
+        self.drop, self.stretch = token.drop, token.stretch
         self.content = nn.Linear(2 * token.harmonics + 2, token.hidden)
         self.gain = nn.Linear(dimension, token.hidden)
         self.offset = nn.Linear(dimension, token.hidden)
@@ -107,7 +107,7 @@ class Binding(nn.Module):
         -------
         x : Tensor, shape (B, C, D)
         empty : Tensor, shape (B, C), bool
-            True where a token has no valid pixel, or is dropped in training.
+            True where a token has no valid pixel, or is hidden in training.
         """
         valid = cells.there.expand(len(depth), -1, -1)
         if missing is not None:
@@ -124,6 +124,8 @@ class Binding(nn.Module):
         if self.training and self.drop > 0:
             dropped = torch.rand(empty.shape, device=empty.device)
             empty = empty | (dropped < self.drop * torch.rand_like(dropped[:, :1]))
+        if self.training and self.stretch > 0:
+            empty = empty | ~_stretches(empty, self.stretch)
         return self.out(nn.functional.gelu(x)), empty
 
     def _errors(self, valid: Tensor, cells: Cells, share: Tensor, error: Tensor | None) -> Tensor:
@@ -137,6 +139,25 @@ class Binding(nn.Module):
             known = known & ~hidden
         level = (error.masked_fill(~known, ERROR_SCALE) / ERROR_SCALE).clamp(0.05, 1e3).log()
         return torch.stack([level.sum(dim=-1), known.sum(dim=-1)], dim=-1) * share
+
+
+def _stretches(tokens: Tensor, share: float) -> Tensor:
+    """Draw the tokens that a share of the stars show: neighbours, at least one; others show all.
+
+    The logarithm of the length is uniform, so that short stretches are as frequent as long ones.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (B, C)
+        Only its shape and device matter.
+    share : float
+    """
+    stars, count = tokens.shape
+    chosen, length, start = torch.rand(3, stars, 1, device=tokens.device)
+    length = (count**length).round()
+    start = (start * (count - length + 1)).floor()
+    place = torch.arange(count, device=tokens.device)
+    return (chosen >= share) | ((place >= start) & (place < start + length))
 
 
 def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:

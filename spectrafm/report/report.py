@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def report(output: Path) -> None:
     logger.info("%s: %d bytes; SHA256SUMS lists %d files", output, len(page), listed)
 
 
+@functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spectrafm.report", "."),

@@ -148,7 +148,7 @@ def columns_of(group: zarr.Group) -> tuple[Column, ...]:
     """Descriptions of the survey's columns in a store, rebuilt from the arrays' attributes."""
     every = {*SPECTRA, *NEEDED}
     columns = []
-    for name, array in group.arrays():
+    for name, array in sorted(group.arrays()):
         dimensions = array.metadata.dimension_names or ()
         if name in every or dimensions[:1] != ("star",):
             continue

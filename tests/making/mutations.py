@@ -142,7 +142,7 @@ def fates(chosen: Mapping[str, Mutant], processes: int) -> list[Fate]:
         importlib.import_module(name)
     found = [Fate(name, fault) for name, mutant in chosen.items() if (fault := fault_of(mutant))]
     waiting = deque(name for name in chosen if name not in [fate.name for fate in found])
-    running: dict[Path, tuple[str, Run]] = {}
+    running: dict[Path, tuple[str, str, Run]] = {}
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         free = [Path(temporary) / str(number) / "spectrafm" for number in range(processes)]
         for copy in free:
@@ -152,12 +152,13 @@ def fates(chosen: Mapping[str, Mutant], processes: int) -> list[Fate]:
             while waiting and free:
                 name, copy = waiting.popleft(), free.pop()
                 path, mutant = copy / chosen[name].file, chosen[name]
-                path.write_text(path.read_text().replace(mutant.old, mutant.new))
-                running[copy] = name, started(copy, mutant.tests.split(), "-x")
-            for copy, (name, run) in [*running.items()]:
+                whole = path.read_text()
+                path.write_text(whole.replace(mutant.old, mutant.new))
+                running[copy] = name, whole, started(copy, mutant.tests.split(), "-x")
+            for copy, (name, whole, run) in [*running.items()]:
                 if run.ended(TIME_LIMIT):
                     del running[copy]
-                    shutil.copy(REPOSITORY / chosen[name].file, copy / chosen[name].file)
+                    (copy / chosen[name].file).write_text(whole)
                     free.append(copy)
                     found.append(judged(name, chosen[name], run))
                     print(line_of(found[-1], chosen), flush=True)

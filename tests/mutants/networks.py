@@ -12,6 +12,7 @@ SAVED = "spectrafm/networks/saved.py"
 
 MISSING = "tests/test_networks.py::test_a_missing_pixel_reads_as_nothing_whatever_it_holds"
 MODEL = "tests/test_model.py"
+ATTACKS = "tests/test_malicious_models.py::test_malicious_models_are_refused_and_nothing_is_run"
 
 MUTANTS = [
     Mutant(
@@ -166,21 +167,21 @@ MUTANTS = [
         SAVED,
         "if entries[name] != digest:",
         "if False:",
-        "tests/test_malicious_models.py",
+        "tests/test_malicious_models.py::test_no_damage_to_any_file_is_silent",
         "damaged weights are loaded",
     ),
     Mutant(
         SAVED,
         "if not tensor.isfinite().all():",
         "if False:",
-        "tests/test_malicious_models.py",
+        f"{ATTACKS}[weights]",
         "weights that are not finite are loaded",
     ),
     Mutant(
         SAVED,
         "if not stat.S_ISREG(status.st_mode):",
         "if False:",
-        "tests/test_malicious_models.py",
+        f"{ATTACKS}[folder]",
         "a link in a model's folder leads anywhere",
         may_hang=True,
     ),
