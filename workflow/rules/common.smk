@@ -196,6 +196,7 @@ def shown_in(figure):
         "models": store | models,
         "prediction": {"prediction": predictions["predictions"]},
         "predictions": predictions | {"models": models_of(names)},
+        "calibration": {"table": f"{RESULTS}/tables/calibration.csv"},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
 

@@ -1,8 +1,8 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
 # Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
-#           attention/<stage>.zarr
+#           tables/calibration.*, attention/<stage>.zarr
 #
-#   models -> predict (one job per stage and evaluation) -> collect_metrics, table1
+#   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
 #   models -> map_attention
 #   draws of the few-shot stages -> predict -> table_draws
 
@@ -103,6 +103,33 @@ if RUN.draws.stages:
         input:
             rules.table_draws.output,
         localrule: True
+
+
+if RUN.shown_in("calibration"):
+
+    rule table_calibration:
+        """Tabulate how often the catalogue's value lies within the predicted errors."""
+        input:
+            prediction_files(RUN.shown_in("calibration")),
+        output:
+            csv=report(
+                f"{RESULTS}/tables/calibration.csv",
+                caption="../report/output.rst",
+                category="Tables",
+                labels={"table": "calibration"},
+            ),
+            md=f"{RESULTS}/tables/calibration.md",
+        log:
+            f"{LOGS}/table_calibration.log",
+        benchmark:
+            f"{BENCHMARKS}/table_calibration.tsv"
+        localrule: True
+        conda:
+            "../../envs/spectrafm.yaml"
+        params:
+            caption=caption(COMMANDS["table-calibration"]),
+        shell:
+            "spectrafm table-calibration {input:q} --output {output.csv:q} > {log:q} 2>&1"
 
 
 rule map_attention:

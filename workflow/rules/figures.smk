@@ -1,4 +1,4 @@
-# Requires: store, models/<stage>, predictions/*.parquet, attention/<stage>.zarr
+# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv, attention/<stage>.zarr
 # Makes:    figures/<figure>.png, .pdf
 #
 # One rule for each figure of the run, from the registry spectrafm.figures.FIGURES.
