@@ -184,6 +184,16 @@ def test_a_wrong_key_stops_before_any_job(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_key_given_twice_stops_before_any_job(tmp_path):
+    """Snakemake itself takes the last one."""
+    (tmp_path / "twice.yaml").write_text("run: a\nsurvey: {shards: 2}\nrun: b\n")
+    configurations = [REPOSITORY / "config.yaml", tmp_path / "twice.yaml"]
+    found = snakemake(tmp_path, "--cores", "1", "--configfile", *configurations, "--", "all")
+    assert found.returncode != 0
+    assert re.search(r"config: .*twice\.yaml: line 3: key 'run' is given twice", found.stderr)
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The finished tiny run's working directory, and what the terminal showed of it."""

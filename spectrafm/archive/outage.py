@@ -33,6 +33,13 @@ class Watch:
     landmarks : sequence of str
         Paths of which the source must have one, whatever else it lacks; asked for while no file
         has come.
+
+    Attributes
+    ----------
+    open : dict of str to str
+        Reason of each failed file that the next run asks for again, by path.
+    arrived : int
+        Number of files that came, or that an earlier run had kept.
     """
 
     def __init__(
@@ -45,15 +52,17 @@ class Watch:
     ):
         self.archive, self.limits, self.judgement = archive, limits, judgement
         self.tape, self.landmarks = tape, tuple(landmarks)
-        self.open: dict[str, str] = {}  # reason by path
+        self.open: dict[str, str] = {}
         self._given_up: list[str] = []
         self._came = next(((path, tape.sha1_of(path)) for path in tape), None)
+        self.arrived = 0
         self._in_a_row = 0
         self._last = ""
 
     def came(self, file: Fetched) -> None:
         """Note a file that came, or that an earlier run had kept."""
         self._came = file.path, file.sha1
+        self.arrived += 1
         if not file.kept:
             self._in_a_row = 0
 

@@ -122,9 +122,9 @@ def fetch_spectra(
                 made_with=(selected, alternates),
             )
     except Unfinished as stopped:
-        kept = f"{len(tape)} files are kept" if len(tape) else "nothing came"
         raise Unfinished(
-            f"{stopped}; {kept}: run it again to go on (code 75); "
+            f"{stopped}; {files.watch.arrived} files came and are kept: run it again to go on "
+            "(code 75); "
             f"a file that fails in {judgement.runs} runs counts as missing"
         ) from None
     table = pd.DataFrame(lost, columns=["apogee_id", "path", "reason", "replaced"])

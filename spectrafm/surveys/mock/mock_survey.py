@@ -249,7 +249,8 @@ def _write_checksums(listed: dict, release: Release, tree: Path) -> None:
         lines = []
         for name, sha1 in sorted(sums):
             count += 1
-            if count % _UNLISTED:
+            # A list of no file would be none.
+            if count % _UNLISTED or len(sums) == 1:
                 lines.append(f"{sha1}  {name}\n")
         path = tree / paths.sha1sum_path(release.release, release.aspcap, telescope, field)
         path.write_text("".join(lines), "utf-8")
