@@ -101,6 +101,21 @@ def test_tokens_are_dropped_in_training_alone():
     assert not binding.eval()(depth, cells, None, None)[1].any()
 
 
+def test_a_share_of_the_stars_shows_a_stretch_of_neighbours_in_training():
+    torch.manual_seed(0)
+    binding = Binding(8, TOKEN.model_copy(update={"stretch": 0.5}))
+    cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
+    depth = torch.zeros(800, len(GRID))
+    shown = ~binding.train()(depth, cells, None, None)[1]
+    assert shown.any(dim=1).all()
+    steps = shown.int().diff(dim=1, prepend=torch.zeros(800, 1, dtype=torch.int))
+    assert ((steps == 1).sum(dim=1) == 1).all(), "one stretch each"
+    assert 0.45 < shown.all(dim=1).float().mean() < 0.65
+    assert (shown.float().mean(dim=0) > 0.4).all()
+    assert set(shown.sum(dim=1).tolist()) == set(range(1, shown.shape[1] + 1))
+    assert not binding.eval()(depth, cells, None, None)[1].any()
+
+
 @pytest.mark.parametrize("pixels", [1, 343, 5000])
 def test_another_grid_is_read_with_the_same_weights(network, pixels):
     wavelength = torch.linspace(3400, 10_200, pixels, dtype=torch.float64)
@@ -114,16 +129,19 @@ def test_another_grid_is_read_with_the_same_weights(network, pixels):
 
 def test_pixels_share_the_attention_of_their_token_by_sensitivity(cells):
     generator = torch.Generator().manual_seed(1)
-    attention = torch.ones(2, 3, len(GRID))
-    attention[0, :, 7] = 0
+    of_token = torch.rand(len(cells.pixel), generator=generator)
+    number = torch.bincount(cells.token)
+    attention = (of_token / number)[cells.token].expand(2, 3, -1).clone()
     sensitivity = torch.rand(attention.shape, generator=generator)
     sensitivity[..., cells.token == 2] = 0
+    missing = 20
+    attention[0, :, missing] = 0
     found = sharpened(attention, sensitivity, cells)
     for token in range(len(cells.pixel)):
         inside = cells.token == token
-        assert torch.allclose(found[..., inside].sum(-1), attention[..., inside].sum(-1))
-    assert (found[0, :, 7] == 0).all()
-    assert (found[..., cells.token == 2] == attention[..., cells.token == 2]).all()
+        assert torch.allclose(found[1][:, inside].mean(-1), of_token[token])
+    assert (found[0, :, missing] == 0).all()
+    assert torch.allclose(found[1][:, cells.token == 2], of_token[2])
     ratio = found[1, 0, cells.token == 4] / sensitivity[1, 0, cells.token == 4]
     assert torch.allclose(ratio, ratio[0].expand_as(ratio))
 

@@ -82,7 +82,7 @@ class Binding(nn.Module):
 
     def __init__(self, dimension: int, token: Token):
         super().__init__()
-        self.drop = token.drop
+        self.drop, self.stretch = token.drop, token.stretch
         self.content = nn.Linear(2 * token.harmonics + 2, token.hidden)
         self.gain = nn.Linear(dimension, token.hidden)
         self.offset = nn.Linear(dimension, token.hidden)
@@ -107,7 +107,7 @@ class Binding(nn.Module):
         -------
         x : Tensor, shape (B, C, D)
         empty : Tensor, shape (B, C), bool
-            True where a token has no valid pixel, or is dropped in training.
+            True where a token has no valid pixel, or is hidden in training.
         """
         valid = cells.there.expand(len(depth), -1, -1)
         if missing is not None:
@@ -124,6 +124,8 @@ class Binding(nn.Module):
         if self.training and self.drop > 0:
             dropped = torch.rand(empty.shape, device=empty.device)
             empty = empty | (dropped < self.drop * torch.rand_like(dropped[:, :1]))
+        if self.training and self.stretch > 0:
+            empty = empty | ~_stretches(empty, self.stretch)
         return self.out(nn.functional.gelu(x)), empty
 
     def _errors(self, valid: Tensor, cells: Cells, share: Tensor, error: Tensor | None) -> Tensor:
@@ -139,13 +141,35 @@ class Binding(nn.Module):
         return torch.stack([level.sum(dim=-1), known.sum(dim=-1)], dim=-1) * share
 
 
+def _stretches(tokens: Tensor, share: float) -> Tensor:
+    """Draw the tokens that a share of the stars show: neighbours, at least one; others show all.
+
+    The logarithm of the length is uniform, so that short stretches are as frequent as long ones.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (B, C)
+        Only its shape and device matter.
+    share : float
+    """
+    stars, count = tokens.shape
+    chosen, length, start = torch.rand(3, stars, 1, device=tokens.device)
+    length = (count**length).round()
+    start = (start * (count - length + 1)).floor()
+    place = torch.arange(count, device=tokens.device)
+    return (chosen >= share) | ((place >= start) & (place < start + length))
+
+
 def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:
-    """Divide the attention of each token among its pixels by their sensitivity.
+    """Give each pixel the attention of its token, times the pixel's share of the sensitivity.
+
+    The mean over a token's pixels is the token's attention, so that a token with few pixels, at the
+    end of a window, does not stand out by their number.
 
     Parameters
     ----------
     attention : Tensor, shape (B, R, T)
-        Attention to each pixel, 0 where missing.
+        The attention of each token, divided equally among its pixels; 0 where missing.
     sensitivity : Tensor, shape (B, R, T)
         Size of the gradient of each answer with respect to the pixel's flux.
     cells : Cells
@@ -153,13 +177,13 @@ def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:
     Returns
     -------
     Tensor, shape (B, R, T)
-        With the same sum over each token. Where no pixel of a token has any sensitivity, its
-        attention stays as it was.
     """
-    sensitivity = sensitivity.masked_fill(attention == 0, 0.0)
+    shown = (attention > 0).to(attention.dtype)
     empty = attention.new_zeros(*attention.shape[:-1], len(cells.pixel))
-    total, weight = (
+    token, weight, count = (
         empty.index_add(-1, cells.token, part)[..., cells.token]
-        for part in (attention, sensitivity)
+        for part in (attention, sensitivity * shown, shown)
     )
-    return torch.where(weight > 0, total * sensitivity / weight, attention)
+    # Where no pixel of a token has any sensitivity, all have the same share.
+    share = torch.where(weight > 0, sensitivity * count / weight, 1.0)
+    return token * share * shown

@@ -36,6 +36,14 @@ class Token(Section):
     drop: float = Field(
         0.0, ge=0, lt=1, description="largest share of a star's tokens dropped in training"
     )
+    stretch: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the stars of a training step that show only a stretch of "
+        "neighbouring tokens, of random place and length, so that later stages can read a part of "
+        "a long window",
+    )
 
 
 class Model(Section):
