@@ -125,7 +125,7 @@ if RUN.shown_in("calibration"):
             f"{BENCHMARKS}/table_calibration.tsv"
         localrule: True
         conda:
-            "../../envs/spectrafm.yaml"
+            ENVIRONMENT
         params:
             caption=caption(COMMANDS["table-calibration"]),
         shell:
