@@ -129,16 +129,19 @@ def test_another_grid_is_read_with_the_same_weights(network, pixels):
 
 def test_pixels_share_the_attention_of_their_token_by_sensitivity(cells):
     generator = torch.Generator().manual_seed(1)
-    attention = torch.ones(2, 3, len(GRID))
-    attention[0, :, 7] = 0
+    of_token = torch.rand(len(cells.pixel), generator=generator)
+    number = torch.bincount(cells.token)
+    attention = (of_token / number)[cells.token].expand(2, 3, -1).clone()
     sensitivity = torch.rand(attention.shape, generator=generator)
     sensitivity[..., cells.token == 2] = 0
+    missing = 20
+    attention[0, :, missing] = 0
     found = sharpened(attention, sensitivity, cells)
     for token in range(len(cells.pixel)):
         inside = cells.token == token
-        assert torch.allclose(found[..., inside].sum(-1), attention[..., inside].sum(-1))
-    assert (found[0, :, 7] == 0).all()
-    assert (found[..., cells.token == 2] == attention[..., cells.token == 2]).all()
+        assert torch.allclose(found[1][:, inside].mean(-1), of_token[token])
+    assert (found[0, :, missing] == 0).all()
+    assert torch.allclose(found[1][:, cells.token == 2], of_token[2])
     ratio = found[1, 0, cells.token == 4] / sensitivity[1, 0, cells.token == 4]
     assert torch.allclose(ratio, ratio[0].expand_as(ratio))
 

@@ -41,14 +41,14 @@ def test_of_many_writers_at_once_one_whole_result_stands(tmp_path, kind, writers
         child.start()
     seen, lasting = [], []
     for _ in range(rounds):
-        together.wait(60)
+        together.wait(300)
         while together.n_waiting < writers:
             seen.append(read_whole(kind, path, by_mark))
             time.sleep(0.0005)
         lasting.append(read_whole(kind, path, by_mark))
-        together.wait(60)
+        together.wait(300)
     for child in children:
-        child.join(60)
+        child.join(300)
     assert [child.exitcode for child in children] == [0] * writers
     assert len(lasting) == rounds
     assert len(seen) >= rounds, "what stands there was looked at while it was written"
@@ -120,7 +120,7 @@ def test_the_children_of_mock_survey_end_with_it_and_spoil_no_other(tmp_path, nu
     assert len(children) == 2
     first.send_signal(number)
     said = first.communicate()[1]
-    until(lambda: not any(map(alive, children)), 10)
+    until(lambda: not any(map(alive, children)), 60)
     if number == signal.SIGKILL:
         assert first.returncode == -signal.SIGKILL
     else:

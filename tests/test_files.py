@@ -9,6 +9,8 @@ import pytest
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
+from spectrafm.integrity import write_checksums
+from spectrafm.outputs import LITTER, ListedFolder, claimed
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -150,3 +152,54 @@ def test_json_errors_name_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(SpectraFMError, match=r"a\.json: not JSON"):
         files.read_json(tmp_path / "a.json")
+
+
+def listed_folder(path, **contents):
+    """A folder with a checksum list, as commands write them."""
+    path.mkdir()
+    for name, content in contents.items():
+        (path / name).write_text(content)
+    write_checksums(path)
+
+
+def test_a_listed_folder_replaces_its_like_alone(tmp_path):
+    model = ListedFolder("a model", ("weights", "options"))
+    path, other, run = tmp_path / "model", tmp_path / "store", tmp_path / "run"
+    assert model(path) is None
+    listed_folder(path, weights="1", options="2", more="3")
+    assert model(path) is None
+    for litter in LITTER:
+        (path / litter).touch()
+    assert model(path) is None
+    (path / "notes.txt").write_text("mine")
+    assert "holds notes.txt" in model(path)
+    with pytest.raises(SpectraFMError, match=r"notes\.txt"), files.atomic_path(path, model):
+        raise AssertionError("refused before anything is made")
+    (path / "notes.txt").rename(path / ".notes")
+    assert "holds .notes" in model(path)
+    listed_folder(other, weights="1")
+    assert "without options" in model(other)
+    run.mkdir()
+    (run / "sub").mkdir()
+    assert model(run) is None, "empty"
+    (run / "sub/weights").touch()
+    assert "without weights" in model(run)
+    assert "is a file" in model(path / "weights")
+
+
+def test_an_output_that_is_being_written_is_refused_and_then_not(tmp_path):
+    path = tmp_path / "out" / "a.txt"
+    lock = path.with_name(".a.txt.lock")
+    refused = rf"written by process {os.getpid()} since"
+    for _ in range(2):
+        with claimed(path):
+            assert lock.exists()
+            with pytest.raises(SpectraFMError, match=refused), claimed(path):
+                raise AssertionError("not reached")
+            files.write_text(path, "x")
+        assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+    # What a killed process leaves is no lock.
+    lock.write_text("1 elsewhere 00:00:00\n")
+    with claimed(path):
+        pass
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]

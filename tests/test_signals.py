@@ -44,7 +44,7 @@ def test_a_signal_in_the_first_seconds_ends_as_a_later_one(tmp_path, number):
     process.stdout.readline()
     time.sleep(random.Random(number).random())
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == 75, said
     assert said.splitlines()[-1].startswith(f"spectrafm train: stopped by {number.name}")
     assert "Traceback" not in said
@@ -57,7 +57,7 @@ def test_sighup_leaves_a_checkpoint_as_sigterm_does(tmp_path):
     training = commands.start(arguments, tmp_path, tmp_path / "said")
     until(lambda: "x: epoch 1," in text_of(tmp_path / "said"))
     os.kill(training.pid, signal.SIGHUP)
-    training.join(60)
+    training.join(300)
     assert training.exitcode == 75
     assert "stopped by SIGHUP after step" in text_of(tmp_path / "said")
     assert list((tmp_path / "checkpoints").glob("x-*/step-*"))

@@ -58,14 +58,18 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments) -> subprocess.Popen:
+#: How Snakemake is started: by its own name, or after it was killed.
+SNAKEMAKE, RESUME = ("snakemake",), ("python", "workflow/resume.py")
+
+
+def start(folder: Path, *arguments, command=SNAKEMAKE) -> subprocess.Popen:
     """Start Snakemake as a user does in the folder, its words going to snakemake.log."""
     # As a user runs it: the number of threads is the workflow's own.
     environment = {name: v for name, v in os.environ.items() if name != "OMP_NUM_THREADS"}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
     with open(folder / "snakemake.log", "a") as log:
         snakemake = subprocess.Popen(
-            ["snakemake", *arguments],
+            [*command, *arguments],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -77,10 +81,9 @@ def start(folder: Path, *arguments) -> subprocess.Popen:
     return snakemake
 
 
-def on_slurm(folder: Path, target: str, configurations=TINY) -> subprocess.Popen:
-    return start(
-        folder, "--profile", "slurm", *QUICK, "--configfile", *configurations, "--", target
-    )
+def on_slurm(folder: Path, target: str, configurations=TINY, command=SNAKEMAKE) -> subprocess.Popen:
+    profile = ("--profile", "slurm", *QUICK, "--configfile", *configurations)
+    return start(folder, *profile, "--", target, command=command)
 
 
 def locally(folder: Path, target: str, configurations=TINY) -> None:
@@ -286,7 +289,6 @@ def test_after_kill_9_of_snakemake_the_same_command_goes_on(run, undisturbed):
     # As docs/cluster.md says.
     slurm("scancel", job)
     until(lambda: not queue(run), "the queue to be empty", 60)
-    finish(start(run, "--profile", "slurm", "--unlock"), run)
-    finish(on_slurm(run, PREDICTION), run)
+    finish(on_slurm(run, PREDICTION, command=RESUME), run)
     check(run, undisturbed)
     assert contents(run / "results/tiny") == undisturbed

@@ -34,7 +34,7 @@ def test_a_test_that_hangs_fails_by_its_name_and_the_next_one_runs(tmp_path):
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "making.time_limit",
          "-o", "markers=limit(seconds): time limit", "test_hanging.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )  # fmt: skip
     assert found.returncode == 1

@@ -56,7 +56,7 @@ def training_name(trained: dict[str, Any]) -> str:
 
 
 def training_details(trained: dict[str, Any]) -> str:
-    """Describe stars and frozen layers, as ``100 stars, later layers frozen``; often empty.
+    """Describe stars, replay and frozen layers, as ``100 stars, later layers frozen``; often empty.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def training_details(trained: dict[str, Any]) -> str:
     """
     count = (trained.get("stars") or {}).get("count")
     parts = [f"{count:,} stars"] if count else []
+    if replayed := (trained.get("replay") or {}).get("spectra"):
+        parts.append(f"{replayed} replay")
     frozen = trained.get("freeze")
     if frozen:
         parts.append(f"{_layers(frozen)} frozen")

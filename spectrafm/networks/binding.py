@@ -161,12 +161,15 @@ def _stretches(tokens: Tensor, share: float) -> Tensor:
 
 
 def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:
-    """Divide the attention of each token among its pixels by their sensitivity.
+    """Give each pixel the attention of its token, times the pixel's share of the sensitivity.
+
+    The mean over a token's pixels is the token's attention, so that a token with few pixels, at the
+    end of a window, does not stand out by their number.
 
     Parameters
     ----------
     attention : Tensor, shape (B, R, T)
-        Attention to each pixel, 0 where missing.
+        The attention of each token, divided equally among its pixels; 0 where missing.
     sensitivity : Tensor, shape (B, R, T)
         Size of the gradient of each answer with respect to the pixel's flux.
     cells : Cells
@@ -174,13 +177,13 @@ def sharpened(attention: Tensor, sensitivity: Tensor, cells: Cells) -> Tensor:
     Returns
     -------
     Tensor, shape (B, R, T)
-        With the same sum over each token. Where no pixel of a token has any sensitivity, its
-        attention stays as it was.
     """
-    sensitivity = sensitivity.masked_fill(attention == 0, 0.0)
+    shown = (attention > 0).to(attention.dtype)
     empty = attention.new_zeros(*attention.shape[:-1], len(cells.pixel))
-    total, weight = (
+    token, weight, count = (
         empty.index_add(-1, cells.token, part)[..., cells.token]
-        for part in (attention, sensitivity)
+        for part in (attention, sensitivity * shown, shown)
     )
-    return torch.where(weight > 0, total * sensitivity / weight, attention)
+    # Where no pixel of a token has any sensitivity, all have the same share.
+    share = torch.where(weight > 0, sensitivity * count / weight, 1.0)
+    return token * share * shown

@@ -90,7 +90,7 @@ def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     """Wait for a condition to give something; that."""
     last = time.monotonic() + seconds
     while not (found := condition()):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 #: Seconds for a test with its fixtures: quick, and marked slow or slurm.
-QUICK, LONG = 300, 3 * 3600
+QUICK, LONG = 900, 3 * 3600
 
 #: Seconds after which a process ends whose test does not react to the alarm.
 GRACE = 60

@@ -19,7 +19,7 @@ rule predict:
     benchmark:
         f"{BENCHMARKS}/predict/{{stage}}--{{evaluation}}.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("predict")
     resources:
         **resources_of("predict"),
@@ -42,7 +42,7 @@ rule collect_metrics:
         f"{BENCHMARKS}/collect_metrics.tsv"
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     shell:
         "spectrafm collect-metrics {input:q} --output {output:q} > {log:q} 2>&1"
 
@@ -67,7 +67,7 @@ rule table1:
         f"{BENCHMARKS}/table1.tsv"
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     params:
         caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
@@ -91,7 +91,7 @@ if RUN.draws.stages:
             f"{BENCHMARKS}/table_draws.tsv"
         localrule: True
         conda:
-            "../../envs/spectrafm.yaml"
+            ENVIRONMENT
         params:
             label=literal(RUN.draws.label),
         shell:
@@ -144,7 +144,7 @@ rule map_attention:
     benchmark:
         f"{BENCHMARKS}/map_attention.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("map_attention")
     resources:
         **resources_of("map_attention"),

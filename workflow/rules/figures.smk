@@ -26,7 +26,7 @@ for name in RUN.drawn:
             f"{BENCHMARKS}/{name}.tsv"
         localrule: True
         conda:
-            "../../envs/spectrafm.yaml"
+            ENVIRONMENT
         params:
             caption=caption(FIGURES[name].where),
             # Not in the shell text, which is read when the job runs: `name` is then the last figure.
