@@ -23,7 +23,10 @@ CHECKSUMS = "SHA256SUMS"
 #: Name of the checksum list in folders that older versions of SpectraFM wrote.
 MANIFEST = "MANIFEST.json"
 
-#: Largest number of bytes of a name in a list; systems allow as many for each part of a path.
+#: Name under which each part of a run holds the SHA-256 of its inputs: see `hashes_beside`.
+MADE_WITH = "made_with"
+
+#: Largest number of bytes of each part of a name in a list, which is what systems allow.
 LONGEST_NAME = 255
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
@@ -67,9 +70,11 @@ def read_checksums(folder: Path) -> dict[str, str]:
         hashes = _hashes_of_list(path)
     for name in hashes:
         # The list may come from a stranger, and what it names is read.
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts:
             raise SpectraFMError(f"{path}: names a file outside the folder, {printable(name)}")
-        if not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        longest = max(len(part.encode("utf-8")) for part in parts or [""])
+        if not parts or not name.isprintable() or longest > LONGEST_NAME:
             raise SpectraFMError(f"{path}: names a file oddly, {printable(name)!a}")
     return hashes
 

@@ -9,6 +9,7 @@ command line that Snakemake prints also works by itself.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import unicodedata
@@ -16,7 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from spectrafm.errors import SpectraFMError
@@ -70,8 +79,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _sane(cls, value: Any) -> Any:
-        return _sane(value)
+    def _sane(cls, value: Any, info: ValidationInfo) -> Any:
+        # A section inside looks at its own values, so that the error names its key.
+        inner = isinstance(value, (Mapping, list)) and _holds_section(cls, info.field_name)
+        return value if inner else _sane(value)
 
 
 def options(
@@ -291,6 +302,12 @@ def _one_line(section: type[Section], error: ValidationError) -> str:
 def _names_a_type(part: Any) -> bool:
     """Whether a part of pydantic's error location names a type of a union, not a key."""
     return isinstance(part, str) and re.match(r"^(literal|list|function|constrained|tuple)\[", part)
+
+
+@functools.cache
+def _holds_section(section: type[Section], key: str) -> bool:
+    """Whether the values of a key are sections, or hold some."""
+    return _section_in(section.model_fields[key].annotation) is not None
 
 
 def _section_at(annotation: Any, location: list) -> type[Section] | None:

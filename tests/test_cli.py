@@ -189,6 +189,8 @@ def test_score_prints_a_table(table, capsys):
         (["map-attention", "no", "no.zarr", "--output=p.zarr"], "no: no such model"),
         (["figure3", "no.parquet", "--output=f.png"], "no.parquet"),
         (["figure5", "no.zarr", "--output=f.png"], "no.zarr"),
+        (["calibration", "no.csv", "--output=f.png"], "no.csv"),
+        (["table-calibration", "no.parquet", "--output=c.csv"], "no.parquet"),
         (["report", "nowhere/report.html"], "nowhere/metrics.json: no such file"),
         (["verify", "nowhere"], "nowhere: no such run"),
         (["verify", "."], ".: holds no file of a run"),

@@ -2,17 +2,22 @@
 
 import argparse
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from snakemake.utils import update_config
 
-from spectrafm import config, options
+from spectrafm import cli, config, options
+from spectrafm.archive.options import Archive
 from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
+from spectrafm.files import write_text
 from spectrafm.labels import PAPER_LABELS, Labels
 from spectrafm.networks.options import Model
+from spectrafm.strict_yaml import check_file
+from spectrafm.surveys.apogee import paths, simulated
 from spectrafm.surveys.apogee.options import Release, Selection
 from spectrafm.training.options import Stage
 
@@ -165,6 +170,59 @@ def paper():
             r"resources\.pretrain\.account: set resources\.default\.account too",
         ),
         ({"threads": 8}, r"^config: threads: unknown key"),
+        ({"run": "x" * 5000}, r"run: a text of 5,000 characters|run: .*at most 64"),
+        ({"run": "x" * 65}, r"run: .*at most 64 characters"),
+        ({"run": "../../x"}, r"run: '\.\./\.\./x' is not as described"),
+        ({"run": "a\nb"}, r"run: 'a\\nb' holds a control character"),
+        ({"survey": {"source": "a\0b"}}, r"survey\.source: 'a\\x00b' holds a control character"),
+        ({"survey": {"keep": "\udcff"}}, r"survey\.keep: '\\udcff' holds a control character"),
+        ({"stages": {"pretrain": {"seed": 2**70}}}, r"pretrain\.seed: a whole number beyond 2\^63"),
+        ({"stages": {"pretrain": {"seed": 2**63}}}, r"pretrain\.seed: a whole number beyond 2\^63"),
+        ({"stages": {"pretrain": {"epochs": 10**400}}}, r"epochs: a whole number beyond 2\^63"),
+        ({"stages": {"pretrain": {"epochs": 10**5000}}}, r"epochs: a whole number beyond 2\^63"),
+        ({"stages": {"pretrain": {"epochs": 10**10}}}, r"epochs: .*less than or equal to 10{9} "),
+        ({"stages": {"pretrain": {"schedule": {"minimum": 10**400}}}}, r"beyond 2\^63"),
+        ({"stages": {"pretrain": {"windows": [[15152, 10**400]]}}}, r"windows: .*beyond 2\^63"),
+        ({"draws": {"seeds": [77, 2**64]}}, r"beyond 2\^63"),
+        ({"selection": {"split": {"seed": -1}}}, r"split\.seed: .*greater than or equal to 0"),
+        (
+            {"stages": {"finetune_iron": {"stars": {"where": "FE_H > 1.2.3"}}}},
+            r"stars\.where: 'FE_H > 1\.2\.3' is not as described: condition on a label",
+        ),
+        (
+            {"stages": {"pretrain": {"flux_range": [1.2, 0.05]}}},
+            r"pretrain\.flux_range: a flux range is \[lowest, highest\]",
+        ),
+        (
+            {"evaluations": {"first_half": {"flux_range": [1.2, 0.05]}}},
+            r"first_half\.flux_range: a flux range is \[lowest, highest\]",
+        ),
+        ({"figures": {"table1_logg": [3.5, 1.0]}}, r"table1_logg: a range is \[lowest, highest\]"),
+        ({"survey": {"most_missing": 1.5}}, r"survey\.most_missing: .*less than or equal to 1"),
+        ({"survey": {"unverified": "maybe"}}, r"survey\.unverified: .*'allow' or 'refuse'"),
+        ({"survey": {"runs": 0}}, r"survey\.runs: .*greater than or equal to 1"),
+        (
+            {"survey": {"release": "dr13", "aspcap": "l30e.2"}},
+            r"survey: release: the spectra of dr13 lie in other folders .*, dr16 with aspcap r12",
+        ),
+        ({"survey": {"release": "dr19"}}, r"survey: release: .*are not supported; supported: dr17"),
+        ({"survey": {"aspcap": "../l33"}}, r"survey\.aspcap: '\.\./l33' is not as described"),
+        ({"survey": {"aspcap": "a/b/c"}}, r"survey\.aspcap: 'a/b/c' is not as described"),
+        ({"survey": {"aspcap": "l33."}}, r"survey\.aspcap: 'l33\.' is not as described"),
+        (
+            {"resources": {"default": {"memory": "9" * 400 + "GB"}}},
+            r"default\.memory: '9+GB' is not a memory size",
+        ),
+        ({"resources": {"default": {"partition": "a;b"}}}, r"default\.partition: 'a;b' is not as"),
+        ({"resources": {"default": {"account": "$(x)"}}}, r"default\.account: '\$\(x\)' is not as"),
+        (
+            {"mock": {"rows": 100}, "survey": {"source": "{sas}"}},
+            r"survey\.source: '\{sas\}' is no name of a folder for the mock survey",
+        ),
+        (
+            {"mock": {"rows": 100}, "survey": {"source": "file:///x"}},
+            r"survey\.source: the mock survey is written to a folder, not to file:///x",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named_in_one_line(paper, changed, message):
@@ -173,6 +231,169 @@ def test_a_wrong_key_or_value_is_named_in_one_line(paper, changed, message):
         config.read_config(paper)
     assert re.search(message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dr16", "mirror of dr13"])
+def test_other_releases_of_the_same_layout_can_be_named(paper, name):
+    given = {
+        "dr16": {"release": "dr16", "aspcap": "r12/l33"},
+        "mirror of dr13": {"release": "dr13", "aspcap": "l30e.2", "source": "file:///data/sas"},
+    }[name]
+    update_config(paper, {"survey": given})
+    survey = config.read_config(paper).survey
+    path = paths.aspcapstar_path(survey.release, survey.aspcap, "apo25m", "000+02", "2M1")
+    listed = paths.sha1sum_path(survey.release, survey.aspcap, "apo25m", "000+02")
+    catalogue = paths.allstar_path(survey.release, survey.aspcap)
+    if name == "dr16":
+        # The templates of SDSS's tree for DR16, with its reductions r12 and l33.
+        folder = "dr16/apogee/spectro/aspcap/r12/l33"
+        assert path == f"{folder}/apo25m/000+02/aspcapStar-r12-2M1.fits"
+        assert listed == f"{folder}/apo25m/000+02/r12_l33_apo25m_000+02.sha1sum"
+        assert catalogue == f"{folder}/allStar-r12-l33.fits"
+    else:
+        assert path.endswith("aspcap/dr13/l30e.2/apo25m/000+02/aspcapStar-dr13-2M1.fits")
+
+
+@pytest.mark.parametrize(
+    ("holds", "allowed"),
+    [
+        (None, True),
+        ({}, True),
+        ({"MOCK_SURVEY": simulated.TEXT}, True),
+        ({"MOCK_SURVEY": f"{simulated.TEXT}\n", "dr17/x.fits": "x"}, True),
+        ({"dr17/x.fits": "x"}, False),
+        ({"MOCK_SURVEY": "Not found", "dr17/x.fits": "x"}, False),
+        ({"MOCK_SURVEY": "", "thesis.tex": "x"}, False),
+    ],
+)
+def test_the_mock_survey_takes_no_ones_mirror(paper, tmp_path, monkeypatch, holds, allowed):
+    """Refused when the configuration is read, hence also in a dry run."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (holds or {}).items():
+        write_text(tmp_path / "my sas" / name, text)
+    if holds == {}:
+        (tmp_path / "my sas").mkdir()
+    update_config(paper, {"mock": {"rows": 100}, "survey": {"source": "my sas"}})
+    if allowed:
+        assert config.read_config(paper).mock.rows == 100
+    else:
+        with pytest.raises(SpectraFMError, match=r"my sas is no mock survey, and .* mock: null"):
+            config.read_config(paper)
+
+
+def test_a_file_is_no_folder_of_a_mock_survey(paper, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for source in (tmp_path / "file", tmp_path / "file/below"):
+        update_config(paper, {"mock": {"rows": 100}, "survey": {"source": str(source)}})
+        if source.name == "file":
+            with pytest.raises(SpectraFMError, match="is no mock survey"):
+                config.read_config(paper)
+
+
+# YAML that says something twice, or too much.
+
+
+BOMB = "x: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+    f"x{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+MAPPING_BOMB = "x: &a0 {b: 1}\n" + "".join(
+    f"x{n}: &a{n} {{{', '.join(f'k{k}: *a{n - 1}' for k in range(9))}}}\n" for n in range(1, 12)
+)
+ODD_YAML = {
+    "a key twice": ("run: a\nsurvey: {shards: 2}\nrun: b\n", "line 3: key 'run' is given twice"),
+    "a stage twice": (
+        "stages:\n  a: {epochs: 1}\n  b: {epochs: 1}\n  a: {epochs: 2}\n",
+        "line 4: key 'a' is given twice",
+    ),
+    "an option twice": ("model: {dimension: 8, head: [1], dimension: 16}", "'dimension' is given"),
+    "lists of lists of lists": (BOMB, "more than 100,000 values"),
+    "mappings of mappings": (MAPPING_BOMB, "more than 100,000 values"),
+    "itself": ("stages: &a {x: *a}", "a value holds itself"),
+    "depth": ("[" * 5000, "nested too deeply"),
+    "digits": ("run: " + "9" * 5000, "Exceeds the limit"),
+    "a tag": ("run: !!python/object/apply:os.system [id]", "not YAML"),
+    "no end": ("run: [", "not YAML"),
+    "two documents": ("run: a\n---\nrun: b\n", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_YAML)
+def test_odd_yaml_is_refused_in_one_line_within_a_second(tmp_path, name):
+    text, message = ODD_YAML[name]
+    (tmp_path / "x.yaml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(SpectraFMError, match=re.escape(message)) as raised:
+        check_file(tmp_path / "x.yaml")
+    assert time.process_time() - start < 1
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path / "x.yaml") in str(raised.value)
+
+
+def test_merge_keys_and_anchors_are_no_repetition(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: &a {b: 1, c: 2}\nd: {<<: *a, c: 3}\ne: [*a, *a]\n")
+    check_file(tmp_path / "x.yaml")
+    for path in (REPOSITORY / "config.yaml", *REPOSITORY.glob("configs/*.yaml")):
+        check_file(path)
+
+
+@pytest.mark.parametrize("text", [BOMB, MAPPING_BOMB])
+def test_values_that_multiply_are_refused_before_they_are_read(paper, text):
+    """As they come from Snakemake, which has read the file by itself."""
+    bomb = yaml.safe_load(text)["x11"]
+    start = time.process_time()
+    for changed in ({"stages": bomb}, {"x": bomb}, {"labels": {"FE_H": {"unit": bomb}}}):
+        with pytest.raises(SpectraFMError, match=r"^config: more than 100,000 values"):
+            config.read_config(paper | changed)
+    assert time.process_time() - start < 1
+
+
+def test_a_key_given_twice_on_a_command_line_is_refused():
+    parser = argparse.ArgumentParser()
+    options.add_options(parser, Labels)
+    for text in ('{"FE_H": {"unit": "dex", "unit": "K"}}', "{FE_H: {}, FE_H: {unit: K}}"):
+        with pytest.raises(SpectraFMError, match="is given twice"):
+            options.section_of(Labels, parser.parse_args([f"--labels={text}"]))
+
+
+@pytest.mark.parametrize("word", ["null", "1e3", "[a, b]", "{a: b}", "# a", "'a'", '"', "yes", "~"])
+def test_a_text_that_looks_like_something_else_stays_a_text(word):
+    section = Archive(source=word, keep=word)
+    parser = argparse.ArgumentParser()
+    options.add_options(parser, Archive)
+    assert options.section_of(Archive, parser.parse_args(options.options(section))) == section
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", "x" * 65, "a b", ".", "-x", "a\n"])
+def test_a_name_on_a_command_line_leads_nowhere(name, tmp_path, capsys):
+    given = ["--spectra=observed", "--windows=[[16105, 16220]]", "--epochs=1"]
+    output = f"--output={tmp_path / 'out'}"
+    assert cli.main(["train", "store.zarr", f"--name={name}", output, *given]) == 3
+    assert "--name: " in capsys.readouterr().err
+    output = f"--output={tmp_path / 'out.parquet'}"
+    assert cli.main(["predict", "model", "store.zarr", f"--name={name}", output]) == 3
+    assert "--name: " in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_every_whole_number_has_an_upper_bound():
+    """Or is refused beyond 2^63 as any other: counted from the sections."""
+    numbers = 0
+    for section in set(every_section(config.Config)):
+        for key, field in section.model_fields.items():
+            if "INTEGER" in options.syntax(field.annotation):
+                numbers += 1
+                content = {key: 10**40}
+                with pytest.raises(SpectraFMError, match=rf"{key}.*beyond 2\^63"):
+                    options.validated(section, content, "x")
+    assert numbers > 20
+
+
+def every_section(section):
+    yield section
+    for field in section.model_fields.values():
+        inner = options._section_in(field.annotation)
+        if inner is not None:
+            yield from every_section(inner)
 
 
 def test_paper_config_says_what_the_paper_says(paper):
@@ -347,7 +568,7 @@ def test_null_leaves_out_a_label_a_stage_an_evaluation(paper):
             "iron_window": {"stages": ["fcnn", "finetune_iron"]},
             "iron_window_synthetic": None,
         },
-        "figures": {"figure4": None},
+        "figures": {"figure4": None, "calibration": None},
     }
     update_config(paper, changes)
     run = config.read_config(paper)
@@ -373,20 +594,13 @@ def test_twelve_abundances_are_a_matter_of_the_configuration(paper):
 def test_every_figure_that_shows_a_choice_has_a_key():
     keys = config.Config.model_fields["figures"].annotation.model_fields
     for name, plot in FIGURES.items():
-        assert (name in keys) == (plot.shows in ("models", "prediction", "predictions"))
+        assert (name in keys) == (plot.shows not in ("star", "attention"))
 
 
 def test_every_key_of_every_section_is_described():
-    def sections(section):
-        yield section
-        for field in section.model_fields.values():
-            inner = options._section_in(field.annotation)
-            if inner is not None:
-                yield from sections(inner)
-
     missing = {
         f"{section.__name__}.{key}"
-        for section in sections(config.Config)
+        for section in every_section(config.Config)
         for key, field in section.model_fields.items()
         if not field.description and not options._section_in(field.annotation)
     }

@@ -64,7 +64,7 @@ def full_disk_for(output: Path, monkeypatch) -> Iterator[None]:
 
 
 def test_there_are_as_many_writers_as_said():
-    assert len(WRITERS) == 33
+    assert len(WRITERS) == 37
 
 
 @pytest.mark.parametrize(("command", "output"), WRITERS)

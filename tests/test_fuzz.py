@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from astropy.table import Table
 
 from making import fabricated, fuzz
@@ -28,11 +27,18 @@ from making.toy_store import COLUMNS, toy_stars
 from spectrafm import files
 from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
-from spectrafm.evaluation.collect_metrics import collect_metrics
 from spectrafm.evaluation.score import score_table
 from spectrafm.evaluation.table1 import table1
+from spectrafm.evaluation.table_calibration import table_calibration
+from spectrafm.figures.calibration import read_coverage
 from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
+from spectrafm.inference.calibration import (
+    FittedOn,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS
@@ -43,6 +49,7 @@ from spectrafm.report.stages import read_stages
 from spectrafm.report.sums import faults_of_run, write_run_checksums
 from spectrafm.store.layout import Stars, write_store
 from spectrafm.store.read import columns_of, load_stars, open_store
+from spectrafm.strict_yaml import check_file, read_yaml
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import read_allstar
 from spectrafm.surveys.apogee.check_selection import compare
@@ -92,31 +99,6 @@ def frame_of(read: Callable[[], pd.DataFrame]) -> Callable[[], Any]:
 # Reports of a run of a few files.
 
 
-def run_of(folder: Path) -> Path:
-    """A run with metrics, a funnel, flags, a table and a model, enough for a page."""
-    run = folder / "run"
-    actual = fabricated.labels_of(40)
-    table = fabricated.prediction_table(actual, list(LABELS))
-    table["split"] = "test"
-    prediction = fabricated.write_prediction(
-        run, "pretrain", "first_half", fabricated.FIRST_HALF, table
-    )
-    collect_metrics([prediction], output=run / "metrics.json")
-    catalogue = run / "catalogue"
-    files.write_text(catalogue / "funnel.csv", "cut,rows,stars\nall,50,40\nSNR > 200,40,38\n")
-    files.write_text(
-        catalogue / "flags.csv",
-        "cut,flag,rows_with_flag,rows_removed_only_by_it\nSTARFLAG,BAD,4,2\n",
-    )
-    nobody = pd.DataFrame({"apogee_id": pd.Series([], dtype=str)})
-    files.write_parquet(catalogue / "astronn.parquet", nobody, {"release": "dr17"})
-    table1(
-        [prediction], astronn=catalogue / "astronn.parquet", logg=(0.5, 3.5),
-        output=run / "tables/table1.csv",
-    )  # fmt: skip
-    return run
-
-
 def page_of(run: Path) -> Callable[[], str]:
     def page() -> str:
         report(run / "report.html")
@@ -129,45 +111,45 @@ def page_of(run: Path) -> Callable[[], str]:
 
 @reader
 def metrics_json(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     return Case(run / "metrics.json", fuzz.damaged_json, page_of(run))
 
 
 @reader
 def funnel_csv(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     return Case(run / "catalogue/funnel.csv", fuzz.damaged_text, page_of(run))
 
 
 @reader
 def flags_csv(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     return Case(run / "catalogue/flags.csv", fuzz.damaged_text, page_of(run))
 
 
 @reader
 def table1_csv(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run), covered=True)
 
 
 @reader
 def table1_csv_of_before(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     (run / "tables/table1.md").unlink()
     return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run))
 
 
 @reader
 def table1_md(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     path = run / "tables/table1.md"
     return Case(path, fuzz.damaged_text, lambda: inputs_of_table(path))
 
 
 @reader
 def benchmark_tsv(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     path = run / "benchmarks/build_store.tsv"
     files.write_text(path, "s\th:m:s\tmax_rss\n3.2\t0:00:03\t500\n")
     return Case(path, fuzz.damaged_text, page_of(run))
@@ -194,7 +176,7 @@ def toy_labels():
 
 @reader
 def config_json(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     model = fabricated.write_model(run, "pretrain")
     (model / "metrics.csv").write_text(
         "epoch,training_loss,validation_loss\n1,1.5,1.4\n2,1.0,\n3,0.9,1.1\n"
@@ -241,8 +223,29 @@ def weights_of_a_stranger(folder: Path) -> Case:
 
 
 @reader
+def calibration_json(folder: Path) -> Case:
+    rng = np.random.default_rng(0)
+    actual, labels = fabricated.labels_of(300), list(LABELS)
+    predicted = actual + rng.normal(0, 0.1, actual.shape)
+    snr = rng.uniform(100, 500, 300)
+    on = FittedOn(kind="observed", spectra="observed", count=300, windows=fabricated.FIRST_HALF)
+    sigma = np.full(actual.shape, 0.1)
+    folder.mkdir(exist_ok=True)
+    write_calibration(folder, fit_calibration(labels, predicted, sigma, actual, snr, on))
+    features = {"snr": snr} | {name: predicted[:, i] for i, name in enumerate(labels)}
+
+    def read() -> Any:
+        found = read_calibration(folder)
+        return str(found), {
+            name: found.half_widths(name, sigma[:, 0], features) for name in found.labels
+        }
+
+    return Case(folder / "calibration.json", fuzz.damaged_json, read)
+
+
+@reader
 def checksums_of_a_run(folder: Path) -> Case:
-    run = run_of(folder)
+    run = fabricated.write_run(folder / "run")
     write_run_checksums(run)
     path = run / "SHA256SUMS"
 
@@ -253,6 +256,14 @@ def checksums_of_a_run(folder: Path) -> Case:
         return count
 
     return Case(path, fuzz.damaged_text, read)
+
+
+@reader
+def coverage_csv(folder: Path) -> Case:
+    path = folder / "calibration.csv"
+    prediction = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
+    table_calibration([prediction], output=path)
+    return Case(path, fuzz.damaged_text, lambda: read_coverage(path).to_csv())
 
 
 @reader
@@ -277,7 +288,7 @@ def png(folder: Path) -> Case:
 
 @reader
 def prediction(folder: Path) -> Case:
-    path = run_of(folder) / "predictions/pretrain--first_half.parquet"
+    path = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
     return Case(path, fuzz.damaged_bytes, frame_of(lambda: read_predictions(path)), covered=True)
 
 
@@ -308,7 +319,7 @@ def rewritten(path: Path) -> Callable[[bytes, np.random.Generator], bytes]:
 
 @reader
 def prediction_of_a_stranger(folder: Path) -> Case:
-    path = run_of(folder) / "predictions/pretrain--first_half.parquet"
+    path = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
 
     def read() -> Any:
         table1([path], astronn=folder / "run/catalogue/astronn.parquet", logg=(0.5, 3.5),
@@ -485,15 +496,10 @@ def config_yaml(folder: Path) -> Case:
 
     def read() -> Any:
         try:
-            content = yaml.safe_load(path.read_bytes().decode("utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            # Snakemake reads the file itself.
-            raise SpectraFMError(f"{path.name}: {type(error).__name__}") from None
-        if not isinstance(content, dict):
-            raise SpectraFMError(f"{path.name}: no mapping")
-        try:
-            return read_config(content).model_dump_json()
+            check_file(path)
+            return read_config(read_yaml(path.read_text("utf-8"), path.name)).model_dump_json()
         except SpectraFMError as error:
+            # Snakemake names the file.
             raise SpectraFMError(f"{path.name}: {error}") from None
 
     return Case(path, fuzz.damaged_text, read)

@@ -75,14 +75,14 @@ def commands_of(run: Run, source: str) -> list[list[str]]:
     fetches = [
         ["fetch-spectra", f"--selected={run.selected}", f"--alternates={run.alternates}",
          f"--shard={n}", f"--output={run.shard(n)}", f"--missing={run.shard_missing(n)}",
-         f"--source={source}", "--connections=2", "--tries=2"]
+         f"--source={source}", "--connections=2", "--tries=2", "--runs=1"]
         for n in numbers
     ]  # fmt: skip
     build = [
         "build-store", f"--selected={run.selected}", f"--cuts={run.cuts}", f"--store={run.store}",
         f"--missing={run.missing}", f"--funnel={run.funnel}",
         "--shards", *map(str, map(run.shard, numbers)),
-        "--shard-missing", *map(str, map(run.shard_missing, numbers)),
+        "--shard-missing", *map(str, map(run.shard_missing, numbers)), "--most_missing=1",
     ]  # fmt: skip
     return [*fetches, build]
 

@@ -16,14 +16,16 @@ import pytest
 from making import loopback
 from making.loopback import Server, running
 from making.sas_tree import SasTree, make_tree, row
-from making.survey_run import Run
+from making.survey_run import Run, select
 from spectrafm import cli
 from spectrafm.archive.tape import Tape
 from spectrafm.errors import SpectraFMError, Unfinished
-from spectrafm.files import read_parquet
+from spectrafm.files import read_parquet, write_parquet
 from spectrafm.store.read import open_store, read
-from spectrafm.surveys.apogee import paths
-from spectrafm.surveys.apogee.options import Survey
+from spectrafm.surveys.apogee import paths, simulated
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.mock.mock_survey import mock_survey
+from spectrafm.surveys.mock.options import Mock
 
 STARS = 60
 FIELDS = ("000+02", "K04_083+13", "293-37-C")
@@ -400,3 +402,73 @@ def test_a_killed_run_has_kept_what_had_come(server, tree, tmp_path, monkeypatch
     assert len(spectra(server.requests)) == STARS
     assert STARS - came - 2 * run.survey.connections <= again.total() <= STARS - came
     assert paths.landmarks("dr17", "synspec_rev1")[0] not in server.requests
+
+
+# What marks a mock survey.
+
+
+@pytest.mark.parametrize(
+    ("answer", "mock"),
+    [
+        (refused(404), False),
+        (refused(403), False),
+        (refused(401), False),
+        (refused(503), False),
+        (loopback.html_page, False),
+        (loopback.empty, False),
+        ("Not found", False),
+        ("mock\n", False),
+        (simulated.TEXT, True),
+        (f"{simulated.TEXT}\nand more", True),
+    ],
+)
+def test_what_a_server_answers_for_the_marker_decides_nothing(server, tree, tmp_path, answer, mock):
+    """But its content does."""
+    if isinstance(answer, str):
+        server.files[simulated.MARKER] = answer.encode()
+    else:
+        server.faults[simulated.MARKER] = [answer] * 9
+    run = run_at(tmp_path, tree, survey_at(server))
+    run.fetch(0)
+    group = open_store(run.shard(0))
+    assert group.attrs["mock"] is mock
+    assert group.attrs["title"].startswith("MOCK SURVEY") == mock
+
+
+@pytest.mark.parametrize("answer", [refused(403), refused(404), None])
+def test_simulated_stars_stay_simulated_whatever_a_server_answers(tmp_path, answer):
+    """Their catalogue and each of their files say so."""
+    tree = mock_tree(tmp_path / "sas")
+    with running() as server:
+        server.files = files_of(tree)
+        if answer is not None:
+            del server.files[simulated.MARKER]
+            server.faults[simulated.MARKER] = [answer] * 9
+        allstar = tree / paths.allstar_path("dr17", "synspec_rev1")
+        every = Selection(snr_above=0, starflag=[], aspcapflag=[], vscatter_below=None)
+        survey = survey_at(server, most_missing=1)
+        run = Run(tmp_path / "run", SasTree(tree, []), survey)
+        select(allstar, run.selected.parent, survey, every)
+        run.fetch(0)
+        assert open_store(run.shard(0)).attrs["mock"] is True
+        assert len(read(open_store(run.shard(0)), "apogee_id")) > 20
+
+        # A selection that does not say so, as of a catalogue from elsewhere.
+        for path in (run.selected, run.alternates):
+            table = read_parquet(path)
+            write_parquet(path, table, {k: v for k, v in table.attrs.items() if k != "mock"})
+        run.fetch(0)
+        missing = read_parquet(run.shard_missing(0))
+        if answer is None:
+            assert open_store(run.shard(0)).attrs["mock"] is True
+        else:
+            assert not len(read(open_store(run.shard(0)), "apogee_id"))
+            told = missing["reason"].str.contains("a simulated star, but the survey is no mock")
+            assert told.sum() > 20
+
+
+def mock_tree(root: Path) -> Path:
+    """A mock survey of few stars, as `mock_survey` writes it."""
+    release = Survey()
+    mock_survey(output=root, processes=1, mock=Mock(rows=50, seed=3), release=release)
+    return root

@@ -248,7 +248,14 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
     configuration = tmp_path / "changed.yaml"
     configuration.write_text(yaml.safe_dump(content, allow_unicode=True))
     lines = shell_lines(tmp_path, configuration)
-    assert {"train", "fetch_spectra", "figure1", "verify", "table_draws"} <= lines.keys()
+    assert {
+        "train",
+        "fetch_spectra",
+        "figure1",
+        "verify",
+        "table_draws",
+        "table_calibration",
+    } <= lines.keys()
     assert ("mock_survey" in lines) == mock
     words = given_words(tmp_path, lines)
     arrived = {text for line in words for word in line for text in values_in(word)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from making.whole_run import make_run
+from making import fabricated
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "spectrafm"
@@ -76,11 +76,6 @@ def test_a_call_without_its_encoding_is_found(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run"))
-
-
 def latin1_locale(folder: Path) -> dict[str, str] | None:
     """Variables of a locale whose encoding is ISO-8859-1; None where none can be made."""
     if shutil.which("localedef") is None:
@@ -96,7 +91,7 @@ def latin1_locale(folder: Path) -> dict[str, str] | None:
 
 
 @pytest.mark.parametrize("locale", ["C", "ISO-8859-1"])
-def test_a_report_is_the_same_in_every_locale(run, tmp_path, locale):
+def test_a_report_is_the_same_in_every_locale(tmp_path, locale):
     variables = {"LC_ALL": "C"} if locale == "C" else latin1_locale(tmp_path)
     if variables is None:
         pytest.skip("no locale of ISO-8859-1 can be made here")
@@ -107,15 +102,16 @@ def test_a_report_is_the_same_in_every_locale(run, tmp_path, locale):
     python = [sys.executable, "-c", "import locale; print(locale.getpreferredencoding(False))"]
     encoding = subprocess.run(python, env=environment, capture_output=True, check=True).stdout
     assert b"UTF-8" not in encoding, "the locale is in force"
-    folder = tmp_path / "run"
-    shutil.copytree(run, folder)
-    (folder / "report.html").unlink()
-    for command in (["report", "report.html"], ["verify", "."]):
-        done = subprocess.run(
-            [sys.executable, "-m", "spectrafm", *command],
-            cwd=folder, env=environment, capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+    folder = fabricated.write_run(tmp_path / "run")
+    funnel = folder / "catalogue/funnel.csv"
+    funnel.write_text(funnel.read_text("utf-8") + "1.515–1.694 µm (é),7,7\n", "utf-8")
+    commands = "cli.main(['report', 'report.html']) or cli.main(['verify', '.'])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from spectrafm import cli; raise SystemExit({commands})"],
+        cwd=folder, env=environment, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b"report.html: " in done.stdout
     page = (folder / "report.html").read_text("utf-8")
-    assert "1.575–1.577 and 1.611–1.612 µm" in page
+    assert "1.515–1.694 µm (é)" in page
     assert "Â" not in page

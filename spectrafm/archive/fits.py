@@ -281,31 +281,27 @@ def _native(values: np.ndarray, kind: ColumnType) -> np.ndarray:
 
 
 def _unknown(values: np.ndarray, kind: ColumnType) -> np.ndarray:
-    """Mask of the integers that stand for an unknown value, also where a sign was lost."""
+    """Mask of the numbers that stand for an unknown value, also where a sign was lost."""
+    if values.dtype.kind == "f":
+        fills = [values == values.dtype.type(fill) for fill in FILLS]
+        return ~np.isfinite(values) | (values <= FILL) | np.logical_or(*fills)
     unknown = np.zeros(values.shape, bool)
     if kind.null is not None:
         # TNULL is the value on disk.
-        zero = _UNSIGNED[values.dtype.itemsize] if kind.unsigned else 0
-        unknown |= values == kind.null + zero
-    for fill in (-9999, *map(int, FILLS)):
-        if values.dtype.kind == "i":
-            unknown |= values == fill if np.iinfo(values.dtype).min <= fill else False
-        elif values.dtype.itemsize > 1:
+        unknown |= values == kind.null + (_UNSIGNED[values.dtype.itemsize] if kind.unsigned else 0)
+    if values.dtype.kind == "i":
+        return unknown | (values <= FILL) | (values == FILLS[0])
+    if values.dtype.itemsize > 1:
+        for fill in (-9999, int(FILLS[0])):
             unknown |= values == (1 << 8 * values.dtype.itemsize) + fill
     return unknown
 
 
 def _measured(values: np.ndarray, kind: ColumnType) -> np.ndarray:
     values = _native(values, kind)
-    if values.dtype.kind == "f":
-        unknown = ~np.isfinite(values)
-    else:
-        unknown = _unknown(values, kind)
-        # A float type that represents every integer of the column's type.
-        values = values.astype(np.promote_types(values.dtype, np.float32))
-    unknown |= values <= FILL
-    for fill in FILLS:
-        unknown |= values == values.dtype.type(fill)
+    unknown = _unknown(values, kind)
+    # A float type that represents every integer of the column's type.
+    values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     values[unknown] = np.nan
     return values
 
@@ -313,10 +309,19 @@ def _measured(values: np.ndarray, kind: ColumnType) -> np.ndarray:
 def _flags(values: np.ndarray, kind: ColumnType, where_unknown: int) -> np.ndarray:
     values = _native(values, kind)
     if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values > FILL) & (np.abs(values) < 2.0**63)
-        return np.where(whole, np.where(whole, values, 0).astype(np.int64), where_unknown)
-    unknown = _unknown(values, kind)
-    if values.dtype.kind == "i" and values.dtype.itemsize == 4:
-        # The sign bit of a 32-bit flag is flag bit 31.
-        values = values.view(np.uint32)
+        unknown = _unknown(values, kind) | (np.abs(values) >= 2.0**63)
+        values = np.where(unknown, 0, values)
+    else:
+        # The sign bit of a 32-bit flag is flag bit 31, and a damaged flag may have any bits.
+        unknown = _filled_flags(values, kind)
+        if values.dtype.kind == "i" and values.dtype.itemsize == 4:
+            values = values.view(np.uint32)
     return np.where(unknown, where_unknown, values.astype(np.int64))
+
+
+def _filled_flags(values: np.ndarray, kind: ColumnType) -> np.ndarray:
+    """Mask of the flags that are a fill value; any other negative number is a set of bits."""
+    if values.dtype.kind != "i":
+        return _unknown(values, kind)
+    null = values == kind.null if kind.null is not None else False
+    return (values == -9999) | (values == int(FILLS[0])) | null

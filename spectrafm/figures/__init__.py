@@ -12,7 +12,7 @@ class Plot(NamedTuple):
     """A figure: its function, the kind of its inputs, and their names by default."""
 
     where: str  # module:function
-    shows: Literal["star", "models", "prediction", "predictions", "attention"]
+    shows: Literal["star", "models", "prediction", "predictions", "calibration", "attention"]
     default: Any = None
 
 
@@ -37,4 +37,6 @@ FIGURES = {
         ),
     ),
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
+    # Drawn from the table of the predictions that the configuration names.
+    "calibration": Plot("spectrafm.figures.calibration:calibration", "calibration"),
 }

@@ -37,11 +37,15 @@ class Tables(Section):
 
 def _key(name: str, plot: Plot) -> Any:
     """Type and field of a figure's key; None for a figure without a choice of inputs."""
-    several = {"models": Name, "predictions": PredictionName}
+    several = {
+        "models": Name,
+        "predictions": PredictionName,
+        "calibration": PredictionName,
+    }
     if plot.shows in several:
         kind = list[several[plot.shows]]
         default = None if plot.default is None else list(plot.default)
-        what = f"{plot.shows} in {name}"
+        what = f"{'models' if plot.shows == 'models' else 'predictions'} in {name}"
         constraint = {"min_length": 1}
     elif plot.shows == "prediction":
         kind, default, what, constraint = PredictionName, plot.default, f"prediction in {name}", {}

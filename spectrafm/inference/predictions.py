@@ -204,6 +204,10 @@ class _Stars(_Part):
     seed: int | None = None
 
 
+class _Replay(_Part):
+    spectra: str | None = None
+
+
 class _Trained(_Part):
     """Options of the training, as far as tables and figures name a model by them."""
 
@@ -213,6 +217,7 @@ class _Trained(_Part):
     windows: _Windows
     stars: _Stars | None = None
     freeze: list[str] | None = None
+    replay: _Replay | None = None
     selection: str | None = None
     mock: bool = False
 

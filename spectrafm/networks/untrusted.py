@@ -48,6 +48,12 @@ class Stars(_Part):
     count: int | None = None
 
 
+class Replay(_Part):
+    """Options of the synthetic spectra that a stage replayed."""
+
+    spectra: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
+
+
 class Trained(_Part):
     """Options of the training stage, those that are read from ``config.json``."""
 
@@ -57,6 +63,7 @@ class Trained(_Part):
     windows: list[Window]
     stars: Stars
     freeze: list[str] = []
+    replay: Replay | None = None
     labels: list[Name]
     selection: str
     flux_range: FluxRange = FLUX_RANGE

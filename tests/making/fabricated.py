@@ -10,7 +10,9 @@ import pandas as pd
 import xarray
 import zarr
 
-from spectrafm.files import write_parquet
+from spectrafm.evaluation.collect_metrics import collect_metrics
+from spectrafm.evaluation.table1 import table1
+from spectrafm.files import write_parquet, write_text
 from spectrafm.inference.attention_maps import dataset_of
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS
@@ -171,6 +173,26 @@ def write_model(folder: Path, stage: str, training: pd.DataFrame | None = None) 
         write_parquet(path / "training_stars.parquet", training)
     write_checksums(path)
     return path
+
+
+def write_run(run: Path) -> Path:
+    """Write a run of few files, enough for a page: metrics, funnel, flags, Table 1."""
+    actual = labels_of(40)
+    prediction = write_prediction(
+        run, "pretrain", "first_half", FIRST_HALF, prediction_table(actual, list(LABELS))
+    )
+    collect_metrics([prediction], output=run / "metrics.json")
+    catalogue = run / "catalogue"
+    write_text(catalogue / "funnel.csv", "cut,rows,stars\nall,50,40\nSNR > 200,40,38\n")
+    heading = "cut,flag,rows_with_flag,rows_removed_only_by_it"
+    write_text(catalogue / "flags.csv", f"{heading}\nSTARFLAG,BAD,4,2\n")
+    nobody = pd.DataFrame({"apogee_id": pd.Series([], dtype=str)})
+    write_parquet(catalogue / "astronn.parquet", nobody, {"release": "dr17"})
+    table1(
+        [prediction], astronn=catalogue / "astronn.parquet", logg=(0.5, 3.5),
+        output=run / "tables/table1.csv",
+    )  # fmt: skip
+    return run
 
 
 def spectra_of(stars: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -50,8 +50,8 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "train": (
         ["toy.zarr", "--name=pretrain", "--output=models/pretrain", *TINY],
         [f"models/pretrain/{name}"
-         for name in ("model.safetensors", "config.json", "metrics.csv", "README.md",
-                      "SHA256SUMS")],
+         for name in ("model.safetensors", "config.json", "calibration.json", "metrics.csv",
+                      "README.md", "SHA256SUMS")],
     ),
     "predict": (
         ["models/pretrain", "toy.zarr", "--name=all", f"--windows={WINDOWS}",
@@ -74,6 +74,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["predictions/pretrain--all.parquet", "--output=tables/draws.csv"],
         ["tables/draws.csv", "tables/draws.md"],
     ),
+    "table-calibration": (
+        ["predictions/pretrain--all.parquet", "--output=tables/calibration.csv"],
+        ["tables/calibration.csv", "tables/calibration.md"],
+    ),
     "list-files": (
         ["--selected=catalogue/selected.parquet", "--alternates=catalogue/alternates.parquet",
          "--output=files.txt"],
@@ -94,6 +98,9 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "figure5": (
         ["attention/pretrain.zarr", "--output=figures/figure5.png"], ["figures/figure5.png"],
+    ),
+    "calibration": (
+        ["tables/calibration.csv", "--output=figures/calibration.png"], ["figures/calibration.png"],
     ),
     "report": (["report.html"], ["report.html", "SHA256SUMS"]),
 }  # fmt: skip

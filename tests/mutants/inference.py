@@ -12,6 +12,8 @@ MAPS = "spectrafm/inference/map_attention.py"
 BY_HAND = "tests/test_by_hand.py"
 INFERENCE = "tests/test_inference.py"
 NEIGHBOURS = "tests/test_neighbours.py::test_bad_stars_never_change_anothers_prediction"
+CALIBRATION = "spectrafm/inference/calibration.py"
+CALIBRATED = "tests/test_calibration.py"
 FIRST_MISSING = (
     "tests/test_neighbours.py::test_the_first_missing_pixel_changes_no_bit_of_another_star"
 )
@@ -47,6 +49,13 @@ MUTANTS = [
         "total.reciprocal()",
         TWO_CHUNKS,
         "the variance is given as sigma",
+    ),
+    Mutant(
+        PREDICTOR,
+        "(weight > 0).sum(dim=0).to(total).sqrt() * total.rsqrt()",
+        "total.rsqrt()",
+        TWO_CHUNKS,
+        "chunks of a spectrum are taken for independent",
     ),
     Mutant(
         PREDICTOR,
@@ -198,5 +207,41 @@ MUTANTS = [
         "good = attention",
         "tests/test_inference.py tests/test_neighbours.py",
         "missing pixels count in the mean attention",
+    ),
+    # Calibration.
+    Mutant(
+        CALIBRATION,
+        "-(-(n + 1) * level // 100)",
+        "-(-n * level // 100)",
+        f"{CALIBRATED}::test_quantiles_of_nineteen_stars",
+        "quantiles of few stars are too small",
+    ),
+    Mutant(
+        CALIBRATION,
+        "factor * found.temperature * sigma",
+        "factor * sigma",
+        f"{CALIBRATED}::test_a_calibration_by_hand",
+        "intervals forget the temperature",
+    ),
+    Mutant(
+        CALIBRATION,
+        "(predicted < low) | (predicted > high)",
+        "(predicted < low) & (predicted > high)",
+        f"{CALIBRATED}::test_rows_beyond_the_calibration_are_flagged",
+        "no row is ever beyond the calibration",
+    ),
+    Mutant(
+        CALIBRATION,
+        "key=lambda group: len(group.place)",
+        "key=lambda group: -len(group.place)",
+        f"{CALIBRATED}::test_groups_hold_their_share_each",
+        "the largest group wins over the smaller ones",
+    ),
+    Mutant(
+        "spectrafm/training/choice.py",
+        "calibration = _of_validation_split(store, stage, gap, options)",
+        "calibration = training",
+        f"{CALIBRATED}::test_a_training_leaves_a_calibration",
+        "a model is calibrated on its own training stars",
     ),
 ]

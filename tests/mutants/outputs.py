@@ -130,11 +130,4 @@ MUTANTS = [
         "tests/test_signals.py::test_a_signal_in_a_finalizer_is_not_lost",
         "a signal that comes in a finalizer is lost",
     ),
-    Mutant(
-        "spectrafm/training/checkpoint.py",
-        "[:-KEPT]",
-        "[:-1]",
-        "tests/test_resume.py",
-        "only one checkpoint is kept: a damaged one costs the whole training",
-    ),
 ]

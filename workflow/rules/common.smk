@@ -9,6 +9,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
+from snakemake.sourcecache import LocalSourceFile
 
 BIN = os.path.dirname(sys.executable)
 OWN_ENVIRONMENT = (
@@ -43,6 +44,14 @@ from spectrafm.surveys import SURVEYS
 # activated; with `--software-deployment-method conda` they call that of envs/spectrafm.yaml.
 PATH = "" if OWN_ENVIRONMENT else f"export PATH={shlex.quote(BIN)}:$PATH; "
 shell.prefix(f"set -euo pipefail; {PATH}")
+
+# The conda environment of every job. Snakemake reads braces in its path as wildcards, so that those of
+# the checkout's own folder are doubled.
+ENVIRONMENT = workflow.current_basedir.join("../../envs/spectrafm.yaml")
+if isinstance(ENVIRONMENT, LocalSourceFile):
+    ENVIRONMENT = LocalSourceFile(
+        os.path.normpath(ENVIRONMENT.path).replace("{", "{{").replace("}", "}}")
+    )
 
 # Each Snakemake of this folder holds this file as long as it lives, by which workflow/resume.py tells
 # whether the lock that it finds is a dead one's. Some file systems have no such locks.
@@ -187,6 +196,7 @@ def shown_in(figure):
         "models": store | models,
         "prediction": {"prediction": predictions["predictions"]},
         "predictions": predictions | {"models": models_of(names)},
+        "calibration": {"table": f"{RESULTS}/tables/calibration.csv"},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
 

@@ -1,8 +1,8 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
 # Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
-#           attention/<stage>.zarr
+#           tables/calibration.*, attention/<stage>.zarr
 #
-#   models -> predict (one job per stage and evaluation) -> collect_metrics, table1
+#   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
 #   models -> map_attention
 #   draws of the few-shot stages -> predict -> table_draws
 
@@ -19,7 +19,7 @@ rule predict:
     benchmark:
         f"{BENCHMARKS}/predict/{{stage}}--{{evaluation}}.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("predict")
     resources:
         **resources_of("predict"),
@@ -42,7 +42,7 @@ rule collect_metrics:
         f"{BENCHMARKS}/collect_metrics.tsv"
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     shell:
         "spectrafm collect-metrics {input:q} --output {output:q} > {log:q} 2>&1"
 
@@ -67,7 +67,7 @@ rule table1:
         f"{BENCHMARKS}/table1.tsv"
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     params:
         caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
@@ -91,7 +91,7 @@ if RUN.draws.stages:
             f"{BENCHMARKS}/table_draws.tsv"
         localrule: True
         conda:
-            "../../envs/spectrafm.yaml"
+            ENVIRONMENT
         params:
             label=literal(RUN.draws.label),
         shell:
@@ -103,6 +103,33 @@ if RUN.draws.stages:
         input:
             rules.table_draws.output,
         localrule: True
+
+
+if RUN.shown_in("calibration"):
+
+    rule table_calibration:
+        """Tabulate how often the catalogue's value lies within the predicted errors."""
+        input:
+            prediction_files(RUN.shown_in("calibration")),
+        output:
+            csv=report(
+                f"{RESULTS}/tables/calibration.csv",
+                caption="../report/output.rst",
+                category="Tables",
+                labels={"table": "calibration"},
+            ),
+            md=f"{RESULTS}/tables/calibration.md",
+        log:
+            f"{LOGS}/table_calibration.log",
+        benchmark:
+            f"{BENCHMARKS}/table_calibration.tsv"
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            caption=caption(COMMANDS["table-calibration"]),
+        shell:
+            "spectrafm table-calibration {input:q} --output {output.csv:q} > {log:q} 2>&1"
 
 
 rule map_attention:
@@ -117,7 +144,7 @@ rule map_attention:
     benchmark:
         f"{BENCHMARKS}/map_attention.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("map_attention")
     resources:
         **resources_of("map_attention"),

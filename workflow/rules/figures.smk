@@ -1,4 +1,4 @@
-# Requires: store, models/<stage>, predictions/*.parquet, attention/<stage>.zarr
+# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv, attention/<stage>.zarr
 # Makes:    figures/<figure>.png, .pdf
 #
 # One rule for each figure of the run, from the registry spectrafm.figures.FIGURES.
@@ -26,7 +26,7 @@ for name in RUN.drawn:
             f"{BENCHMARKS}/{name}.tsv"
         localrule: True
         conda:
-            "../../envs/spectrafm.yaml"
+            ENVIRONMENT
         params:
             caption=caption(FIGURES[name].where),
             # Not in the shell text, which is read when the job runs: `name` is then the last figure.

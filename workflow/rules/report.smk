@@ -24,7 +24,7 @@ rule report:
         f"{LOGS}/report.log",
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     params:
         caption=caption(COMMANDS["report"]),
     shell:
@@ -37,7 +37,7 @@ rule verify:
         f"{LOGS}/verify.log",
     localrule: True
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     params:
         run=RESULTS,
     shell:

@@ -20,7 +20,7 @@ rule train:
     benchmark:
         f"{BENCHMARKS}/train/{{stage}}.tsv"
     conda:
-        "../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of()
     resources:
         **resources_of(),

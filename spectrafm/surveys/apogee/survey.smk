@@ -35,7 +35,7 @@ if RUN.mock is not None:
         benchmark:
             f"{BENCHMARKS}/mock_survey.tsv"
         conda:
-            "../../../envs/spectrafm.yaml"
+            ENVIRONMENT
         threads: threads_of("mock_survey", gpus=0)
         resources:
             **resources_of("mock_survey", gpus=0, partition=None, account=None),
@@ -57,7 +57,7 @@ rule fetch_allstar:
     benchmark:
         f"{BENCHMARKS}/fetch_allstar.tsv"
     conda:
-        "../../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("fetch_allstar", **small("2GB", "4h"))
     resources:
         **resources_of("fetch_allstar", **small("2GB", "4h")),
@@ -85,7 +85,7 @@ rule select_stars:
         f"{BENCHMARKS}/select_stars.tsv"
     localrule: True
     conda:
-        "../../../envs/spectrafm.yaml"
+        ENVIRONMENT
     params:
         options=literal(SELECTION),
     shell:
@@ -109,7 +109,7 @@ rule fetch_spectra:
     benchmark:
         f"{BENCHMARKS}/fetch_spectra/{{shard}}.tsv"
     conda:
-        "../../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("fetch_spectra", **small("4GB", "12h"))
     resources:
         **resources_of("fetch_spectra", **small("4GB", "12h")),
@@ -138,7 +138,7 @@ rule build_store:
     benchmark:
         f"{BENCHMARKS}/build_store.tsv"
     conda:
-        "../../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("build_store", **small("8GB", "2h"))
     resources:
         **resources_of("build_store", **small("8GB", "2h")),
@@ -162,7 +162,7 @@ rule fetch_astronn:
     benchmark:
         f"{BENCHMARKS}/fetch_astronn.tsv"
     conda:
-        "../../../envs/spectrafm.yaml"
+        ENVIRONMENT
     threads: threads_of("fetch_astronn", **small("4GB", "4h"))
     resources:
         **resources_of("fetch_astronn", **small("4GB", "4h")),
