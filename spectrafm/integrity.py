@@ -23,6 +23,9 @@ CHECKSUMS = "SHA256SUMS"
 #: Name of the checksum list in folders that older versions of SpectraFM wrote.
 MANIFEST = "MANIFEST.json"
 
+#: Name under which each part of a run holds the SHA-256 of its inputs: see `hashes_beside`.
+MADE_WITH = "made_with"
+
 #: Largest number of bytes of each part of a name in a list, which is what systems allow.
 LONGEST_NAME = 255
 

@@ -5,6 +5,7 @@ The networks answer the same of every star: 0.5 standard deviations above the ce
 a variance of 0.04. A standard deviation is 600 K, so the answer is 5000 K, and one sigma is 120 K.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,7 +19,7 @@ from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
 from spectrafm.inference.predictor import infer
 from spectrafm.labels import PAPER_LABELS, error_column
-from spectrafm.networks.base import Answer
+from spectrafm.networks.base import Answer, requested
 from spectrafm.networks.options import Model
 from spectrafm.networks.ridge import Ridge
 from spectrafm.networks.transformer import SpectraFM
@@ -157,6 +158,20 @@ def test_a_chunk_is_what_the_network_makes_of_its_pixels(store):
         np.testing.assert_allclose(found.uncertainty[:, column], sigma * scale, rtol=1e-5)
 
 
+def test_labels_that_are_requested_keep_their_own_uncertainties():
+    every = Answer(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]]))
+    found = requested(every, torch.tensor([2, 0]))
+    assert [part.tolist() for part in found] == [[[3.0, 1.0]], [[30.0, 10.0]]]
+
+
+def test_a_label_that_all_stars_share_is_not_divided_by_its_scatter(network):
+    network.scale_labels(np.full((5, 1), 5000.0, np.float32))
+    assert network.label_scale.tolist() == [1.0]
+    network.scale_labels(np.array([[4000.0], [5000.0], [6000.0], [np.nan]], np.float32))
+    assert network.label_centre.tolist() == [5000.0]
+    assert network.label_scale.item() == pytest.approx(1482.6, rel=1e-4)
+
+
 # Losses.
 
 
@@ -202,3 +217,18 @@ def test_the_training_loss(network, store):
     learner.step(torch.arange(16), step=0, epoch=0, learning_rate=0.0)
     assert learner.tally.steps.item() == 1
     assert learner.tally.loss.item() == pytest.approx(LOSS, rel=1e-5)
+
+
+def test_the_training_loss_is_the_mean_over_known_labels_each_with_its_own_error(network, store):
+    """Of three stars one is 0.5 off with an error of 0.1, one right without, one has no label."""
+    stars, request = on_device(network, store)
+    kind = torch.arange(len(stars)) % 3
+    label = torch.tensor([1.0, 0.5, math.nan])[kind][:, None]
+    error = torch.tensor([0.1, math.nan, 0.3])[kind][:, None]
+    stars = dataclasses.replace(stars, label=label, label_error=error)
+    learner = Learner(STAGE, network, request, stars)
+    rows = torch.tensor([0, 1, 2, 3, 4, 5, 6])
+    learner.step(rows, step=0, epoch=0, learning_rate=0.0)
+    expected = (3 * LOSS + 2 * 0.5 * math.log(0.04)) / 5
+    assert learner.tally.steps.item() == 1
+    assert learner.tally.loss.item() == pytest.approx(expected, rel=1e-5)

@@ -29,6 +29,8 @@ from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.score import score_table
 from spectrafm.evaluation.table1 import table1
+from spectrafm.evaluation.table_calibration import table_calibration
+from spectrafm.figures.calibration import read_coverage
 from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
 from spectrafm.inference.calibration import (
@@ -254,6 +256,14 @@ def checksums_of_a_run(folder: Path) -> Case:
         return count
 
     return Case(path, fuzz.damaged_text, read)
+
+
+@reader
+def coverage_csv(folder: Path) -> Case:
+    path = folder / "calibration.csv"
+    prediction = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
+    table_calibration([prediction], output=path)
+    return Case(path, fuzz.damaged_text, lambda: read_coverage(path).to_csv())
 
 
 @reader

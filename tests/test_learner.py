@@ -20,6 +20,7 @@ from spectrafm.training import loop, train
 from spectrafm.training.checkpoint import Checkpoints
 from spectrafm.training.loop import Training
 from spectrafm.training.stars import to_device
+from spectrafm.training.step import Tally
 
 #: What makes the host wait until the device has an answer.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
@@ -228,6 +229,16 @@ def test_ten_in_a_row_stop_it_and_name_the_stars(store, tmp_path, spoil, monkeyp
     names = [name for name, _ in SpectraFM(MODEL, PAPER_LABELS).named_parameters()]
     for name, value in zip(names, good[0], strict=True):
         assert torch.equal(state.tensors[f"network.{name}"], value), "the last good weights"
+
+
+def test_the_tally_counts_skipped_steps_and_those_in_a_row():
+    tally = Tally.zero(torch.device("cpu"))
+    for loss in (1.0, np.nan, np.inf, 3.0, np.nan):
+        tally = tally.add(torch.tensor(loss), torch.tensor(loss).isfinite())
+    found = {name: value.item() for name, value in tally._asdict().items()}
+    assert found == {"loss": 4.0, "steps": 2, "skipped": 3, "in_a_row": 1, "longest": 2}
+    assert tally.next_epoch().loss == tally.next_epoch().steps == 0
+    assert tally.next_epoch().skipped == 3
 
 
 def test_a_training_that_diverges_blames_no_star(store, tmp_path):

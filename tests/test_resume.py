@@ -17,6 +17,7 @@ from spectrafm.errors import InterruptedTraining, SpectraFMError
 from spectrafm.files import read_json, read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
+from spectrafm.networks.saved import from_pretrained
 from spectrafm.training import loop
 from spectrafm.training import resume as resuming
 from spectrafm.training.checkpoint import Checkpoints, State
@@ -132,7 +133,32 @@ def test_twenty_of_twenty_stopped_at_random_moments(store, tmp_path):
     assert interrupted_runs(store, tmp_path, wanted=20, seed=2) == 20
 
 
-@pytest.mark.parametrize("step", [0, STEPS - 1, STEPS, 2 * STEPS + 3, 5 * STEPS - 1])
+def test_the_weights_of_the_best_validation_are_kept_also_by_a_resumed_training(
+    store, tmp_path, monkeypatch
+):
+    losses, at_end = [3.0, 1.0, 2.0, 2.0], {}
+
+    def scripted(training, stars, interruption):
+        weights = training.network.state_dict()
+        at_end[training.epoch + 1] = {name: value.clone() for name, value in weights.items()}
+        return losses[training.epoch], [1.0] * len(training.request)
+
+    monkeypatch.setattr(loop.Training, "_loss_and_rmse", scripted)
+    options = stage(epochs=4)
+    train(store, tmp_path / "whole", options)
+    network, facts = from_pretrained(tmp_path / "whole/model")
+    assert facts["epoch"] == 2
+    kept = network.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in at_end[2].items())
+    assert not any(
+        all(torch.equal(kept[name], value) for name, value in at_end[n].items()) for n in (1, 3, 4)
+    )
+    train_until(store, tmp_path / "cut", options, 3 * STEPS + 1, monkeypatch)
+    train(store, tmp_path / "cut", options)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [0, STEPS - 1, STEPS, STEPS + 3, 2 * STEPS + 3, 5 * STEPS - 1])
 def test_stopped_in_any_step(store, tmp_path, monkeypatch, step):
     options = stage(epochs=5, validate_every=2)
     train(store, tmp_path / "whole", options)

@@ -455,5 +455,7 @@ def test_no_star_is_on_two_sides_whatever_the_seed(tmp_path):
         both = pd.concat([selected, alternates]).groupby("apogee_id")
         assert (both["split"].nunique() == 1).all()
         assert (both["shard"].nunique() == 1).all()
+        shares = SplitShares(seed=seed)
+        assert [split_of(star, shares) for star in selected["apogee_id"]] == list(selected["split"])
         sides.add(tuple(selected["split"]))
     assert len(sides) == 100

@@ -469,6 +469,20 @@ def test_the_same_input_gives_the_same_bytes(good, tmp_path):
     assert first == second
 
 
+def test_each_block_of_a_shard_keeps_its_own_labels_and_columns(good, tmp_path, monkeypatch):
+    expected = load_stars(good.store, "observed", columns=["snr", "teff"])
+    again = Run(tmp_path, good.tree, good.survey).select()
+    for number in range(good.survey.shards):
+        again.fetch(number)
+    monkeypatch.setattr("spectrafm.store.build_store.SHARD_STARS", 3)
+    again.build()
+    found = load_stars(again.store, "observed", columns=["snr", "teff"])
+    for name in ("apogee_id", "split", "label", "label_error", "flux"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for name, values in expected.columns.items():
+        np.testing.assert_array_equal(found.columns[name], values)
+
+
 # What the flux range masks, and what the store knows.
 
 

@@ -219,7 +219,8 @@ def test_everything_named_in_the_plan_is_there(run):
         "spectra/000.zarr/zarr.json",
         "store.zarr/zarr.json",
         *(f"models/{stage}/{file}" for stage in stages for file in (
-            "model.safetensors", "config.json", "README.md", "metrics.csv", "SHA256SUMS")),
+            "model.safetensors", "config.json", "calibration.json", "README.md", "metrics.csv",
+            "SHA256SUMS")),
         "predictions/pretrain--first_half.parquet",
         "predictions/fcnn--iron_window.parquet",
         *(f"tables/table1.{ending}" for ending in ("csv", "md", "tex")),

@@ -29,6 +29,9 @@ from spectrafm.reading import read_csv, reading
 #: Largest number of panels in one row.
 IN_ONE_ROW = 3
 
+#: Stars of a group that is drawn; smaller ones are in the table only.
+FEWEST = 10
+
 #: Colour, marker, and height above the middle of a group's line, by kind of errors.
 DRAWN = {"gaussian": (SYNTHETIC, "o", 0.17), "calibrated": (OBSERVED, "s", -0.17)}
 
@@ -40,8 +43,9 @@ NUMBERS = ("n", "pull_mean", "pull_sd", *(f"gaussian_{level}" for level in LEVEL
 def calibration(table: Path, *, output: Path) -> None:
     """Share of stars within the predicted errors, achieved against nominal, by group of stars.
 
-    Bars are the standard deviation of a share of so few stars. On the right of each panel: number
-    of stars, and mean and standard deviation of (predicted - actual) / sigma.
+    Bars are the standard deviation of a share of so few stars; groups of fewer than ten stars are
+    in the table only. On the right of each panel: number of stars, and mean and standard deviation
+    of (predicted - actual) / sigma.
 
     Parameters
     ----------
@@ -92,6 +96,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     rows : pandas.DataFrame
         As ``tables/calibration.csv``.
     """
+    rows = rows[(rows["n"] >= FEWEST) | (rows["n"] == rows["n"].max())]
     panels = [found for _, found in rows.groupby(["prediction", "label"], sort=False)]
     columns = min(IN_ONE_ROW, len(panels))
     lines = math.ceil(len(panels) / columns)
@@ -136,6 +141,8 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, lowest: float) -> None:
     axes.set_yticks(place, labels=list(found["group"]))
     axes.tick_params(axis="y", labelsize=11)
     axes.set_xticks(LEVELS)
+    for text, side in zip(axes.get_xticklabels(), ("center", "right", "left"), strict=True):
+        text.set_horizontalalignment(side)
     axes.tick_params(axis="x", labelsize=10)
     axes.minorticks_off()
     told = axes.secondary_yaxis("right")
@@ -146,6 +153,6 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, lowest: float) -> None:
     told.set_yticks(place, labels=texts)
     told.tick_params(axis="y", labelsize=10, length=0)
     told.minorticks_off()
-    axes.text(1.02, 1.01, "n; pulls", transform=axes.transAxes, fontsize=10)
+    axes.text(1.03, -0.02, "n; pull", transform=axes.transAxes, va="top", fontsize=10)
     label = str(found["label"].iloc[0])
-    axes.set_title(f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}", fontsize=14)
+    axes.set_title(f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}", fontsize=13)

@@ -15,16 +15,13 @@ from matplotlib.figure import Figure
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, require_suffix
-from spectrafm.integrity import hashes_beside
+from spectrafm.integrity import MADE_WITH, hashes_beside
 from spectrafm.reading import problem_in
 
 logger = logging.getLogger(__name__)
 
 #: Decorator and context that applies ``spectrafm.mplstyle``: ``@styled()``.
 styled = functools.partial(matplotlib.style.context, Path(__file__).with_name("spectrafm.mplstyle"))
-
-#: Name of the text in a PNG that holds the SHA-256 of the figure's inputs.
-MADE_WITH = "made_with"
 
 OBSERVED = "#4B7BE5"
 SYNTHETIC = "#FF8C38"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.figures.style import MADE_WITH
+from spectrafm.integrity import MADE_WITH
 from spectrafm.reading import printable
 
 

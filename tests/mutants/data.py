@@ -8,6 +8,7 @@ BUILD = "spectrafm/store/build_store.py"
 FETCH = "spectrafm/surveys/apogee/fetch_spectra.py"
 SELECT = "spectrafm/surveys/apogee/select_stars.py"
 ASPCAP = "spectrafm/surveys/apogee/aspcapstar.py"
+MODELS = "tests/test_mock_survey.py"
 MOCK = "spectrafm/surveys/mock/mock_survey.py"
 
 STREAMED = "tests/test_streaming.py::test_blocks_of_any_size_are_the_stars_of_the_whole"
@@ -16,7 +17,9 @@ MASKED = (
     "tests/test_store.py::test_without_a_flux_range_only_bad_pixels_are_missing"
 )
 SIDES = "tests/test_store.py::test_load_stars_gives_a_side_of_the_split_and_the_pixels_of_windows"
+BLOCKS = "tests/test_store.py::test_each_block_of_a_shard_keeps_its_own_labels_and_columns"
 HELD = "tests/test_store.py::test_the_store_holds_what_the_files_hold"
+SPLIT = "tests/test_selection.py::test_the_split_has_the_shares_and_depends_on_star_and_seed_alone"
 SHARDS = "tests/test_store.py::test_stars_are_written_in_whole_shards_whatever_blocks_they_come_in"
 
 MUTANTS = [
@@ -133,7 +136,7 @@ MUTANTS = [
         BUILD,
         'zip(labels, read(group, "label", rows).T, strict=True)',
         'zip(labels, read(group, "label")[: rows.stop - rows.start].T, strict=True)',
-        "tests/test_store.py tests/test_alignment.py",
+        BLOCKS,
         "labels of a later block are those of the first",
     ),
     Mutant(
@@ -191,28 +194,29 @@ MUTANTS = [
         SELECT,
         "ascending=[True, False, True]",
         "ascending=[True, True, True]",
-        "tests/test_selection.py",
+        "tests/test_selection.py::"
+        "test_a_star_is_given_by_its_row_of_highest_snr_among_those_that_passed",
         "each star's worst observation is taken",
     ),
     Mutant(
         SELECT,
         'f"{shares.seed}:{apogee_id}"',
         'f"{apogee_id}"',
-        "tests/test_selection.py",
+        SPLIT,
         "the seed does not change the split",
     ),
     Mutant(
         SELECT,
         'for star in chosen["APOGEE_ID"]]',
         'for star in chosen["FIELD"] + chosen["APOGEE_ID"]]',
-        "tests/test_selection.py",
+        "tests/test_selection.py::test_no_star_is_on_two_sides_whatever_the_seed",
         "a star's side of the split depends on the field in which it was observed",
     ),
     Mutant(
         SELECT,
         "if position < shares.train:",
         "if position < shares.train + shares.validation / 2:",
-        "tests/test_selection.py",
+        SPLIT,
         "validation stars are trained on",
     ),
     Mutant(
@@ -227,14 +231,15 @@ MUTANTS = [
         MOCK,
         "(self.stars, self.rows, self.best)",
         "(self.stars, self.rows, self.best.take(slice(None, None, -1)))",
-        "tests/test_mock_survey.py",
+        f"{MODELS}::test_without_a_gap_observed_spectra_are_noisy_models",
         "synthetic spectra are those of other stars",
     ),
     Mutant(
         MOCK,
         "stars = stars.take(rows.star)",
         "stars = stars.take(np.sort(rows.star))",
-        "tests/test_mock_survey.py tests/test_mock_population.py",
+        f"{MODELS}::test_every_row_has_its_file_or_its_reason "
+        f"{MODELS}::test_iron_poor_spectra_have_shallow_lines",
         "spectra and labels of the mock's stars are not those of their rows",
     ),
 ]

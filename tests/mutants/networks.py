@@ -10,6 +10,7 @@ BINDING = "spectrafm/networks/binding.py"
 RIDGE = "spectrafm/networks/ridge.py"
 SAVED = "spectrafm/networks/saved.py"
 
+BY_HAND = "tests/test_by_hand.py"
 MISSING = "tests/test_networks.py::test_a_missing_pixel_reads_as_nothing_whatever_it_holds"
 MODEL = "tests/test_model.py"
 ATTACKS = "tests/test_malicious_models.py::test_malicious_models_are_refused_and_nothing_is_run"
@@ -26,7 +27,7 @@ MUTANTS = [
         BASE,
         "isfinite() & (scale > 0)",
         "isfinite() & (scale >= 0)",
-        "tests/test_networks.py tests/test_learner.py tests/test_training.py",
+        f"{BY_HAND}::test_a_label_that_all_stars_share_is_not_divided_by_its_scatter",
         "a label that all stars share is divided by zero",
     ),
     Mutant(
@@ -54,14 +55,15 @@ MUTANTS = [
         BASE,
         "Answer(*(part[:, request] for part in answer))",
         "Answer(answer.mean[:, request], answer.log_variance[:, request.flip(0)])",
-        "tests/test_networks.py",
+        f"{BY_HAND}::test_labels_that_are_requested_keep_their_own_uncertainties",
         "the uncertainties of labels are exchanged",
     ),
     Mutant(
         TRANSFORMER,
         "flux = flux.masked_fill(missing, 1.0)",
         "pass",
-        "tests/test_model.py tests/test_learner.py",
+        "tests/test_model.py "
+        "tests/test_learner.py::test_a_star_with_nothing_to_teach_changes_no_bit",
         "a missing pixel's value reaches the gradient",
     ),
     Mutant(
@@ -82,7 +84,7 @@ MUTANTS = [
         TRANSFORMER,
         "wanted if request is None else wanted[request]",
         "wanted if request is None else wanted[request.sort().values]",
-        "tests/test_networks.py::test_the_transformer_answers_labels_in_any_order",
+        f"{BY_HAND}::test_a_chunk_is_what_the_network_makes_of_its_pixels",
         "labels in another order get each other's answers",
     ),
     Mutant(
@@ -160,7 +162,7 @@ MUTANTS = [
         RIDGE,
         "self.log_variance[k] = error[best].log()",
         "self.log_variance[k] = error[best].sqrt().log()",
-        "tests/test_networks.py",
+        "tests/test_networks.py::test_ridges_leave_one_out_error_is_that_of_refits",
         "the ridge gives sigma as its variance",
     ),
     Mutant(

@@ -14,7 +14,17 @@ RESUME = "spectrafm/training/resume.py"
 CHECKPOINT = "spectrafm/training/checkpoint.py"
 
 BY_HAND = "tests/test_by_hand.py"
-STOPPED = "tests/test_resume.py::test_stopped_in_any_step"
+STOPPED = "tests/test_resume.py::test_stopped_in_any_step[9]"
+LOSS_OF_STEP = (
+    "tests/test_by_hand.py::"
+    "test_the_training_loss_is_the_mean_over_known_labels_each_with_its_own_error"
+)
+SHARES = "tests/test_processes.py::test_the_shares_make_up_the_whole_step"
+TALLY = "tests/test_learner.py::test_the_tally_counts_skipped_steps_and_those_in_a_row"
+BEST = (
+    "tests/test_resume.py::"
+    "test_the_weights_of_the_best_validation_are_kept_also_by_a_resumed_training"
+)
 SPOILED = (
     "tests/test_learner.py::test_a_step_that_is_not_finite_changes_nothing_and_is_counted "
     "tests/test_learner.py::test_ten_in_a_row_stop_it_and_name_the_stars"
@@ -61,7 +71,7 @@ MUTANTS = [
         STEP,
         "each.sum() / batch.count.clamp(min=1)",
         "each.mean()",
-        "tests/test_learner.py tests/test_processes.py tests/test_by_hand.py",
+        LOSS_OF_STEP,
         "missing labels shrink the loss and its gradient",
     ),
     Mutant(
@@ -76,7 +86,7 @@ MUTANTS = [
         BATCH,
         "requested = requested & ~given\n",
         "pass\n",
-        "tests/test_training.py tests/test_learner.py",
+        f"{SHARES}[scattered-3]",
         "the loss is divided by labels that are not requested",
     ),
     Mutant(
@@ -90,14 +100,14 @@ MUTANTS = [
         BATCH,
         "requested = stars.teaches[rows]\n    if",
         "requested = stars.teaches[rows] | True\n    if",
-        "tests/test_training.py tests/test_learner.py",
+        LOSS_OF_STEP,
         "missing labels are requested",
     ),
     Mutant(
         BATCH,
         "label_error=stars.label_error[rows]",
         "label_error=stars.label_error[rows].flip(0)",
-        "tests/test_learner.py tests/test_training.py tests/test_processes.py",
+        LOSS_OF_STEP,
         "stars are weighted by other stars' errors",
     ),
     Mutant(
@@ -139,7 +149,7 @@ MUTANTS = [
         STARS,
         "np.random.default_rng(options.seed)",
         "np.random.default_rng(77)",
-        "tests/test_training.py",
+        "tests/test_training.py::test_drawn_stars_do_not_depend_on_the_order_of_rows",
         "all draws of the few stars are the same",
     ),
     # Learning rate.
@@ -169,35 +179,35 @@ MUTANTS = [
         STEP,
         "in_a_row = torch.where(finite, 0.0, self.in_a_row + 1)",
         "in_a_row = torch.where(finite, self.in_a_row, self.in_a_row + 1)",
-        "tests/test_learner.py",
+        TALLY,
         "ten bad steps of a long training stop it",
     ),
     Mutant(
         STEP,
         "loss=self.loss + torch.where(finite, loss, 0.0)",
         "loss=self.loss + loss",
-        "tests/test_learner.py",
+        TALLY,
         "the training loss is NaN after one bad star",
     ),
     Mutant(
         LOOP,
         "if criterion < self.best_criterion:",
         "if criterion > self.best_criterion or not self.best_epoch:",
-        "tests/test_training.py tests/test_resume.py",
+        BEST,
         "the worst weights are kept",
     ),
     Mutant(
         LOOP,
         "self.network.load_state_dict(self.best)",
         "pass",
-        "tests/test_training.py tests/test_resume.py",
+        BEST,
         "the last weights are kept, not the best",
     ),
     Mutant(
         CHECKPOINT,
         "value.detach().clone() for name",
         "value.detach() for name",
-        "tests/test_training.py tests/test_resume.py",
+        BEST,
         "the best weights go on training",
     ),
     # Checkpoints and resuming.
@@ -212,14 +222,14 @@ MUTANTS = [
         LOOP,
         "self.best = {name: value.to(device) for name, value in best.items()}",
         "pass",
-        "tests/test_resume.py",
+        BEST,
         "a resumed training forgets its best weights",
     ),
     Mutant(
         LOOP,
         "self.learner.tally = Tally(**{name: value.to(device) for name, value in tally.items()})",
         "pass",
-        "tests/test_resume.py",
+        STOPPED,
         "a resumed epoch's training loss is that of its last steps",
     ),
     Mutant(
@@ -247,7 +257,7 @@ MUTANTS = [
         CHECKPOINT,
         "for path in reversed(self._paths()):",
         "for path in self._paths():",
-        "tests/test_resume.py",
+        "tests/test_resume.py::test_the_last_two_are_kept",
         "an old checkpoint is taken for the newest",
     ),
     Mutant(
@@ -283,14 +293,14 @@ MUTANTS = [
         "spectrafm/training/processes.py",
         "if len(set(found)) > 1:",
         "if False:",
-        "tests/test_processes.py",
+        "tests/test_processes.py::test_what_the_processes_agree_on",
         "processes whose weights have drifted apart go on",
     ),
     Mutant(
         BATCH,
         "(share < stars)[:, None]",
         "(share <= stars)[:, None]",
-        "tests/test_processes.py",
+        f"{SHARES}[scattered-3]",
         "a star that fills up a share counts twice",
     ),
 ]
