@@ -58,15 +58,19 @@ def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
 
     A malformed ``draws`` adds nothing here; the validation of its section reports the error.
     """
+    given = draws if isinstance(draws, Mapping) else {}
+    drawn, seeds = given.get("stages"), given.get("seeds", SEEDS)
+    if not (isinstance(drawn, list) and isinstance(seeds, (list, tuple))):
+        return dict(stages)
     more = {}
-    if isinstance(draws, Mapping) and isinstance(draws.get("stages"), list):
-        for stage in draws["stages"]:
-            options = stages.get(stage) if isinstance(stage, str) else None
-            if isinstance(options, Mapping):
-                own = (options.get("stars") or {}).get("seed", Stars().seed)
-                for seed in draws.get("seeds", SEEDS):
-                    changed = merged(options, {"stars": {"seed": seed}})
-                    more[draw_of(stage, own, seed)] = changed
+    for stage in drawn:
+        options = stages.get(stage) if isinstance(stage, str) else None
+        if isinstance(options, Mapping):
+            stars = options.get("stars")
+            own = stars.get("seed", Stars().seed) if isinstance(stars, Mapping) else Stars().seed
+            for seed in (seed for seed in seeds if isinstance(seed, int)):
+                changed = merged(options, {"stars": {"seed": seed}})
+                more[draw_of(stage, own, seed)] = changed
     return {**stages, **more}
 
 

@@ -278,7 +278,8 @@ def _one_line(section: type[Section], error: ValidationError) -> str:
     # For a value of several possible types pydantic reports one error a type: name the key once.
     problem = problems[0]
     location = [part for part in problem["loc"] if not _names_a_type(part)]
-    key = ".".join(str(part) for part in location)
+    names = map(str, location)
+    key = ".".join(name if name.isprintable() else ascii(name) for name in names)
     prefix = f"{key}: " if key else ""
     if problem["type"] == "extra_forbidden":
         owner = _section_at(section, location[:-1])
