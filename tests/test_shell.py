@@ -157,7 +157,7 @@ def test_each_value_in_each_place_is_read_as_it_is_or_refused_in_one_line(base, 
             accepted += 1
             found = set(leaves(run.model_dump(mode="json")))
             assert payload in found or (name == "a number" and 1000.0 in found), place
-    assert accepted < 10 or name == "a number", "most places take no such text"
+    assert accepted < 20 or name == "a number", "most places take no such text"
 
 
 def read(content: dict) -> tuple[Config | None, str]:
