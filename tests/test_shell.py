@@ -264,7 +264,8 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
     assert all(place[0] == "resources" for place in lost.values()), lost
     if name in ("substitution", "all at once"):
         free = {("survey", "keep"), ("figures", "star"), ("labels", "*", "symbol")}
-        free |= {("survey", "source")}
+        if not (mock and "{" in PAYLOADS[name]):  # Braces would be wildcards in an output.
+            free.add(("survey", "source"))
         assert free <= set(values.values())
 
 
