@@ -150,7 +150,7 @@ OTHERS = {
         name, "PJ()", array=np.array([np.array([1]), np.array([2, 3]), np.array([4])], object)
     ),
     "scaled": lambda name: fits.Column(
-        name, "I", bscale=0.5, bzero=3.0, array=np.zeros(3, np.float32)
+        name, "E", bscale=0.5, bzero=3.0, array=np.zeros(3, np.float32)
     ),
 }
 
