@@ -67,6 +67,25 @@ def test_the_old_folder_is_kept_until_the_new_one_is_in_place(tmp_path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
+def test_a_folder_that_comes_in_between_is_replaced_too(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    write_folder(path, "old")
+    replace = os.replace
+    others = []
+
+    def interfering(source, target):
+        replace(source, target)
+        if Path(source) == path and not others:
+            others.append(path)
+            write_folder(path, "other")
+
+    monkeypatch.setattr(os, "replace", interfering)
+    write_folder(path, "new")
+    assert others
+    assert [(path / name).read_text() for name in ("x", "sub/y")] == ["new", "new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_everything_is_on_the_disk_before_it_is_moved_and_the_move_after(
     tmp_path, monkeypatch, kind

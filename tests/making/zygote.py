@@ -97,6 +97,9 @@ def _answer(call: socket.socket) -> int:
     for number, descriptor in enumerate(handed):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    # What is known of the zygote's own streams does not hold for these.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

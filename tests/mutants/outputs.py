@@ -64,7 +64,7 @@ MUTANTS = [
         FILES,
         "if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):",
         "if True:",
-        f"{MANY}[8-10-folder]",
+        "tests/test_files.py::test_a_folder_that_comes_in_between_is_replaced_too",
         "a folder that another process put in place in between ends the command",
     ),
     Mutant(
