@@ -1,8 +1,8 @@
 # Tests of: spectrafm/reading.py and every reader of files
 """Every reader of files, given damaged ones: a line that names the file or an answer, nothing else.
 
-`make test` runs some 1,000 damages, `make test-slow` 1,000 a reader. Where a checksum covers a file, no
-damage gives another answer either.
+`make test` runs some 1,000 damages, `make test-slow` 1,000 a reader. Where a checksum covers a
+file, no damage gives another answer either.
 """
 
 from __future__ import annotations
