@@ -1,8 +1,8 @@
 # Tests of: spectrafm/reading.py and every reader of files
 """Every reader of files, given damaged ones: a line that names the file or an answer, nothing else.
 
-`make test` runs 30 damages a reader, `make test-slow` 1,000. Where a checksum covers a file, no
-damage gives another answer either.
+`make test` runs some 1,000 damages, `make test-slow` 1,000 a reader. Where a checksum covers a
+file, no damage gives another answer either.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ from spectrafm.training.checkpoint import Checkpoints, State
 REPOSITORY = Path(__file__).parents[1]
 
 
-#: Damages of each reader in `make test-slow`, and in `make test`.
-DAMAGES = 1000
-QUICK = 30
+#: Damages of each reader in `make test-slow`, and in `make test`: fewer where a reading takes long,
+#: such as a page of a run.
+DAMAGES, QUICK, FEW = 1000, 40, 10
 
 
 class Case(NamedTuple):
@@ -78,6 +78,14 @@ class Case(NamedTuple):
 
 
 READERS: dict[str, Callable[[Path], Case]] = {}
+
+#: Readers of which one reading takes more than 20 ms.
+LONG = {
+    "metrics_json", "funnel_csv", "flags_csv", "table1_csv", "table1_csv_of_before",
+    "benchmark_tsv", "model_of_a_stranger", "weights_of_a_stranger", "prediction_of_a_stranger",
+    "store_of_a_stranger", "array_of_a_stranger", "spectra_of_a_stranger", "labels_of_a_stranger",
+    "checksums_of_a_store", "config_yaml",
+}  # fmt: skip
 
 
 def reader(make: Callable[[Path], Case]) -> Callable[[Path], Case]:
@@ -530,7 +538,7 @@ def check(name: str, folder: Path, count: int) -> None:
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files(name, tmp_path):
-    check(name, tmp_path, QUICK)
+    check(name, tmp_path, FEW if name in LONG else QUICK)
 
 
 @pytest.mark.slow
@@ -542,3 +550,5 @@ def test_all_damaged_files(name, tmp_path):
 
 def test_there_are_ten_thousand_and_more():
     assert DAMAGES * len(READERS) >= 10_000
+    assert READERS.keys() > LONG
+    assert sum(FEW if name in LONG else QUICK for name in READERS) >= 1000
