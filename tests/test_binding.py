@@ -91,6 +91,18 @@ def test_the_error_of_the_flux_enters_the_token_and_an_unknown_one_does_not(netw
     assert (small - large).abs().max() > 1e-4
 
 
+def test_the_errors_of_missing_pixels_and_of_no_pixel_are_not_read(network, cells):
+    missing = torch.zeros(3, len(GRID), dtype=torch.bool)
+    # Where a token has fewer pixels than the fullest one, an index stands for none of them.
+    filler = int(cells.pixel[~cells.there].unique().item())
+    missing[:, 7::9], missing[:, filler] = True, True
+    error = torch.full((3, len(GRID)), 0.01)
+    other = error.masked_fill(missing, 5.0)
+    position = network.encoding(GRID)
+    bound = [network.embedding.binding(spectra(), position, missing, e)[0] for e in (error, other)]
+    assert torch.equal(*bound)
+
+
 def test_tokens_are_dropped_in_training_alone():
     torch.manual_seed(0)
     binding = Binding(8, TOKEN.model_copy(update={"drop": 0.5}))

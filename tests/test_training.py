@@ -191,7 +191,10 @@ def test_a_batch_depends_on_seed_and_step_alone(stars):
     again = draw(0, 5)
     assert torch.equal(first.flux, again.flux)
     assert torch.equal(first.requested, again.requested)
-    assert not torch.equal(first.flux, draw(1, 5).flux)
+    for seed, step in ((1, 5), (0, 7)):  # odd steps show neighbouring pixels
+        other = draw(seed, step)
+        assert not torch.equal(first.flux, other.flux)
+        assert not torch.equal(first.position, other.position)
 
 
 def test_a_given_label_is_not_asked_and_a_missing_one_neither(stars):

@@ -141,7 +141,7 @@ MUTANTS = [
         BINDING,
         "known = valid & error.isfinite()",
         "known = error.isfinite()",
-        "tests/test_model.py",
+        "tests/test_binding.py::test_the_errors_of_missing_pixels_and_of_no_pixel_are_not_read",
         "a token reads the errors of missing pixels",
     ),
     Mutant(
@@ -167,8 +167,8 @@ MUTANTS = [
     ),
     Mutant(
         SAVED,
-        "if entries[name] != digest:",
-        "if False:",
+        "    check_checksums(folder)\n",
+        "",
         "tests/test_malicious_models.py::test_no_damage_to_any_file_is_silent",
         "damaged weights are loaded",
     ),
