@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from snakemake.utils import update_config
 
 from making.digests import contents
 from making.zygote import Zygote
+from spectrafm.config import read_config
 
 REPOSITORY = Path(__file__).parents[1]
 RESUME = REPOSITORY / "workflow/resume.py"
@@ -121,6 +124,13 @@ def test_a_living_snakemake_is_not_unlocked(zygote, tmp_path):
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
+
+
+def test_the_configuration_of_the_storms_is_valid():
+    layered: dict = {}
+    for path in CONFIGURATIONS:
+        update_config(layered, yaml.safe_load(path.read_text()))
+    assert 4 <= len(read_config(layered).predictions) <= 6
 
 
 def test_resume_unlocks_only_what_nobody_holds(tmp_path):
