@@ -31,6 +31,8 @@ STARS = 60
 FIELDS = ("000+02", "K04_083+13", "293-37-C")
 ROWS = [row(f"2M{number:08d}", FIELD=FIELDS[number % 3]) for number in range(STARS)]
 BEFORE = 20
+#: Runs during the outage: after the last of them a file that is its own fault would be given up.
+RUNS = 3
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +126,17 @@ OUTAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", OUTAGES)
-@pytest.mark.parametrize("kept", [False, True])
+QUICK = ("forbidden", "absent", "too many", "dead")
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        pytest.param(kind, kept, marks=[] if kind in QUICK and not kept else pytest.mark.slow)
+        for kind in OUTAGES
+        for kept in (False, True)
+    ],
+)
 def test_an_outage_loses_no_star_and_the_next_run_asks_for_the_rest(
     server, tree, tmp_path, expected, kind, kept
 ):
@@ -134,12 +145,12 @@ def test_an_outage_loses_no_star_and_the_next_run_asks_for_the_rest(
     run = run_at(tmp_path, tree, survey_at(server, keep=keep))
     # Before the stars come the marker of a mock survey and three lists.
     on = whole_outage(server, OUTAGES[kind], after=1 + len(FIELDS) + BEFORE)
-    for _ in range(4):
+    for _ in range(RUNS):
         with pytest.raises(Unfinished, match=r"files in a row failed .* run it again .*code 75"):
             run.fetch(0)
         assert not run.shard(0).exists()
         assert not run.shard_missing(0).exists()
-    assert server.injected["outage"] >= 4 * 6, "the outage was met"
+    assert server.injected["outage"] >= RUNS * 6, "the outage was met"
     asked = spectra(server.requests)
     came = {path for path in asked if server.sent[path] >= len(server.files[path])}
     assert len(came) == BEFORE

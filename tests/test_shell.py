@@ -232,8 +232,17 @@ def values_in(word: str) -> Iterator[Any]:
         yield from leaves(options._value_of(text))
 
 
-@pytest.mark.parametrize("name", quickly(*QUICK))
-@pytest.mark.parametrize("mock", [True, False])
+@pytest.mark.parametrize(
+    ("mock", "name"),
+    [
+        pytest.param(
+            mock, name,
+            marks=[] if name == {True: QUICK[0], False: QUICK[1]}[mock] else pytest.mark.slow,
+        )
+        for mock in (True, False)
+        for name in PAYLOADS
+    ],
+)  # fmt: skip
 def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, name, mock):
     """All places that take a value, each with a value of its own, in one run of the rules."""
     content = base if mock else base | {"mock": None}
