@@ -164,7 +164,7 @@ def test_every_text_of_a_run_is_escaped(copy):
 def test_a_figure_of_no_bytes_and_a_cut_table_are_named(copy):
     figure = copy / "figures/figure2.png"
     content = figure.read_bytes()
-    for damaged in (b"", content[: len(content) // 2]):
+    for damaged in (b"", content[:-20]):
         figure.write_bytes(damaged)
         with pytest.raises(SpectraFMError, match=r"figure2\.png: not a complete PNG file"):
             report(copy / "report.html")
@@ -172,12 +172,12 @@ def test_a_figure_of_no_bytes_and_a_cut_table_are_named(copy):
     for name in ("tables/table1.csv", "tables/table1.tex", "catalogue/funnel.csv"):
         path = copy / name
         content = path.read_bytes()
-        for end in (len(content) - 1, len(content) * 2 // 3, content.index(b"\n") - 1):
+        for end in (len(content) - 1, len(content) // 2):
             path.write_bytes(content[:end])
             with pytest.raises(SpectraFMError, match=path.name):
                 report(copy / "report.html")
         path.write_bytes(content)
-    for folder in ("selected", "missing"):
+    for folder in ("missing", "selected"):
         path = copy / f"catalogue/{folder}.parquet"
         path.unlink()
         path.mkdir()

@@ -172,9 +172,10 @@ def read_predictions(path: Path) -> pd.DataFrame:
         its model about the mock survey.
     """
     table = read_parquet(path)
-    _check_facts(path, table.attrs)
-    facts = table.attrs
-    described = facts.get("labels") or _labels_of_old(table)
+    # pandas copies the metadata with each column that is taken from a table that has some.
+    facts, table.attrs = table.attrs, {}
+    _check_facts(path, facts)
+    described = facts.get("labels") or _labels_of_old(table, facts.get("units", {}))
     wanted = ["apogee_id", "split", *(f"{label}_{part}" for label in described for part in PARTS)]
     calibrated = (facts.get("calibration") or {}).get("labels", {})
     wanted += [
@@ -187,6 +188,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     facts["labels"] = list(described)
     facts["label_units"] = {name: label["unit"] for name, label in described.items()}
     facts["symbols"] = {name: label["symbol"] for name, label in described.items()}
+    table.attrs = facts
     return table
 
 
@@ -291,9 +293,8 @@ def _check_rows(path: Path, table: pd.DataFrame, side: str, labels: Sequence[str
             raise SpectraFMError(f"{path}: {name} of star {star} is negative")
 
 
-def _labels_of_old(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+def _labels_of_old(table: pd.DataFrame, units: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Labels of a file without ``labels`` in its metadata, in the order of its columns."""
-    units = table.attrs.get("units", {})
     ending = "_predicted"
     names = [name.removesuffix(ending) for name in table if name.endswith(ending)]
     # Versions that wrote no labels wrote this unit so; astropy does not parse it.

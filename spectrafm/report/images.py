@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import MADE_WITH
@@ -35,21 +36,21 @@ def inputs_of_figure(path: Path) -> dict[str, str] | None:
     try:
         inputs = json.loads(text)
         assert all(isinstance(digest, str) for digest in inputs.values())
-    except (ValueError, AttributeError, AssertionError, RecursionError):
+    except (ValueError, TypeError, AttributeError, AssertionError, RecursionError):
         raise SpectraFMError(f"{path}: its text {MADE_WITH} is not SHA-256 by path") from None
     return inputs
 
 
-def _read(path: Path) -> tuple[tuple[int, int], dict[str, str]]:
+def _read(path: Path) -> tuple[tuple[int, int], dict[str, Any]]:
     """Size and texts of a PNG file, after checking it to its end."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            # verify() ends the use of the image, hence the second opening for the texts.
+            # Texts before the pixels are read as the file is opened; verify() checks all of it.
+            size, texts = image.size, dict(image.info)
             image.verify()
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.size, dict(image.text)
+        return size, texts
     except Exception as error:
         # Damaged bytes make Pillow raise errors of many types.
         what = printable(str(error)) or type(error).__name__
