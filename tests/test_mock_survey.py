@@ -113,6 +113,14 @@ def test_spectra_have_the_layout_of_dr17(root, allstar, catalogue):
         assert np.asarray(file[4].data).tobytes() == catalogue.allstar[position].tobytes()
 
 
+def test_rows_of_one_name_are_of_one_star(catalogue):
+    names, first, twin = np.unique(catalogue.rows.apogee_id, return_index=True, return_inverse=True)
+    assert len(names) < len(twin), "stars that were observed twice"
+    for name in ("teff", "logg", "fe_h"):
+        values = getattr(catalogue.stars, name)
+        np.testing.assert_array_equal(values, values[first][twin])
+
+
 def test_every_row_has_its_file_or_its_reason(root, allstar, catalogue):
     for row, has_file, empty in zip(
         allstar, catalogue.rows.has_file, catalogue.rows.empty, strict=True

@@ -238,8 +238,7 @@ MUTANTS = [
         MOCK,
         "stars = stars.take(rows.star)",
         "stars = stars.take(np.sort(rows.star))",
-        f"{MODELS}::test_every_row_has_its_file_or_its_reason "
-        f"{MODELS}::test_iron_poor_spectra_have_shallow_lines",
-        "spectra and labels of the mock's stars are not those of their rows",
+        f"{MODELS}::test_rows_of_one_name_are_of_one_star",
+        "two rows of one name have the spectra and labels of two stars",
     ),
 ]
