@@ -153,7 +153,9 @@ def many_stars(count):
     """Blocks of stars with spectra of few values, which take little room and time to write."""
     rng = np.random.default_rng(0)
     flux = (rng.integers(0, 16, (SHARD_STARS, PIXELS)) / 32 + 0.5).astype(np.float32)
-    spectra = {"observed": flux, "observed_error": np.full_like(flux, 0.01)}
+    # One error for all pixels would take so little room that the store would be refused.
+    error = (rng.integers(1, 5, flux.shape) / 100).astype(np.float32)
+    spectra = {"observed": flux, "observed_error": error}
     spectra["mask"] = np.zeros(flux.shape, bool)
     for start in range(0, count, SHARD_STARS):
         size = min(SHARD_STARS, count - start)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -147,8 +148,9 @@ def test_a_stopped_training_is_told_itself_and_its_log_is_whole(tmp_path, number
     (logged,) = re.findall(r'( > >\(.*) 2>&1"$', rule, re.MULTILINE)
     log = tmp_path / "x.log"
     (tmp_path / "train.py").write_text(STOPPED)
-    command = f"exec {sys.executable} {tmp_path / 'train.py'}{logged} 2>&1".format(log=log)
-    assert "exec {params.launcher} train" in rule
+    logged = logged.replace("{log:q}", shlex.quote(str(log)))
+    command = f"exec {sys.executable} {tmp_path / 'train.py'}{logged} 2>&1"
+    assert "exec {params.launcher:q} train" in rule
     process = subprocess.Popen(
         ["bash", "-c", f"set -euo pipefail; {command}"],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
