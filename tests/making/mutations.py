@@ -118,7 +118,7 @@ def _test(checkout: Path, arguments: list[str], output: Path) -> None:
 def judged(name: str, mutant: Mutant, run: Run) -> Fate:
     """What became of a mutation whose tests have ended."""
     code, seconds = run.process.exitcode, time.monotonic() - run.began
-    if code == -signal.SIGKILL:
+    if code == -signal.SIGKILL and seconds >= TIME_LIMIT:
         return Fate(name, "killed" if mutant.may_hang else "hung", seconds, "a test without end")
     if code == 0:
         return Fate(name, "survived", seconds)
