@@ -105,7 +105,7 @@ def test_fine_tuning_on_observed_spectra_lowers_the_scatter(scores, label):
 
 
 def test_log_g_of_dwarfs_looks_at_br11(results):
-    """In dwarfs alone: in giants the seed decides (0.6 to 2.7 times the mean attention)."""
+    """In dwarfs alone: in giants the seed decides (0.6 to 2.9 times the mean attention)."""
     with xarray.open_zarr(results / "attention/pretrain.zarr") as maps:
         attention = maps["attention"].sel(request="LOGG", population="dwarfs")
         on_line = np.abs(maps["wavelength"] - BR11) < REACH
