@@ -496,7 +496,7 @@ def test_commands_write_the_same_bytes_twice(tmp_path, store, actual):
 def test_nothing_is_left_of_a_figure_that_cannot_be_drawn(tmp_path, star):
     figure = one.draw(star)
     figure.axes[0].set_title("$\\broken$")
-    with pytest.raises(ValueError, match="broken"):
+    with pytest.raises(SpectraFMError, match="broken"):
         style.save(figure, tmp_path / "figure1.png", "x", [])
     assert not list(tmp_path.iterdir())
 

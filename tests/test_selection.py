@@ -182,7 +182,7 @@ def test_a_scaled_column_is_refused_not_misread(tmp_path):
     with fits.open(tmp_path / "allStar.fits") as hdus:
         hdus[1].header["TSCAL6"] = 2.0
         hdus.writeto(tmp_path / "scaled.fits")
-    with pytest.raises(SpectraFMError, match=r"scaled\.fits: column SNR is scaled"):
+    with pytest.raises(SpectraFMError, match=r"scaled\.fits: column SNR holds scaled values"):
         read_allstar(tmp_path / "scaled.fits")
 
 
