@@ -31,6 +31,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _loaded(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 class NotYamlError(SpectraFMError):
     """A text is not YAML."""
 
@@ -55,7 +63,7 @@ def read_yaml(text: str, where: str) -> Any:
         deeply or, through aliases, holds more than `MOST_VALUES` values.
     """
     try:
-        content = yaml.load(text, Loader=_Loader)
+        content = _loaded(text)
     except _TwiceError as error:
         raise SpectraFMError(f"{where}: {error}") from None
     except yaml.YAMLError as error:
