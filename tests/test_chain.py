@@ -264,8 +264,8 @@ def without_provenance(run: Path) -> None:
         pyarrow.parquet.write_table(arrow.replace_schema_metadata(metadata), path)
     for path in (run / "figures").glob("*.png"):
         Image.open(path).save(path)
-    table = run / "tables/table1.md"
-    table.write_text(table.read_text().partition("Made with (")[0])
+    for table in (run / "tables").glob("*.md"):
+        table.write_text(table.read_text().partition("Made with (")[0])
     maps = run / "attention/pretrain.zarr"
     content = (maps / "zarr.json").read_text()
     (maps / "zarr.json").write_text(content.replace('"made_with"', '"made_without"'))

@@ -25,7 +25,7 @@ from spectrafm.surveys.apogee.columns import store_columns
 from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
 from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.apogee.selected import read_selected
-from spectrafm.surveys.apogee.spectra_files import SpectraFiles
+from spectrafm.surveys.apogee.spectra_files import SpectraFiles, records_of
 
 ACKNOWLEDGEMENT = (
     "Funding for the Sloan Digital Sky Survey IV has been provided by the Alfred P. Sloan "
@@ -210,7 +210,7 @@ def _fetch_block(rows: pd.DataFrame, files: SpectraFiles, lost: list[dict]) -> S
             for kind, flux in spectra.items():
                 flux[place[name]] = getattr(star, kind)
 
-    for row in asked[asked["apogee_id"].isin(reasons)].to_dict("records"):
+    for row in records_of(asked[asked["apogee_id"].isin(reasons)]):
         name = row["apogee_id"]
         reason = "; then ".join(reasons[name]).removeprefix(f"{row['path']}: ")
         replaced = name in delivered

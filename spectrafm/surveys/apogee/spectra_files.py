@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -88,7 +89,7 @@ class SpectraFiles:
         Unfinished
             When too many files in a row have failed; see `Watch`.
         """
-        by_path = {row["path"]: row for row in rows.to_dict("records")}
+        by_path = {row["path"]: row for row in records_of(rows)}
         self._fetch_lists(list(by_path))
         with Meter("fetching spectra", len(by_path), "file") as meter:
             for path, content, sha1, _ in self._judged(list(by_path)):
@@ -183,3 +184,8 @@ class SpectraFiles:
             self._lists[folder] = replace(self._lists[folder], kept=False)
             if isinstance(content, bytes):
                 self._lists[folder] = FolderList(sha1s_in(content, folder), there=True)
+
+
+def records_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table; pandas would copy the table's metadata for each of them."""
+    return [dict(zip(rows.columns, values, strict=True)) for values in rows.itertuples(index=False)]
