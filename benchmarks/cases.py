@@ -55,11 +55,13 @@ def paper_case() -> Case:
 
 
 def demo_case() -> Case:
-    """The demo's network and its pre-training in configs/demo.yaml."""
+    """The demo's network and pre-training with one pixel a token, as the plain network has it."""
     paper = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
     demo = yaml.safe_load((REPOSITORY / "configs/demo.yaml").read_text())
     changed = paper["stages"]["pretrain"] | demo["stages"]["pretrain"]
-    return _case("demo", paper["model"] | demo["model"], changed)
+    changed |= {"sampling": {"scheme": "scattered", "tokens": 128, "noise": 0.02}}
+    model = paper["model"] | demo["model"] | {"token": {"width": 0}, "norm": "post"}
+    return _case("demo", model, changed)
 
 
 def _case(name: str, model: dict, stage: dict) -> Case:

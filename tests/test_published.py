@@ -168,7 +168,7 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     with pytest.raises(SpectraFMError, match=r"labels\.npy: no such file"):
         compare(selected, [labels], [labels])
     labels.write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(SpectraFMError, match=r"labels\.npy: not a \.npy array"):
+    with pytest.raises(SpectraFMError, match=r"labels\.npy: not a readable \.npy array"):
         compare(selected, [labels], [labels])
     np.save(labels, np.zeros((3, 4)))
     with pytest.raises(SpectraFMError, match=r"labels\.npy: shape \(3, 4\), not \(stars, 5\)"):

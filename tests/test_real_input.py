@@ -330,7 +330,7 @@ def test_reads_real_allstar_rows(allstar):
 
 def test_real_rows_have_the_twelve_abundances(allstar, tmp_path):
     labels = Labels(labels={name: {} for name in TWELVE})
-    survey = Survey(release="dr13", aspcap="l30e2", shards=2)
+    survey = Survey(source="file:///mirror", release="dr13", aspcap="l30e2", shards=2)
     table = read_parquet(select(ALLSTAR, tmp_path, survey, RELAXED, labels=labels)[0])
     with fits.open(ALLSTAR) as hdus:
         real = hdus[1].data[table["row"].to_numpy()]
@@ -343,7 +343,7 @@ def test_real_rows_have_the_twelve_abundances(allstar, tmp_path):
 
 
 def test_a_real_repeated_star_is_given_by_its_better_row(allstar, tmp_path):
-    survey = Survey(release="dr13", aspcap="l30e2", shards=2)
+    survey = Survey(source="file:///mirror", release="dr13", aspcap="l30e2", shards=2)
     outputs = select(ALLSTAR, tmp_path, survey, RELAXED)
     selected, alternates = read_parquet(outputs[0]), read_parquet(outputs[1])
     assert len(selected) == selected["apogee_id"].nunique() == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -172,8 +173,10 @@ def opened_catalogue(path: Path, name: str) -> Iterator[Catalogue]:
         if not has_hdu(hdus, 1) or hdus[1].is_image:
             raise SpectraFMError(f"{name}: HDU1 is not a table")
         table = hdus[1]
+        # Copies made before the data are touched: a column of a table with data holds its values.
+        described = [copy.copy(column) for column in table.columns]
         row = table.data.dtype
-        columns = {column.name: _type_of(column, row[column.name]) for column in table.columns}
+        columns = {column.name: _type_of(column, row[column.name]) for column in described}
         offset = table.fileinfo()["datLoc"]
         yield Catalogue(path, name, offset, len(table.data), row, columns)
 

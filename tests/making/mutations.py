@@ -80,6 +80,8 @@ def fault_of(mutant: Mutant) -> str:
     text = path.read_text() if path.is_file() else ""
     if text.count(mutant.old) != 1:
         return f"does not apply: {mutant.old!r} occurs {text.count(mutant.old)} times"
+    if path.suffix != ".py":
+        return ""
     try:
         compile(text.replace(mutant.old, mutant.new), mutant.file, "exec")
     except SyntaxError as error:

@@ -151,11 +151,12 @@ def _labels_from_arrays(
     param, x_h, x_h_error = arrays["PARAM"], arrays["X_H"], arrays["X_H_ERR"]
     n = param.shape[1]
     elements = max(_IN_X_H.values()) + 1
-    if arrays["PARAM_COV"].shape[1] != n * n or min(x_h.shape[1], x_h_error.shape[1]) < elements:
+    covariance = arrays["PARAM_COV"].reshape(len(param), -1)
+    if covariance.shape[1] != n * n or min(x_h.shape[1], x_h_error.shape[1]) < elements:
         raise SpectraFMError(
             f"{path}: the arrays {', '.join(_ARRAYS)} have not the lengths that DR13 to DR17 have"
         )
-    variance = arrays["PARAM_COV"].reshape(-1, n, n)
+    variance = covariance.reshape(-1, n, n)
     variance = np.where(variance > 0, variance, np.float32(np.nan))
     iron = x_h[:, _IN_X_H["FE"]]
     made = {}
