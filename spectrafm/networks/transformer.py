@@ -232,7 +232,7 @@ class SpectraFM(Network):
 
     @property
     def wants_errors(self) -> bool:
-        return self.reads_whole
+        return self.reads_errors(self.options)
 
     @classmethod
     def reads_errors(cls, model: Model) -> bool:

@@ -108,27 +108,28 @@ def draw_fixed_batch(stars: DeviceStars, rows: Tensor, window: Tensor, tokens: i
         Largest number of pixels shown per star.
     """
     evenly = torch.linspace(0, len(window) - 1, min(tokens, len(window))).long().to(window.device)
-    pixel = window[evenly].expand(len(rows), -1)
-    valid = stars.valid[rows[:, None], pixel]
-    requested = stars.teaches[rows] & valid.any(dim=1, keepdim=True)
-    return _show(stars, rows, pixel, stars.position[pixel], ~valid, requested)
+    pixels = window[evenly]
+    return _same_pixels(stars, rows, pixels, stars.position[pixels])
 
 
 def whole_batch(stars: DeviceStars, rows: Tensor, number: int) -> Batch:
-    """Make a batch of all pixels of a window, or of all windows, the same at every call.
+    """Make a batch of all pixels of one of ``stars.windows_and_all``, the same at every call.
 
     Parameters
     ----------
     stars : DeviceStars
     rows : Tensor, shape (B,), int
     number : int
-        Number of the window; the number of windows stands for all of them together.
     """
-    window = (*stars.windows, stars.every_window)[number]
-    valid = stars.valid[rows[:, None], window]
+    return _same_pixels(stars, rows, stars.windows_and_all[number], stars.position_of(number))
+
+
+def _same_pixels(stars: DeviceStars, rows: Tensor, pixels: Tensor, position: Any) -> Batch:
+    """Make a batch in which all stars show the same pixels, missing ones included."""
+    pixel = pixels.expand(len(rows), -1)
+    valid = stars.valid[rows[:, None], pixel]
     requested = stars.teaches[rows] & valid.any(dim=1, keepdim=True)
-    pixel = window.expand(len(rows), -1)
-    return _show(stars, rows, pixel, stars.position_of(number), ~valid, requested)
+    return _show(stars, rows, pixel, position, ~valid, requested)
 
 
 def _share(stars: int, processes: Processes, device: torch.device) -> tuple[Tensor, Tensor]:

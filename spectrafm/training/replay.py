@@ -8,7 +8,7 @@ Shapes: B observed and R replayed stars of a step, N synthetic spectra, P pixels
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -93,12 +93,8 @@ class Replay:
         }
         if stars.flux_error is not None:
             joined["flux_error"] = torch.cat([stars.flux_error[rows], error])
-        return StepStars(**{**vars_of(stars), **joined})
-
-
-def vars_of(stars: DeviceStars) -> dict:
-    """Fields of a set of stars, by name."""
-    return {name: getattr(stars, name) for name in DeviceStars.__dataclass_fields__}
+        kept = {field.name: getattr(stars, field.name) for field in fields(stars)}
+        return StepStars(**{**kept, **joined})
 
 
 def replay_of(

@@ -126,8 +126,7 @@ class DeviceStars:
         Pixel indices of each window.
     apogee_id : numpy.ndarray of str, shape (n,)
     window_positions : dict
-        Encodings of the windows that were shown whole so far, by number; of all of them together,
-        by their count.
+        Encodings of those of `windows_and_all` that were shown whole so far, by number.
     """
 
     flux: Tensor
@@ -154,10 +153,9 @@ class DeviceStars:
         return self.encode(torch.arange(self.flux.shape[1], device=self.flux.device))
 
     def position_of(self, number: int) -> Any:
-        """Encoding of all pixels of a window, or of all windows, which the network reads whole."""
+        """Encoding of all pixels of one of `windows_and_all`, which the network reads whole."""
         if number not in self.window_positions:
-            window = (*self.windows, self.every_window)[number]
-            self.window_positions[number] = self.encode(window)
+            self.window_positions[number] = self.encode(self.windows_and_all[number])
         return self.window_positions[number]
 
     @cached_property
@@ -165,13 +163,15 @@ class DeviceStars:
         """Pixel indices of all windows together, each once, in the order of the grid."""
         return torch.cat(self.windows).unique()
 
+    @property
+    def windows_and_all(self) -> tuple[Tensor, ...]:
+        """Pixel indices of each window, then of all windows together."""
+        return (*self.windows, self.every_window)
+
     @cached_property
     def fewest_valid(self) -> tuple[int, ...]:
         """Number of valid pixels of the star that has fewest, for each window and for all."""
-        return tuple(
-            int(self.valid[:, window].sum(dim=1).min())
-            for window in (*self.windows, self.every_window)
-        )
+        return tuple(int(self.valid[:, window].sum(dim=1).min()) for window in self.windows_and_all)
 
 
 def to_device(
