@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import sha256_of_file, write_text
@@ -185,6 +186,26 @@ def as_code_block(hashes: dict[str, str]) -> str:
 def in_code_block(markdown: str) -> dict[str, str]:
     """Read the hashes that `as_code_block` wrote into a Markdown text."""
     return {name: digest for digest, name in _IN_MARKDOWN.findall(markdown)}
+
+
+def hashes_by_path(value: Any, what: str) -> dict[str, str]:
+    """Return a value that a file names as its inputs, if it is SHA-256 by path.
+
+    Parameters
+    ----------
+    value
+        As parsed from JSON.
+    what : str
+        Name of the value; the error begins with it.
+
+    Raises
+    ------
+    SpectraFMError
+        When it is something else.
+    """
+    if not (isinstance(value, dict) and all(isinstance(part, str) for part in value.values())):
+        raise SpectraFMError(f"{what} is not SHA-256 by path")
+    return value
 
 
 def is_there(path: Path) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spectrafm.errors import SpectraFMError
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 #: Largest number of characters of untrusted text in a message.
 LONGEST = 200
+
+
+class Record(BaseModel):
+    """What SpectraFM wrote into a file; versions before and after have other keys besides."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class Untrusted(BaseModel):
+    """What a file holds that may come from a stranger, or from a later version with more keys."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 @contextlib.contextmanager

@@ -5,22 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
-from spectrafm.reading import problem_in
-
-
-class _Part(BaseModel):
-    # Versions before and after this one have other keys besides.
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
+from spectrafm.reading import Record, problem_in
 
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Scores(_Part):
+class _Scores(Record):
     """Scores of a label for one group of stars; None: undefined."""
 
     n: Count
@@ -30,7 +24,7 @@ class _Scores(_Part):
     coverage_1sigma: float | None
 
 
-class _Label(_Part):
+class _Label(Record):
     unit: str
     symbol: str | None = None
     all: _Scores
@@ -38,14 +32,14 @@ class _Label(_Part):
     poor: _Scores
 
 
-class _Prediction(_Part):
+class _Prediction(Record):
     spectra: str
     asked: Count
     flagged: Count = 0
     labels: dict[str, _Label]
 
 
-class _Metrics(_Part):
+class _Metrics(Record):
     mock: bool
     predictions: dict[str, _Prediction]
     made_with: dict[str, str] | None = None

@@ -17,6 +17,7 @@ from spectrafm.evaluation.wording import (
     distinct_names,
     model_name,
     selection_note,
+    survey_name,
     unit_text,
     windows_text,
 )
@@ -222,7 +223,7 @@ def _csv(table: Table) -> str:
         row: dict[str, Any] = {
             "label": label.name,
             "unit": label.unit,
-            "survey": "MOCK SURVEY" if table.mock else "APOGEE",
+            "survey": survey_name(table.mock),
         }
         for column in table.columns:
             found = column.scores.get(label.name, {})

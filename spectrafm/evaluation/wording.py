@@ -23,6 +23,11 @@ def windows_text(windows: Sequence[Sequence[float]]) -> str:
     return " and ".join(ranges) + " µm"
 
 
+def survey_name(mock: bool) -> str:
+    """Name of the survey in a table's column ``survey``."""
+    return "MOCK SURVEY" if mock else "APOGEE"
+
+
 def unit_text(unit: str) -> str:
     """Format a unit for an axis: ``dex`` for ``dex(cm s-2)``."""
     return "dex" if unit.startswith("dex") else unit

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table_calibration import KINDS
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.figures.style import (
     FAINT,
     OBSERVED,
@@ -101,7 +102,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     columns = min(IN_ONE_ROW, len(panels))
     lines = math.ceil(len(panels) / columns)
     most = max(map(len, panels))
-    mock = bool((rows["survey"] == "MOCK SURVEY").any())
+    mock = bool((rows["survey"] == survey_name(mock=True)).any())
     note = f"{rows['n'].max():,.0f} stars at most"
     figure = new_figure(6.4 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, mock, strip=0.3)
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)

@@ -21,12 +21,12 @@ from statistics import NormalDist
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, DWARF_ABOVE, GIANT_BELOW, LabelName
-from spectrafm.reading import problem_in
+from spectrafm.reading import Untrusted, problem_in
 from spectrafm.spectra import Kind, Window
 
 #: Name of the file in a model's folder.
@@ -55,18 +55,13 @@ Positive = Annotated[float, Field(ge=NUMBERS[0], le=NUMBERS[1])]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
-class _Part(BaseModel):
-    # A later version may write further keys, and this version must still read the file.
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
 def _rising(edges: list[float]) -> list[float]:
     if edges != sorted(edges):
         raise ValueError("edges do not rise")
     return edges
 
 
-class FittedOn(_Part):
+class FittedOn(Untrusted):
     """The stars that a calibration was fitted on."""
 
     kind: Literal["observed", "synthetic", "painted"]  # of their spectra
@@ -80,7 +75,7 @@ class FittedOn(_Part):
     combine: Annotated[str, Field(max_length=64)] = "inverse_variance"
 
 
-class Grouping(_Part):
+class Grouping(Untrusted):
     """Division of stars by a predicted label, or by ``snr``, at some edges."""
 
     by: Name
@@ -97,7 +92,7 @@ class Grouping(_Part):
         return [f"{self.by} < {edges[0]}", *inner, f"{self.by} >= {edges[-1]}"]
 
 
-class Group(_Part):
+class Group(Untrusted):
     """Quantiles of a group of stars."""
 
     place: Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(max_length=10)]
@@ -107,7 +102,7 @@ class Group(_Part):
     # Of abs(r) / (T sigma), by level.
 
 
-class LabelCalibration(_Part):
+class LabelCalibration(Untrusted):
     """Calibration of one label."""
 
     temperature: Positive
@@ -122,13 +117,13 @@ class LabelCalibration(_Part):
         return self
 
 
-class Calibration(_Part):
+class Calibration(Untrusted):
     """A fitted calibration; as text, a sentence on what it holds for."""
 
     levels: tuple[Literal[68], Literal[90], Literal[95]] = LEVELS
     fitted_on: FittedOn
-    groupings: Annotated[list[Grouping], Field(max_length=10)] = []
-    labels: Annotated[dict[Name, LabelCalibration], Field(max_length=1000)] = {}
+    groupings: Annotated[list[Grouping], Field(max_length=10)] = Field([])
+    labels: Annotated[dict[Name, LabelCalibration], Field(max_length=1000)] = Field({})
     note: Annotated[str, Field(max_length=1000)] = ""
 
     @model_validator(mode="after")

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.inference.calibration import DOES_NOT_HOLD, LEVELS, Calibration
 from spectrafm.labels import SYMBOLS, Label
-from spectrafm.reading import printable, problem_in
+from spectrafm.reading import Record, printable, problem_in
 
 if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
     from spectrafm.inference.predictor import Prediction
@@ -192,25 +192,20 @@ def read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-class _Part(BaseModel):
-    # Versions before and after this one have other keys besides.
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-
 _Windows = Annotated[list[tuple[float, float]], Field(min_length=1)]
 
 
-class _Stars(_Part):
+class _Stars(Record):
     where: str | None = None
     count: int | None = None
     seed: int | None = None
 
 
-class _Replay(_Part):
+class _Replay(Record):
     spectra: str | None = None
 
 
-class _Trained(_Part):
+class _Trained(Record):
     """Options of the training, as far as tables and figures name a model by them."""
 
     architecture: str
@@ -224,12 +219,12 @@ class _Trained(_Part):
     mock: bool = False
 
 
-class _LabelFacts(_Part):
+class _LabelFacts(Record):
     unit: str
     symbol: str
 
 
-class _Facts(_Part):
+class _Facts(Record):
     """Metadata of a prediction file."""
 
     stage: str
@@ -239,9 +234,9 @@ class _Facts(_Part):
     windows: _Windows
     split: str = "all"
     trained: _Trained
-    labels: dict[str, _LabelFacts] = {}
-    units: dict[str, str] = {}
-    made_with: dict[str, str] = {}
+    labels: dict[str, _LabelFacts] = Field({})
+    units: dict[str, str] = Field({})
+    made_with: dict[str, str] = Field({})
     calibration: Calibration | None = None
 
 

@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.reading import printable, problem_in
+from spectrafm.reading import Untrusted, printable, problem_in
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
@@ -36,25 +36,20 @@ def _distinct(labels: list[str]) -> list[str]:
     return labels
 
 
-class _Part(BaseModel):
-    # A later version may write further keys, and this version must still read the file.
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class Stars(_Part):
+class Stars(Untrusted):
     """Options that chose a stage's training stars."""
 
     where: Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)] | None = None
     count: int | None = None
 
 
-class Replay(_Part):
+class Replay(Untrusted):
     """Options of the synthetic spectra that a stage replayed."""
 
     spectra: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
 
 
-class Trained(_Part):
+class Trained(Untrusted):
     """Options of the training stage, those that are read from ``config.json``."""
 
     architecture: ArchitectureName
@@ -62,14 +57,14 @@ class Trained(_Part):
     spectra: Kind
     windows: list[Window]
     stars: Stars
-    freeze: list[str] = []
+    freeze: list[str] = Field([])
     replay: Replay | None = None
     labels: list[Name]
     selection: str
     flux_range: FluxRange = FLUX_RANGE
 
 
-class Facts(_Part):
+class Facts(Untrusted):
     """Values read from the ``config.json`` of any architecture."""
 
     architecture: ArchitectureName
@@ -78,12 +73,12 @@ class Facts(_Part):
     labels: Annotated[
         list[Name], Field(min_length=1, max_length=MOST_LABELS), AfterValidator(_distinct)
     ]  # known to the network
-    units: dict[Name, Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]] = {}
-    symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = {}
+    units: dict[Name, Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]] = Field({})
+    symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field({})
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
     mock: bool = False
-    made_with: dict[str, Digest] = {}  # absent from models of older versions
+    made_with: dict[str, Digest] = Field({})  # absent from models of older versions
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from spectrafm.evaluation.made_with import inputs_of_table
 from spectrafm.evaluation.metrics import read_metrics
 from spectrafm.figures.models import facts_of
 from spectrafm.inference.predictions import read_predictions
-from spectrafm.integrity import CHECKSUMS, MANIFEST, hash_of, is_there
+from spectrafm.integrity import CHECKSUMS, MADE_WITH, MANIFEST, hash_of, hashes_by_path, is_there
 from spectrafm.reading import printable
 from spectrafm.report.images import inputs_of_figure
 
@@ -142,7 +142,10 @@ def _record_of(run: Path, path: Path, made: str) -> _Record:
     if room == "figures":
         return _Record(inputs_of_figure(path), path.parent)
     facts = facts_of_zarr(path)
-    return _Record(inputs_in(facts, path), path, facts.get("mock"))
+    inputs = facts.get(MADE_WITH)
+    if inputs is not None:
+        inputs = hashes_by_path(inputs, f"{path}: its {MADE_WITH}")
+    return _Record(inputs, path, facts.get("mock"))
 
 
 def facts_of_zarr(path: Path) -> dict[str, Any]:
@@ -160,22 +163,6 @@ def facts_of_zarr(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise SpectraFMError(f"{file}: has no attributes")
     return facts
-
-
-def inputs_in(facts: Mapping[str, Any], path: Path) -> dict[str, str] | None:
-    """The SHA-256 of the inputs among the facts of a part; None where there are none.
-
-    Raises
-    ------
-    SpectraFMError
-        When they are not hashes by path.
-    """
-    inputs = facts.get("made_with")
-    if inputs is None:
-        return None
-    if not isinstance(inputs, dict) or not all(isinstance(value, str) for value in inputs.values()):
-        raise SpectraFMError(f"{path}: its made_with is not SHA-256 by path")
-    return inputs
 
 
 def _is_mock(run: Path, name: str) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.integrity import MADE_WITH
-from spectrafm.reading import printable
+from spectrafm.integrity import MADE_WITH, hashes_by_path
+from spectrafm.reading import problem_in
 
 
 def check_figure(path: Path) -> tuple[int, int]:
@@ -35,10 +35,9 @@ def inputs_of_figure(path: Path) -> dict[str, str] | None:
         return None
     try:
         inputs = json.loads(text)
-        assert all(isinstance(digest, str) for digest in inputs.values())
-    except (ValueError, TypeError, AttributeError, AssertionError, RecursionError):
-        raise SpectraFMError(f"{path}: its text {MADE_WITH} is not SHA-256 by path") from None
-    return inputs
+    except (ValueError, TypeError, RecursionError):
+        inputs = None
+    return hashes_by_path(inputs, f"{path}: its text {MADE_WITH}")
 
 
 def _read(path: Path) -> tuple[tuple[int, int], dict[str, Any]]:
@@ -53,5 +52,4 @@ def _read(path: Path) -> tuple[tuple[int, int], dict[str, Any]]:
         return size, texts
     except Exception as error:
         # Damaged bytes make Pillow raise errors of many types.
-        what = printable(str(error)) or type(error).__name__
-        raise SpectraFMError(f"{path}: not a complete PNG file ({what})") from None
+        raise SpectraFMError(f"{path}: not a complete PNG file ({problem_in(error)})") from None
