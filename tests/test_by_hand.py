@@ -14,13 +14,13 @@ import torch
 
 from making import toy_store
 from making.model_folder import write_model
+from making.toy_training import TINY as MODEL
 from spectrafm.files import read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
 from spectrafm.inference.predictor import infer
 from spectrafm.labels import PAPER_LABELS, error_column
 from spectrafm.networks.base import Answer, requested
-from spectrafm.networks.options import Model
 from spectrafm.networks.ridge import Ridge
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import load_stars
@@ -33,12 +33,6 @@ from spectrafm.training.stars import to_device
 from spectrafm.training.step import Learner
 from spectrafm.training.validation import validate
 
-MODEL = Model(
-    dimension=16,
-    encoder=[{"heads": 2, "feedforward": 32}],
-    decoder=[{"heads": 2, "feedforward": 32}],
-    head=[16],
-)
 STAGE = Stage(spectra="synthetic", windows=toy_store.WINDOWS, sampling={"tokens": 24}, epochs=1)
 TEFF = PAPER_LABELS[:1]
 CPU = torch.device("cpu")

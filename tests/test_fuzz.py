@@ -23,7 +23,7 @@ from astropy.table import Table
 from making import fabricated, fuzz
 from making.model_folder import write_model
 from making.sas_tree import make_tree, row
-from making.toy_store import COLUMNS, toy_stars
+from making.toy_store import toy_stars, write_part
 from spectrafm import files
 from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
@@ -47,14 +47,12 @@ from spectrafm.report.images import check_figure, inputs_of_figure
 from spectrafm.report.report import report
 from spectrafm.report.stages import read_stages
 from spectrafm.report.sums import faults_of_run, write_run_checksums
-from spectrafm.store.layout import Stars, write_store
 from spectrafm.store.read import columns_of, load_stars, open_store
 from spectrafm.strict_yaml import check_file, read_yaml
 from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import read_allstar
 from spectrafm.surveys.apogee.check_selection import compare
 from spectrafm.surveys.apogee.fetch_astronn import fetch_astronn
-from spectrafm.surveys.apogee.grid import WAVELENGTH
 from spectrafm.surveys.apogee.options import Survey
 from spectrafm.surveys.apogee.selected import read_selected
 from spectrafm.training.checkpoint import Checkpoints, State
@@ -117,35 +115,37 @@ def page_of(run: Path) -> Callable[[], str]:
     return page
 
 
+def on_page(folder: Path, name: str, damage=fuzz.damaged_text, covered: bool = False) -> Case:
+    """A file of a run that the page is made from."""
+    run = fabricated.write_run(folder / "run")
+    return Case(run / name, damage, page_of(run), covered)
+
+
 @reader
 def metrics_json(folder: Path) -> Case:
-    run = fabricated.write_run(folder / "run")
-    return Case(run / "metrics.json", fuzz.damaged_json, page_of(run))
+    return on_page(folder, "metrics.json", fuzz.damaged_json)
 
 
 @reader
 def funnel_csv(folder: Path) -> Case:
-    run = fabricated.write_run(folder / "run")
-    return Case(run / "catalogue/funnel.csv", fuzz.damaged_text, page_of(run))
+    return on_page(folder, "catalogue/funnel.csv")
 
 
 @reader
 def flags_csv(folder: Path) -> Case:
-    run = fabricated.write_run(folder / "run")
-    return Case(run / "catalogue/flags.csv", fuzz.damaged_text, page_of(run))
+    return on_page(folder, "catalogue/flags.csv")
 
 
 @reader
 def table1_csv(folder: Path) -> Case:
-    run = fabricated.write_run(folder / "run")
-    return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run), covered=True)
+    return on_page(folder, "tables/table1.csv", covered=True)
 
 
 @reader
 def table1_csv_of_before(folder: Path) -> Case:
-    run = fabricated.write_run(folder / "run")
-    (run / "tables/table1.md").unlink()
-    return Case(run / "tables/table1.csv", fuzz.damaged_text, page_of(run))
+    case = on_page(folder, "tables/table1.csv")
+    case.path.with_suffix(".md").unlink()
+    return case
 
 
 @reader
@@ -343,16 +343,7 @@ def prediction_of_a_stranger(folder: Path) -> Case:
 @reader
 def store_of_a_stranger(folder: Path) -> Case:
     store, pixels = folder / "store.zarr", slice(700, 764)
-    stars = toy_stars(8)
-    spectra = {name: flux[:, pixels] for name, flux in stars.spectra.items()}
-    write_store(
-        store,
-        [Stars(stars.table, spectra)],
-        {"title": "toy", "mock": True},
-        wavelength=WAVELENGTH[pixels],
-        labels=PAPER_LABELS,
-        columns=COLUMNS,
-    )
+    write_part(store, toy_stars(8), pixels, "toy")
     name = store / "zarr.json"
 
     def read() -> Any:

@@ -9,6 +9,7 @@ import torch
 import xarray
 
 from making import toy_store
+from making.toy_training import TINY as MODEL
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.collect_metrics import collect_metrics
 from spectrafm.figures.figure5 import figure5
@@ -22,19 +23,11 @@ from spectrafm.inference.predict import predict
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
-from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarReader, load_stars
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 from spectrafm.training import train
 from spectrafm.training.options import Stage
-
-MODEL = Model(
-    dimension=16,
-    encoder=[{"heads": 2, "feedforward": 32}],
-    decoder=[{"heads": 2, "feedforward": 32}],
-    head=[16],
-)
 
 
 @pytest.fixture(scope="module")

@@ -22,22 +22,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import spectrafm
+from making.toy_training import TINY as MODEL
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.fcnn import FCNN
-from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.training.options import Stage
 
-MODEL = Model(
-    dimension=16,
-    encoder=[{"heads": 2, "feedforward": 32}],
-    decoder=[{"heads": 2, "feedforward": 32}],
-    head=[16],
-)
 FLIPS = 1000
 TRUNCATIONS = 300
 SIGNED_FLIPS = 1000

@@ -11,23 +11,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from making import toy_store
+from making.toy_training import TINY as MODEL
 from spectrafm.inference import map_attention
 from spectrafm.inference.chunks import BATCH, iterate_chunks
 from spectrafm.inference.predictions import NO_FINITE_ANSWER, NO_GOOD_PIXEL, prediction_table
 from spectrafm.inference.predictor import COMBINATIONS, infer
 from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.fcnn import FCNN
-from spectrafm.networks.options import Model
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
-MODEL = Model(
-    dimension=16,
-    encoder=[{"heads": 2, "feedforward": 32}],
-    decoder=[{"heads": 2, "feedforward": 32}],
-    head=[16],
-)
 PATTERNS = 300
 STARS = 80  # more than one batch: the last one is short
 

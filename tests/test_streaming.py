@@ -15,23 +15,16 @@ import torch
 
 from making import toy_store
 from making.model_folder import write_model
+from making.toy_training import TINY as MODEL
 from spectrafm.files import read_parquet
 from spectrafm.inference import predict as command
 from spectrafm.inference.chunks import BATCH, BLOCK
 from spectrafm.inference.options import Predict
 from spectrafm.labels import LABELS, PAPER_LABELS, error_column
-from spectrafm.networks.options import Model
 from spectrafm.networks.ridge import Ridge
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.layout import SHARD_STARS, Stars, write_store
 from spectrafm.store.read import AT_ONCE, StarReader, load_stars
-
-MODEL = Model(
-    dimension=16,
-    encoder=[{"heads": 2, "feedforward": 32}],
-    decoder=[{"heads": 2, "feedforward": 32}],
-    head=[16],
-)
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,9 @@ from making import toy_store
 from spectrafm.files import read_parquet
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
-from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks.options import Model
 from spectrafm.spectra import pixels_in
-from spectrafm.store.layout import Stars, write_store
+from spectrafm.store.layout import Stars
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 from spectrafm.training.options import Stage
 from spectrafm.training.train import train
@@ -43,16 +42,7 @@ MODEL = Model(
 def write_stars(path: Path, stars: Stars) -> Path:
     """Write stars with the pixels of the toy windows only."""
     inside = np.concatenate(pixels_in(WAVELENGTH, toy_store.WINDOWS))
-    spectra = {name: values[:, inside] for name, values in stars.spectra.items()}
-    write_store(
-        path,
-        [Stars(stars.table, spectra)],
-        {"title": "golden input", "mock": True},
-        wavelength=WAVELENGTH[inside],
-        labels=PAPER_LABELS,
-        columns=toy_store.COLUMNS,
-    )
-    return path
+    return toy_store.write_part(path, stars, inside, "golden input")
 
 
 def answered(release: Path, name: str, folder: Path) -> pd.DataFrame:

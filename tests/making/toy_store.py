@@ -82,3 +82,17 @@ def write_toy_store(
         columns=COLUMNS,
     )
     return path
+
+
+def write_part(path: Path, stars: Stars, pixels: np.ndarray | slice, title: str) -> Path:
+    """Write invented stars with some of their pixels only."""
+    spectra = {name: values[:, pixels] for name, values in stars.spectra.items()}
+    write_store(
+        path,
+        [Stars(stars.table, spectra)],
+        {"title": title, "mock": True},
+        wavelength=WAVELENGTH[pixels],
+        labels=PAPER_LABELS,
+        columns=COLUMNS,
+    )
+    return path

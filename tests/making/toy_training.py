@@ -21,6 +21,13 @@ MODEL = Model(
     head=[16],
     encoding="log_wavelength",
 )
+#: One block each, for tests that need weights but no training.
+TINY = Model(
+    dimension=16,
+    encoder=[{"heads": 2, "feedforward": 32}],
+    decoder=[{"heads": 2, "feedforward": 32}],
+    head=[16],
+)
 STAGE = Stage(
     spectra="synthetic",
     windows=WINDOWS,
