@@ -16,7 +16,7 @@ from zarr.buffer.cpu import NDBuffer
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
 from spectrafm.labels import PAPER_LABELS, Label
-from spectrafm.reading import printable, reading
+from spectrafm.reading import problem_in, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
 from spectrafm.store.layout import LABEL_DIMENSION, SHARD, SPECTRA, Column
@@ -198,9 +198,7 @@ def _naming_damage(group: zarr.Group, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         path = str(group.store_path).removeprefix("file://")
-        raise SpectraFMError(
-            f"{path}: array {name!r} is damaged ({printable(str(error)) or type(error).__name__})"
-        ) from None
+        raise SpectraFMError(f"{path}: array {name!r} is damaged ({problem_in(error)})") from None
 
 
 def blocks(group: zarr.Group, stars: int) -> Iterator[slice]:
