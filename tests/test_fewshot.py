@@ -208,3 +208,33 @@ def test_the_training_stars_of_a_painted_stage_are_written(store, base, tmp_path
         stage=few(start_from="base", epochs=1),
     )  # fmt: skip
     assert len(pd.read_parquet(tmp_path / "x/training_stars.parquet")) == 40
+
+
+def test_averaging_keeps_a_share_of_the_starting_weights(store, base, tmp_path):
+    options = {"start_from": "base", "epochs": 2, "replay": {}, "selection": "last"}
+    options["schedule"] = {"learning_rate": 1e-3, "restart_epochs": 2}
+    weights = {"start": saved.from_pretrained(base)[0].state_dict()}
+    for name, average in {
+        "tuned": {},
+        "quarter": {"with": "start", "weight": 0.25},
+        "all": {"with": "start", "weight": 1.0},
+    }.items():
+        given = few(**options, average=average)
+        train(store, name=name, output=tmp_path / name, start=base, stage=given, model=BOUND)
+        network, facts = saved.from_pretrained(tmp_path / name)
+        weights[name] = network.state_dict()
+        assert (facts["averaged_validation_loss"] is None) == (name == "tuned")
+    moved = 0
+    for part, start in weights["start"].items():
+        tuned = weights["tuned"][part]
+        assert torch.equal(weights["all"][part], tuned), part
+        assert torch.allclose(weights["quarter"][part], 0.75 * start + 0.25 * tuned, atol=1e-6)
+        moved += not torch.equal(start, tuned)
+    assert moved > 10, "the fine-tune changed weights, so that a share differs from all of them"
+    loss = pd.read_csv(tmp_path / "all/metrics.csv")["validation_loss"].iloc[-1]
+    assert facts["averaged_validation_loss"] == pytest.approx(loss)
+
+
+def test_a_stage_from_scratch_has_no_start_to_average_with():
+    with pytest.raises(ValueError, match=r"average\.with"):
+        few(average={"with": "start"})

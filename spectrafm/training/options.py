@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
@@ -65,6 +65,25 @@ class Replay(Section):
     ratio: float = Field(1.0, gt=0, le=64, description="replayed spectra per observed star")
 
 
+#: Averaging of the trained weights with those of the start. ``with`` is a word of Python's, so that
+#: no class can declare it.
+Average = create_model(
+    "Average",
+    __base__=Section,
+    __doc__="Averaging of the trained weights with others, once the training has ended.",
+    **{
+        "with": (
+            Literal["start"] | None,
+            Field(None, description="start: the weights that the stage started from; null: none"),
+        ),
+        "weight": (
+            float,
+            Field(0.75, gt=0, le=1, description="share of the trained weights in the average"),
+        ),
+    },
+)
+
+
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
@@ -99,6 +118,7 @@ class Stage(Section):
     )
     sampling: Sampling = Sampling()
     replay: Replay = Replay()
+    average: Average = Average()
     epochs: Count = Field(description="passes over the training stars")
     batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -150,6 +170,10 @@ class Stage(Section):
                     f"freeze: {self.architecture} has no part {part!r}; "
                     f"it has {', '.join(known.parts)}"
                 )
+        if getattr(self.average, "with") and (self.start_from is None or not known.parts):
+            raise ValueError(
+                "average.with: start needs start_from, and a network that is trained in steps"
+            )
         if self.replay.spectra and not known.parts:
             raise ValueError(
                 f"replay.spectra: {self.architecture} has a closed form and replays nothing"

@@ -332,6 +332,7 @@ def _facts(
         "training_star_count": len(training.apogee_id),
         "validation_star_count": len(validation.apogee_id),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
+        "averaged_validation_loss": run.averaged_loss,
         "mock": mock,
         "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,
