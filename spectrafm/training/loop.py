@@ -143,7 +143,7 @@ class Training:
             self._average()
 
     def solve(self) -> None:
-        """Fit a network that has a closed form, once, and validate it.
+        """Fit a network that has a closed form, once, and validate it; keep that of a twin.
 
         Raises
         ------
@@ -151,7 +151,8 @@ class Training:
             When the fit gives no finite validation loss.
         """
         with Interruption(self.processes, self.stars.flux.device) as interruption:
-            self.network.fit(self.stars, self.request, self.stage.sampling.noise)
+            if isinstance(self.network, ClosedForm):
+                self.network.fit(self.stars, self.request, self.stage.sampling.noise)
             self.step = self.epoch = 1
             loss, _ = self._loss_and_rmse(self.stars, interruption)
             self._validate(1, loss, interruption)

@@ -84,6 +84,18 @@ Average = create_model(
 )
 
 
+class TwinOptions(Section):
+    """Synthetic twins: the network keeps its weights and reads each star's synthetic spectrum."""
+
+    components: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="principal components of the synthetic spectra that a twin is made of, for "
+        "example 8. The stage takes no steps: the network of its start reads the synthetic "
+        "spectrum behind each observed one, as the stage's own stars show the gap between the "
+        "two; null: spectra as they are",
+    )
+
+
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
@@ -119,6 +131,7 @@ class Stage(Section):
     sampling: Sampling = Sampling()
     replay: Replay = Replay()
     average: Average = Average()
+    twin: TwinOptions = TwinOptions()
     epochs: Count = Field(description="passes over the training stars")
     batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -180,6 +193,14 @@ class Stage(Section):
             )
         if self.spectra != "observed" and (self.replay.spectra or self.selection == "painted"):
             raise ValueError("replay, and selection: painted, need observed spectra")
+        if self.twin.components:
+            if self.start_from is None or not known.parts or self.spectra != "observed":
+                raise ValueError(
+                    "twin.components needs start_from, observed spectra and a network that is "
+                    "trained in steps"
+                )
+            if self.replay.spectra or getattr(self.average, "with"):
+                raise ValueError("twin.components: such a stage neither replays nor averages")
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self
