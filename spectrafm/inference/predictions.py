@@ -51,6 +51,7 @@ TRAINED = (
     "windows",
     "flux_range",
     "stars",
+    "seed",
     "labels",
     "freeze",
     "replay",
@@ -221,6 +222,7 @@ class _Trained(Record):
     replay: _Replay | None = None
     twin: _Twin | None = None
     selection: str | None = None
+    seed: int | None = None
     mock: bool = False
 
 

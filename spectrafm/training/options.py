@@ -16,10 +16,6 @@ from spectrafm.training.schemes import SCHEMES
 Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
 
 
-#: Text between the stage's name and the seed in the name of a draw, such as ``fcnn_draw78``.
-DRAW = "_draw"
-
-
 class Stars(Section):
     """Stars of the training split that a stage learns from."""
 
@@ -204,8 +200,3 @@ class Stage(Section):
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self
-
-
-def draw_of(stage: str, own: int, seed: int) -> str:
-    """Name of a stage's draw with a seed; the draw with the stage's own seed is the stage."""
-    return stage if seed == own else f"{stage}{DRAW}{seed}"

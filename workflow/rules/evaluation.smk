@@ -4,7 +4,7 @@
 #
 #   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
 #   models -> map_attention
-#   draws of the few-shot stages -> predict -> table_draws
+#   repeats of the few-shot stages -> predict -> table_draws, table_learning_curve
 
 
 rule predict:
@@ -76,12 +76,12 @@ rule table1:
         " --output {output.csv:q} > {log:q} 2>&1"
 
 
-if RUN.draws.stages:
+if RUN.fewshot.stages:
 
     rule table_draws:
-        """Tabulate the scores of the few-shot stages over draws of their training stars."""
+        """Tabulate the scores of the few-shot stages over draws and seeds."""
         input:
-            prediction_files(RUN.drawn_predictions),
+            prediction_files(RUN.fewshot_predictions),
         output:
             csv=f"{RESULTS}/tables/draws.csv",
             md=f"{RESULTS}/tables/draws.md",
@@ -93,13 +93,13 @@ if RUN.draws.stages:
         conda:
             ENVIRONMENT
         params:
-            label=literal(RUN.draws.label),
+            label=literal(RUN.fewshot.label),
         shell:
             "spectrafm table-draws {input:q} --label {params.label:q} --output {output.csv:q}"
             " > {log:q} 2>&1"
 
-    rule draws:
-        """Short target for the table of draws, which `all` does not include."""
+    rule fewshot:
+        """Short target for the table of recipes and baselines, which `all` does not include."""
         input:
             rules.table_draws.output,
         localrule: True
