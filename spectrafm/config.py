@@ -188,7 +188,20 @@ class Config(Labels):
     def drawn(self) -> list[str]:
         """Names of the figures of the run: all except those that the configuration sets to null."""
         choosable = type(self.figures).model_fields
-        return [name for name in FIGURES if name not in choosable or self.shown_in(name)]
+        return [
+            name
+            for name, plot in FIGURES.items()
+            if not plot.alone and (name not in choosable or self.shown_in(name))
+        ]
+
+    @property
+    def drawn_alone(self) -> list[str]:
+        """Names of the figures that the target of their name makes, and `all` does not."""
+        return [
+            name
+            for name, plot in FIGURES.items()
+            if plot.alone and getattr(getattr(self, name, None), "stages", None)
+        ]
 
 
 # Checks that sections agree. Each raises ValueError, whose message begins with the key.

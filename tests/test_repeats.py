@@ -14,7 +14,9 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.collect_metrics import collect_metrics
 from spectrafm.evaluation.paired import Bootstrap
 from spectrafm.evaluation.table_draws import table_draws
+from spectrafm.evaluation.table_learning_curve import table_learning_curve
 from spectrafm.figures import figure4 as panels
+from spectrafm.figures import learning_curve as curves
 from spectrafm.files import read_json
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.layers import merged
@@ -188,3 +190,40 @@ def test_metrics_and_figure4_show_the_spread(predictions, tmp_path):
     low, middle, high = (f"{value:.3f}".lstrip("0") for value in sorted(each))
     assert f"RMSE = {middle} [{low}-{high}] of 3" in text
     assert "[" not in " ".join(t.get_text() for t in panels.draw(tables[:1], [None]).axes[0].texts)
+
+
+def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
+    actual, paths = fabricated.labels_of(300), []
+
+    def add(stage, scatter, count=None, **trained):
+        table = fabricated.prediction_table(actual, ["FE_H"])
+        residual = table["FE_H_predicted"] - table["FE_H_actual"]
+        table["FE_H_predicted"] += (scatter / 0.05 - 1) * residual
+        stars = {"where": None, "count": count}
+        window = fabricated.IRON_WINDOW
+        paths.append(
+            fabricated.write_prediction(
+                tmp_path, stage, "iron_window", window, table, stars=stars, **trained
+            )
+        )
+
+    add("pretrain", 0.3, start_from=None)
+    for count, scatter in ((10, 0.2), (30, 0.15), (100, 0.1)):
+        stage = "finetune_iron" if count == 100 else f"finetune_iron_n{count}"
+        add(stage, scatter, count, start_from="pretrain")
+        add(stage.replace("finetune_iron", "fcnn"), 4 * scatter, count, start_from=None)
+    table_learning_curve(paths, output=tmp_path / "curve.csv")
+    rows = curves.read_curve(tmp_path / "curve.csv")
+    own = rows[rows["stage"] == "finetune_iron"]
+    assert own["stars"].tolist() == [0, 10, 30, 100]
+    assert own["rmse_rich"].tolist() == pytest.approx([0.3, 0.2, 0.15, 0.1], rel=0.15)
+    assert ((own["low_poor"] < own["rmse_poor"]) & (own["rmse_poor"] < own["high_poor"])).all()
+    assert rows[rows["stage"] == "fcnn"]["stars"].tolist() == [10, 30, 100], "from scratch: no 0"
+    text = (tmp_path / "curve.md").read_text()
+    assert "MOCK SURVEY" in text
+    assert all(f"| {stage} " in text for stage in ("finetune_iron", "fcnn"))
+    figure = curves.draw(rows)
+    assert [axes.get_title() for axes in figure.axes] == list(curves.PANELS.values())
+    drawn = {bars.get_label() for bars in figure.axes[0].containers}
+    assert drawn == {"finetune_iron", "fcnn"}
+    assert "MOCK SURVEY" in figure.texts[0].get_text()
