@@ -23,6 +23,7 @@ from spectrafm.inference.predictions import (
     write_predictions,
 )
 from spectrafm.inference.predictor import infer
+from spectrafm.inference.twin import Twin
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
@@ -82,7 +83,8 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     calibration, void = trained.calibration_of(labels, windows, options)
     doubts = trained.doubts(stars.wavelength, windows, labels) + void
     chunks = trained.contexts(stars.wavelength, windows)
-    tables = _tables(network, stars, labels, chunks, options.combine, doubts, calibration)
+    twin = trained.twin_for(options)
+    tables = _tables(network, stars, labels, chunks, options.combine, doubts, calibration, twin)
     known = {label.name: label for label in network.label_table}
     stage = facts["stage"]
     write_predictions(
@@ -99,6 +101,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "chunks": len(chunks),
             "trained": {
                 **{key: stage[key] for key in TRAINED if key in stage},
+                "twin": {"components": None if twin is None else len(twin.components)},
                 "mock": trained.mock,
             },
             "training_stars": facts["training_star_count"],
@@ -119,14 +122,17 @@ def _tables(
     combine: str,
     doubts: Sequence[str],
     calibration: Calibration | None,
+    twin: Twin | None,
 ) -> Iterator[pd.DataFrame]:
     """Read and predict a `BLOCK` of stars at a time."""
     began, flagged = time.monotonic(), 0
     blocks = max(1, math.ceil(len(stars) / BLOCK))
     with Meter("predicting", blocks * len(chunks), "chunk") as meter:
         for some in stars.blocks(BLOCK):
+            shown = some if twin is None else twin.of(some)
+            error = shown.flux_error if network.wants_errors else None
             answer = infer(
-                network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error, meter
+                network, shown.flux, some.wavelength, labels, chunks, combine, error, meter
             )
             table = prediction_table(some, labels, answer, doubts, calibration)
             flagged += int((table["flags"] != "").sum())

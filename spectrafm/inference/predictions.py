@@ -51,6 +51,7 @@ TRAINED = (
     "windows",
     "flux_range",
     "stars",
+    "seed",
     "labels",
     "freeze",
     "replay",
@@ -205,6 +206,10 @@ class _Replay(Record):
     spectra: str | None = None
 
 
+class _Twin(Record):
+    components: int | None = None
+
+
 class _Trained(Record):
     """Options of the training, as far as tables and figures name a model by them."""
 
@@ -215,7 +220,9 @@ class _Trained(Record):
     stars: _Stars | None = None
     freeze: list[str] | None = None
     replay: _Replay | None = None
+    twin: _Twin | None = None
     selection: str | None = None
+    seed: int | None = None
     mock: bool = False
 
 

@@ -17,6 +17,7 @@ from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import write_calibration
+from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
@@ -137,7 +138,7 @@ def train(
         )
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
-        if isinstance(network, ClosedForm):
+        if isinstance(network, ClosedForm) or chosen.twin is not None:
             under_way.solve()
         else:
             if checkpoints is not None:
@@ -260,6 +261,8 @@ def _write(
         )
         saved.save_pretrained(folder, under_way.network, facts)
         write_calibration(folder, calibration)
+        if stars.twin is not None:
+            write_twin(folder, stars.twin)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
@@ -332,6 +335,7 @@ def _facts(
         "training_star_count": len(training.apogee_id),
         "validation_star_count": len(validation.apogee_id),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
+        "averaged_validation_loss": run.averaged_loss,
         "mock": mock,
         "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,
