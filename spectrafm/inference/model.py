@@ -12,6 +12,7 @@ import numpy as np
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibration import Calibration, read_calibration
+from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
@@ -36,12 +37,15 @@ class TrainedModel:
         The content of ``config.json``.
     calibration : Calibration or None
         None for a model of an older version.
+    domain : Domain or None
+        None for a model of an older version.
     """
 
     folder: Path
     network: Network
     facts: dict[str, Any]
     calibration: Calibration | None
+    domain: Domain | None
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
@@ -53,7 +57,8 @@ class TrainedModel:
             When a file is missing, damaged or of another architecture.
         """
         network, facts = saved.from_pretrained(folder)
-        return cls(Path(folder), network, facts, read_calibration(folder))
+        folder = Path(folder)
+        return cls(folder, network, facts, read_calibration(folder), read_domain(folder))
 
     @property
     def windows(self) -> list[tuple[float, float]]:
