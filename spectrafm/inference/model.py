@@ -14,11 +14,13 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibration import Calibration, read_calibration
 from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
+from spectrafm.inference.predictor import Prediction, infer
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.progress import Meter
 from spectrafm.reading import printable
 from spectrafm.spectra import FLUX_RANGE, pixels_in
-from spectrafm.store.read import StarReader
+from spectrafm.store.read import StarReader, StarSet
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +183,44 @@ class TrainedModel:
         for doubt in doubts:
             logger.warning("%s: %s: its results are flagged", self.folder, doubt)
         return found, doubts
+
+    def answer(
+        self,
+        stars: StarSet,
+        labels: Sequence[str],
+        chunks: Sequence[np.ndarray],
+        options: Predict,
+        meter: Meter | None = None,
+    ) -> Prediction:
+        """Predict labels of stars in memory.
+
+        Parameters
+        ----------
+        stars : StarSet
+            n stars, with errors of the flux where the network reads them.
+        labels : sequence of str
+            R labels that the network knows.
+        chunks : sequence of numpy.ndarray of int
+            Of `contexts`.
+        options : Predict
+        meter : Meter, optional
+            Counts the chunks that are done.
+
+        Returns
+        -------
+        Prediction
+        """
+        error = stars.flux_error if self.network.wants_errors else None
+        return infer(
+            self.network,
+            stars.flux,
+            stars.wavelength,
+            labels,
+            chunks,
+            options.combine,
+            error,
+            meter,
+        )
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """Divide the pixels of the windows into sets that the network reads one after the other."""

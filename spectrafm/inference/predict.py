@@ -23,7 +23,6 @@ from spectrafm.inference.predictions import (
     prediction_table,
     write_predictions,
 )
-from spectrafm.inference.predictor import infer
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.options import checked_name
@@ -128,10 +127,7 @@ def _tables(
     blocks = max(1, math.ceil(len(stars) / BLOCK))
     with Meter("predicting", blocks * len(chunks), "chunk") as meter:
         for some in stars.blocks(BLOCK):
-            answer = infer(
-                trained.network, some.flux, some.wavelength, labels, chunks, options.combine,
-                some.flux_error, meter,
-            )  # fmt: skip
+            answer = trained.answer(some, labels, chunks, options, meter)
             judgement = None
             if trained.domain is not None:
                 predicted = dict(zip(labels, answer.value.T, strict=True))
