@@ -65,6 +65,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "score": ("predictions/pretrain--all.parquet",),
     "table-draws": ("predictions/pretrain--all.parquet",),
     "table-calibration": ("predictions/pretrain--all.parquet",),
+    "table-learning-curve": ("predictions/pretrain--all.parquet",),
+    "learning_curve": ("tables/learning_curve.csv",),
     "calibration": ("tables/calibration.csv",),
     "list-files": ("catalogue/selected.parquet", "catalogue/alternates.parquet"),
     "check-selection": ("catalogue/selected.parquet", "labels.npy"),

@@ -21,7 +21,6 @@ from spectrafm.inference import flags
 from spectrafm.inference.calibration import LEVELS
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
-from spectrafm.networks.base import GridNetwork
 from spectrafm.spectra import FLUX_RANGE, pixels_in
 from spectrafm.spectra.spectrum import Spectrum
 from spectrafm.store.read import StarSet
@@ -86,8 +85,8 @@ def answers(
 
 def unread(trained: TrainedModel, labels: Sequence[str], name: str, reason: str) -> pd.DataFrame:
     """The row of a spectrum that could not be read: flagged, with the reason as its note."""
-    empty = Shown(np.empty(0), np.empty(0), np.empty(0), np.nan, [reason], False)
-    table = _of_one_grid(trained, [empty], labels, {})
+    empty = Shown(np.empty(0), np.empty(0), np.empty(0), np.nan, [], False)
+    table = _of_one_grid(trained, [empty], labels, {}).assign(notes=reason)
     table.insert(0, "name", [name])
     return table
 
@@ -145,8 +144,8 @@ def _shown(trained: TrainedModel, spectrum: Spectrum) -> Shown:
         flux[bad] = error[bad] = np.nan
     wavelength = spectrum.wavelength
     inside = np.unique(np.concatenate(pixels_in(wavelength, trained.windows)))
-    if isinstance(trained.network, GridNetwork):
-        own = trained.network.wavelength.cpu().numpy().astype(np.float64)
+    own = trained.grid
+    if own is not None:
         near = np.searchsorted(wavelength, own).clip(1, max(len(wavelength) - 1, 1))
         near = np.minimum(near, len(wavelength) - 1)
         before = np.maximum(near - 1, 0)
@@ -199,7 +198,7 @@ def _of_one_grid(
         why = list(one.notes)
         if not answered[row]:
             own.append(flags.NO_ANSWER)
-            why += _why_not(trained, one, good[row]) if len(wavelength) or not why else []
+            why += _why_not(trained, good[row])
         names.append(flags.BETWEEN.join(flags.names_in(flags.BETWEEN.join(own))))
         notes.append(flags.BETWEEN.join([*(text for text in own if ":" in text), *why]))
     return pd.DataFrame({**columns, "flags": names, "notes": notes})
@@ -231,7 +230,7 @@ def _as_stars(shown: Sequence[Shown], inputs: Mapping[str, np.ndarray]) -> StarS
     )
 
 
-def _why_not(trained: TrainedModel, shown: Shown, good: int) -> list[str]:
+def _why_not(trained: TrainedModel, good: int) -> list[str]:
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in trained.windows)
     if not good:
         return [f"no good pixel within {windows} Angstrom, which the model reads"]

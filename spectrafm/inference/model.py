@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.calibration import Calibration, read_calibration
+from spectrafm.inference.calibration import DOES_NOT_HOLD, Calibration, read_calibration
 from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predictor import Prediction, infer
+from spectrafm.inference.twin import Twin, read_twin
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
 from spectrafm.progress import Meter
@@ -41,13 +42,16 @@ class TrainedModel:
         None for a model of an older version.
     domain : Domain or None
         None for a model of an older version.
+    twin : Twin or None
+        By which the model reads observed spectra; None: it reads them as they are.
     """
 
     folder: Path
     network: Network
     facts: dict[str, Any]
     calibration: Calibration | None
-    domain: Domain | None
+    domain: Domain | None = None
+    twin: Twin | None = None
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
@@ -60,7 +64,10 @@ class TrainedModel:
         """
         network, facts = saved.from_pretrained(folder)
         folder = Path(folder)
-        return cls(folder, network, facts, read_calibration(folder), read_domain(folder))
+        return cls(
+            folder, network, facts,
+            read_calibration(folder), read_domain(folder), read_twin(folder),
+        )  # fmt: skip
 
     @property
     def windows(self) -> list[tuple[float, float]]:
@@ -71,6 +78,14 @@ class TrainedModel:
     def labels(self) -> list[str]:
         """Labels that the stage trained."""
         return [name for name in self.facts["stage"]["labels"] if name in self.network.labels]
+
+    @property
+    def grid(self) -> np.ndarray | None:
+        """The only wavelengths that the model reads, Angstrom; None: any within its windows."""
+        if self.twin is not None:
+            return self.twin.wavelength
+        own = getattr(self.network, "wavelength", None)
+        return None if own is None else own.cpu().numpy().astype(np.float64)
 
     @property
     def mock(self) -> bool:
@@ -180,9 +195,15 @@ class TrainedModel:
         if found is None or not found.labels:
             return None, []
         doubts = found.doubts(options.spectra, windows, options.combine)
+        if self.twin is not None and self.twin_for(options) is None:
+            doubts.append(f"{DOES_NOT_HOLD}: fitted on synthetic twins")
         for doubt in doubts:
             logger.warning("%s: %s: its results are flagged", self.folder, doubt)
         return found, doubts
+
+    def twin_for(self, options: Predict) -> Twin | None:
+        """The twin by which a prediction reads its spectra; None: it reads them as they are."""
+        return self.twin if options.twin and options.spectra == "observed" else None
 
     def answer(
         self,
@@ -210,6 +231,8 @@ class TrainedModel:
         -------
         Prediction
         """
+        twin = self.twin_for(options)
+        stars = stars if twin is None else twin.of(stars)
         error = stars.flux_error if self.network.wants_errors else None
         return infer(
             self.network,

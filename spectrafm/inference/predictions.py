@@ -55,6 +55,7 @@ TRAINED = (
     "windows",
     "flux_range",
     "stars",
+    "seed",
     "labels",
     "freeze",
     "replay",
@@ -216,6 +217,10 @@ class _Replay(Record):
     spectra: str | None = None
 
 
+class _Twin(Record):
+    components: int | None = None
+
+
 class _Trained(Record):
     """Options of the training, as far as tables and figures name a model by them."""
 
@@ -226,7 +231,9 @@ class _Trained(Record):
     stars: _Stars | None = None
     freeze: list[str] | None = None
     replay: _Replay | None = None
+    twin: _Twin | None = None
     selection: str | None = None
+    seed: int | None = None
     mock: bool = False
 
 
