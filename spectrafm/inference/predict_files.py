@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from astropy.io import fits
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
@@ -104,7 +105,7 @@ def _tables(
                     spectra += read_spectra(path)
                 except SpectraFMError as error:
                     logger.warning("%s", error)
-                    failed.append(unread(trained, labels, Path(path).stem, str(error)))
+                    failed.append(unread(trained, labels, Path(path).name, str(error)))
                     failed[-1].insert(1, "file", [str(path)])
                     counts["failed"] += 1
                 meter.add(failed=bool(failed and failed[-1]["file"].iloc[0] == str(path)))
@@ -152,16 +153,13 @@ def write_table(
         if path.suffix == ".ecsv":
             table.write(temporary, format="ascii.ecsv", overwrite=True)
             return
-        # FITS has no unit of a logarithm: the column's comment names it.
-        plain = table.as_array()
-        from astropy.io import fits
-
-        hdu = fits.BinTableHDU(plain, name="LABELS")
+        hdu = fits.BinTableHDU(table.as_array(), name="LABELS")
         for name, unit in units.items():
-            hdu.columns[name].unit = "dex" if unit.startswith("dex(") else unit
-            if unit.startswith("dex("):
-                place = hdu.columns.names.index(name) + 1
-                hdu.header.comments[f"TTYPE{place}"] = f"unit {unit}"
+            # The standard has no unit of a logarithm: the column's comment names it.
+            if "dex" not in unit:
+                hdu.columns[name].unit = unit
+            place = hdu.columns.names.index(name) + 1
+            hdu.header.comments[f"TTYPE{place}"] = f"unit {unit}"
         for key in ("model", "model_sha256", "spectrafm", "mock", "normaliser"):
             hdu.header[f"HIERARCH {key}"] = metadata[key]
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, overwrite=True)
