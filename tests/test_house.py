@@ -23,7 +23,7 @@ FLOORS = (
         "integrity",
         "outputs",
     ),
-    ("archive",),
+    ("archive", "continuum"),
     ("store",),
     ("surveys",),
     ("networks",),

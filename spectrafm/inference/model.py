@@ -12,6 +12,7 @@ import numpy as np
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibration import DOES_NOT_HOLD, Calibration, read_calibration
+from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
 from spectrafm.inference.twin import Twin, read_twin
 from spectrafm.networks import saved
@@ -37,6 +38,8 @@ class TrainedModel:
         The content of ``config.json``.
     calibration : Calibration or None
         None for a model of an older version.
+    domain : Domain or None
+        None for a model of an older version.
     twin : Twin or None
         By which the model reads observed spectra; None: it reads them as they are.
     """
@@ -45,6 +48,7 @@ class TrainedModel:
     network: Network
     facts: dict[str, Any]
     calibration: Calibration | None
+    domain: Domain | None
     twin: Twin | None = None
 
     @classmethod
@@ -57,7 +61,9 @@ class TrainedModel:
             When a file is missing, damaged or of another architecture.
         """
         network, facts = saved.from_pretrained(folder)
-        return cls(Path(folder), network, facts, read_calibration(folder), read_twin(folder))
+        folder = Path(folder)
+        calibration, domain = read_calibration(folder), read_domain(folder)
+        return cls(folder, network, facts, calibration, domain, read_twin(folder))
 
     @property
     def windows(self) -> list[tuple[float, float]]:

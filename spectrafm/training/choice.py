@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.twin import Twin
 from spectrafm.store.read import StarSet, load_stars
@@ -76,3 +78,19 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
         return painted(synthetic, gap, stage.flux_range, stage.seed)
     found = load_stars(store, stage.spectra, "validation", *options, COLUMNS)
     return subset(found, meets(found, stage.stars.where))
+
+
+def lessons_of(stars: StageStars, stage: Stage) -> np.ndarray:
+    """Flux of every spectrum that a stage learns from: its stars', and the replayed ones.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, P)
+        NaN where missing.
+    """
+    replayed = stars.synthetic if stage.replay.spectra is not None else None
+    if replayed is None:
+        return stars.training.flux
+    if stage.replay.spectra == "painted":
+        replayed = painted(replayed, stars.gap, stage.flux_range, stage.seed)
+    return np.concatenate([stars.training.flux, replayed.flux])
