@@ -1,4 +1,4 @@
-"""Parts of pages that are made from the code when the site is built; no second copy is kept by hand.
+"""Parts of pages that are made from the code when the site is built, never kept by hand.
 
 The line ``<!-- generated: commands -->`` in a page stands for the Markdown that `commands` returns,
 and so on for each function of `PARTS`.
