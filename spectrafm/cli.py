@@ -65,6 +65,9 @@ GROUPS: dict[str, dict[str, str]] = {
 
 COMMANDS = {name: where for group in GROUPS.values() for name, where in group.items()}
 
+#: Short forms of options.
+_SHORT = {"output": ("-o",)}
+
 #: Exit code for a malformed command line, the same as argparse's.
 BAD_USE = 2
 
@@ -247,6 +250,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, about: s
         settings |= {"default": parameter.default}
     parser.add_argument(
         _flag(parameter.name),
+        *_SHORT.get(parameter.name, ()),
         dest=parameter.name,
         **settings,
         **({"required": True} if required else {}),
