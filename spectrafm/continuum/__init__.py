@@ -42,11 +42,11 @@ def normalise(spectrum: Spectrum, name: str) -> Spectrum:
     SpectraFMError
         When no normaliser has this name.
     """
-    if name not in NORMALISERS:
-        raise SpectraFMError(f"no normaliser {name!r}; known: {', '.join(NORMALISERS)}")
     before = spectrum.normalisation
     if before == name:
         return spectrum
+    if name not in NORMALISERS:
+        raise SpectraFMError(f"no normaliser {name!r}; known: {', '.join(NORMALISERS)}")
     made = load(NORMALISERS[name])(spectrum)
     if before not in (None, "none") and name != "none":
         again = f"flux was normalised with {before!r} before: normalised again with {name!r}"

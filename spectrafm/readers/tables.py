@@ -193,6 +193,17 @@ def first_spectrum(table: Table) -> First:
     return First(flux.size, wavelength, is_row)
 
 
+def first_rows(table: Table) -> np.ndarray:
+    """Number of the first row of each spectrum of a table, in the order of `spectra_of`."""
+    found = columns_of(table)
+    if _is_array(table[found["flux"]]):
+        return np.arange(len(table))
+    if "name" not in found:
+        return np.arange(min(len(table), 1))
+    names = np.asarray(table[found["name"]]).astype(str)
+    return np.sort(np.unique(names, return_index=True)[1])
+
+
 def _is_array(column: Any) -> bool:
     """Whether each entry of a column is an array, or a text that lists numbers."""
     if column.ndim > 1:

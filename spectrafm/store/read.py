@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: 50 % of the processor time compared with reading whole shards.
 AT_ONCE = 1024
 
+#: Normaliser of the stores that name none: that of APOGEE's aspcapStar files.
+APOGEE_NORMALISER = "aspcap"
+
 
 @dataclass(frozen=True)
 class StarSet:
@@ -51,6 +54,8 @@ class StarSet:
         Name, unit and symbol of each label.
     mock : bool
         Whether the stars are from the mock survey.
+    normalisation : str
+        Name of the normaliser of the flux.
     columns : dict of str to numpy.ndarray
         Values per star of the wanted survey columns that the store has.
     """
@@ -63,6 +68,7 @@ class StarSet:
     label_error: np.ndarray
     labels: tuple[Label, ...]
     mock: bool
+    normalisation: str = APOGEE_NORMALISER
     flux_error: np.ndarray | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -234,7 +240,7 @@ class StarReader:
 
     Attributes
     ----------
-    wavelength, labels, mock
+    wavelength, labels, mock, normalisation
         As in `StarSet`.
 
     Raises
@@ -267,6 +273,7 @@ class StarReader:
         self.wavelength = wavelength[self._pixels]
         self.labels = labels_of(group)
         self.mock = bool(group.attrs.get("mock", False))
+        self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
         self._of_stars = {
             "split": splits[rows],
             **{name: read(group, name)[rows] for name in ("apogee_id", "label", "label_error")},
@@ -312,6 +319,7 @@ class StarReader:
             flux_error=flux_error,
             labels=self.labels,
             mock=self.mock,
+            normalisation=self.normalisation,
             columns={name: values[stars] for name, values in self._columns.items()},
             **{name: values[stars] for name, values in self._of_stars.items()},
         )

@@ -15,6 +15,7 @@ class Source(NamedTuple):
 
 
 _APOGEE = "spectrafm.surveys.apogee"
+_OWN = "spectrafm.surveys.own"
 
 SURVEYS = {
     "apogee": Source(
@@ -30,5 +31,11 @@ SURVEYS = {
             "check-selection": f"{_APOGEE}.check_selection:check_selection",
         },
         f"{_APOGEE}.grid:RANGE",
+    ),
+    "own": Source(
+        f"{_OWN}.options:Survey",
+        "own/survey.smk",
+        {"import-spectra": f"{_OWN}.import_spectra:import_spectra"},
+        f"{_OWN}.grid:RANGE",
     ),
 }

@@ -349,6 +349,7 @@ def _facts(
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "averaged_validation_loss": run.averaged_loss,
         "mock": mock,
+        "normalisation": training.normalisation,
         "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,
         "environments": run.environments,
