@@ -23,6 +23,7 @@ FLOORS = (
         "integrity",
         "outputs",
     ),
+    ("continuum",),
     ("archive",),
     ("store",),
     ("surveys",),

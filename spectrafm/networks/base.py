@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
+from spectrafm.networks.channels import ERROR_SCALE, Channels
+from spectrafm.networks.options import PLAIN, Reads
 from spectrafm.options import Section
 from spectrafm.spectra import pixels_in
 
@@ -31,6 +33,7 @@ class TrainingStars(Protocol):
 
     wavelength: np.ndarray  # (P,), Angstrom
     flux: np.ndarray  # (n, P), NaN = missing
+    flux_error: np.ndarray | None  # (n, P)
     label: np.ndarray  # (n, L), NaN = missing
     labels: tuple[Label, ...]
 
@@ -73,7 +76,9 @@ class Network(nn.Module):
     # Construction.
 
     @classmethod
-    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
+    def start(
+        cls, model: Section, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
+    ) -> Self:
         """Create a network with fresh weights for the training stars of a stage.
 
         Parameters
@@ -83,6 +88,8 @@ class Network(nn.Module):
         stars : TrainingStars
         labels : sequence of str
             Names of the labels that the stage trains.
+        reads : Reads
+            What the network reads.
 
         Returns
         -------
@@ -91,8 +98,8 @@ class Network(nn.Module):
         raise TypeError(f"{cls.__name__} does not implement start()")
 
     @classmethod
-    def reads_errors(cls, model: Section) -> bool:
-        """Whether a network that `start` creates with these sizes has `wants_errors`."""
+    def reads_errors(cls, model: Section, reads: Reads) -> bool:
+        """Whether a network that `start` creates with these options has `wants_errors`."""
         return cls.wants_errors
 
     @classmethod
@@ -262,6 +269,7 @@ class GridSizes(Section):
     """Sizes of a network that is bound to a wavelength grid."""
 
     pixels: int = Field(ge=1, le=1_000_000, description="pixels that the network reads")
+    reads: Reads = Field(PLAIN, description="what the network reads of them")
 
 
 class GridNetwork(Network):
@@ -272,29 +280,88 @@ class GridNetwork(Network):
     wavelength : Tensor, shape (T,)
         The only grid that the network can read, Angstrom.
     labels : sequence of Label
+    reads : Reads
+        What a network with `reads_more` reads of the pixels.
     """
 
     Sizes = GridSizes
     reads_whole = True
+    #: Whether the constructor takes ``reads``: then `forward` reads `numbers` of the pixels.
+    reads_more: ClassVar[bool] = False
 
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label], reads: Reads = PLAIN):
         super().__init__(labels)
         self.register_buffer("wavelength", wavelength.double())
+        self.reads, self.channels = reads, Channels(reads)
+        if reads.errors:
+            self.wants_errors = True
 
     @classmethod
-    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
+    def start(
+        cls, model: Section, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
+    ) -> Self:
         column = [[label.name for label in stars.labels].index(name) for name in labels]
-        network = cls(torch.from_numpy(stars.wavelength.copy()), [stars.labels[i] for i in column])
+        network = cls._of(
+            torch.from_numpy(stars.wavelength.copy()), [stars.labels[i] for i in column], reads
+        )
         network.scale_labels(stars.label[:, column])
-        network.standardise(torch.from_numpy(stars.flux))
+        flux, error = torch.from_numpy(stars.flux), stars.flux_error
+        if reads != PLAIN:
+            error = None if error is None else torch.from_numpy(error)
+            position = network.encoding(network.wavelength)
+            flux = network.numbers(flux, position, ~flux.isfinite(), error)
+        network.standardise(flux)
         return network
 
     @classmethod
     def build(cls, sizes: GridSizes, labels: Sequence[Label]) -> Self:
-        return cls(torch.zeros(sizes.pixels), labels)
+        return cls._of(torch.zeros(sizes.pixels), labels, sizes.reads)
+
+    @classmethod
+    def _of(cls, wavelength: Tensor, labels: Sequence[Label], reads: Reads) -> Self:
+        if reads == PLAIN:
+            return cls(wavelength, labels)
+        if not cls.reads_more:
+            raise SpectraFMError(f"{cls.architecture} reads normalised flux alone: no normaliser")
+        return cls(wavelength, labels, reads)
 
     def sizes(self) -> dict[str, Any]:
-        return {"pixels": len(self.wavelength)}
+        return {"pixels": len(self.wavelength), "reads": self.reads.model_dump(mode="json")}
+
+    @classmethod
+    def reads_errors(cls, model: Section, reads: Reads) -> bool:
+        return cls.wants_errors or reads.errors
+
+    @property
+    def width(self) -> int:
+        """How many `numbers` of a star there are, I."""
+        return len(self.wavelength) * (self.channels.count + self.reads.errors)
+
+    def numbers(
+        self, flux: Tensor, position: Any, missing: Tensor | None, error: Tensor | None
+    ) -> Tensor:
+        """What the network reads of each star: the channels of all pixels, then ln errors.
+
+        A network that reads normalised flux alone has the flux itself.
+
+        Parameters
+        ----------
+        flux, position, missing, error
+            As in `Network.forward`.
+
+        Returns
+        -------
+        Tensor, shape (B, I)
+            NaN where missing or unknown.
+        """
+        if self.reads == PLAIN:
+            return with_gaps(flux, missing)
+        channels, error = self.channels(flux, position, missing, error)
+        parts = [with_gaps(part, missing) for part in channels.unbind(-1)]
+        if self.reads.errors:
+            error = torch.full_like(flux, torch.nan) if error is None else error
+            parts.append(with_gaps((error / ERROR_SCALE).clamp(0.05, 1e3).log(), missing))
+        return torch.cat(parts, dim=-1)
 
     def standardise(self, flux: Tensor) -> None:
         """Compute the standardisation of the flux from the spectra of the first training.
@@ -310,12 +377,13 @@ class GridNetwork(Network):
     def contexts(self, wavelength, windows, tokens) -> list[np.ndarray]:
         return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
 
-    def encoding(self, wavelength: Tensor) -> Tensor:
-        """Check that the wavelengths are those of the training; the encoding itself is empty.
+    def encoding(self, wavelength: Tensor) -> Any:
+        """Check that the wavelengths are those of the training.
 
         Returns
         -------
-        Tensor, shape (T, 0)
+        Tensor, shape (T, 0), or Smoothing
+            The weights of the normaliser, for a network that has one.
 
         Raises
         ------
@@ -329,7 +397,8 @@ class GridNetwork(Network):
                 f"{self.architecture} reads only its own {len(self.wavelength)} pixels, "
                 f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
             )
-        return self.label_scale.new_zeros(len(wavelength), 0)
+        empty = self.label_scale.new_zeros(len(wavelength), 0)
+        return self.channels.smoothing(wavelength) or empty
 
 
 class Standardise(nn.Module):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from spectrafm.continuum import NORMALISERS
 from spectrafm.options import Section
 
 #: Width of a layer, bounded far beyond any use, since a model's file is untrusted.
@@ -44,6 +45,25 @@ class Token(Section):
         "neighbouring tokens, of random place and length, so that later stages can read a part of "
         "a long window",
     )
+
+
+class Reads(Section):
+    """What a network reads, besides plain normalised flux."""
+
+    normaliser: Literal[tuple(NORMALISERS)] | None = Field(
+        None,
+        description="how the network divides the flux by its continuum: xp, for Gaia XP spectra as "
+        "observed, in any unit; null: the spectra are continuum-normalised",
+    )
+    errors: bool = Field(
+        False,
+        description="whether a network bound to a grid reads ln of the flux errors too; a token of "
+        "several pixels always does",
+    )
+
+
+#: A network that reads normalised flux alone.
+PLAIN = Reads()
 
 
 class Model(Section):

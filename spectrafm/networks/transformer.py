@@ -15,12 +15,14 @@ from astropy.stats import mad_std
 from pydantic import Field
 from torch import Tensor, nn
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
 from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.binding import Binding, Cells, cells_of
+from spectrafm.networks.channels import Channels
 from spectrafm.networks.encoding import ENCODINGS
-from spectrafm.networks.options import Block, Model, Token
+from spectrafm.networks.options import PLAIN, Block, Model, Reads, Token
 from spectrafm.options import Section
 from spectrafm.spectra import pixels_in
 
@@ -106,10 +108,10 @@ class Embedding(nn.Module):
     of its own, and its w is also the vector by which the label is requested.
     """
 
-    def __init__(self, dimension: int, labels: int, token: Token):
+    def __init__(self, dimension: int, labels: int, token: Token, channels: int):
         super().__init__()
         if token.width:
-            self.binding = Binding(dimension, token)
+            self.binding = Binding(dimension, token, channels)
         else:
             self.flux_weight = nn.Parameter(torch.randn(dimension))
             self.flux_bias = nn.Parameter(torch.randn(dimension))
@@ -152,6 +154,7 @@ class TransformerSizes(Section):
     """Sizes of a SpectraFM network in ``config.json``."""
 
     model: Model = Field(description="sizes of the network")
+    reads: Reads = Field(PLAIN, description="what the network reads")
 
 
 class SpectraFM(Network):
@@ -163,6 +166,8 @@ class SpectraFM(Network):
         Sizes. The defaults are the paper's: 8.02 million parameters.
     labels : sequence of Label
         Labels that the model knows, in the order of its outputs.
+    reads : Reads
+        What the network reads. A normaliser needs tokens of several pixels.
 
     Notes
     -----
@@ -173,12 +178,15 @@ class SpectraFM(Network):
     architecture = "spectrafm"
     Sizes = TransformerSizes
 
-    def __init__(self, options: Model, labels: Sequence[Label]):
+    def __init__(self, options: Model, labels: Sequence[Label], reads: Reads = PLAIN):
         super().__init__(labels)
-        self.options = options
+        self.options, self.reads = options, reads
+        if reads.normaliser and not options.token.width:
+            raise SpectraFMError("normaliser: needs tokens of several pixels: set model.token.width")
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
-        self.embedding = Embedding(size, len(self.labels), options.token)
+        self.channels = Channels(reads, options.flux_scale)
+        self.embedding = Embedding(size, len(self.labels), options.token, self.channels.count)
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(
             EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
@@ -193,19 +201,24 @@ class SpectraFM(Network):
         self.decoder_norm = last(size)
 
     @classmethod
-    def start(cls, model: Model, stars: TrainingStars, labels: Sequence[str]) -> Self:
+    def start(
+        cls, model: Model, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
+    ) -> Self:
         # The network knows every label of the store, so that a later stage can train labels that
         # this stage does not.
-        network = cls(model, stars.labels)
+        network = cls(model, stars.labels, reads)
         network.scale_labels(stars.label)
         return network
 
     @classmethod
     def build(cls, sizes: TransformerSizes, labels: Sequence[Label]) -> Self:
-        return cls(sizes.model, labels)
+        return cls(sizes.model, labels, sizes.reads)
 
     def sizes(self) -> dict[str, Any]:
-        return {"model": self.options.model_dump(mode="json")}
+        return {
+            "model": self.options.model_dump(mode="json"),
+            "reads": self.reads.model_dump(mode="json"),
+        }
 
     @staticmethod
     def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +229,7 @@ class SpectraFM(Network):
         return torch.from_numpy(centre), torch.from_numpy(scale)
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
-        new = type(self)(self.options, labels)
+        new = type(self)(self.options, labels, self.reads)
         new.scale_labels(label)
         self.label_table += new.label_table
         for name in ("label_weight", "label_bias"):
@@ -232,10 +245,10 @@ class SpectraFM(Network):
 
     @property
     def wants_errors(self) -> bool:
-        return self.reads_errors(self.options)
+        return self.reads_errors(self.options, self.reads)
 
     @classmethod
-    def reads_errors(cls, model: Model) -> bool:
+    def reads_errors(cls, model: Model, reads: Reads) -> bool:
         return model.token.width > 0
 
     def contexts(
@@ -269,7 +282,8 @@ class SpectraFM(Network):
         """
         token = self.options.token
         if token.width:
-            return cells_of(wavelength, token, self.wavelength_encoding)
+            cells = cells_of(wavelength, token, self.wavelength_encoding)
+            return cells._replace(smoothing=self.channels.smoothing(wavelength))
         return self.wavelength_encoding(wavelength)
 
     def forward(
@@ -287,7 +301,7 @@ class SpectraFM(Network):
         Parameters
         ----------
         flux : Tensor, shape (B, P)
-            Continuum-normalised flux.
+            Continuum-normalised flux; with a normaliser, flux as observed, in any unit.
         position : Tensor, shape (B, P, D) or (P, D), or Cells
             `encoding` of the pixels' wavelengths. It has no trained weights, so that callers
             compute it once per grid.
@@ -311,8 +325,8 @@ class SpectraFM(Network):
             equally. Only with ``return_attention``.
         """
         if isinstance(position, Cells):
-            depth = (1.0 - flux) / self.options.flux_scale
-            x, empty = self.embedding.binding(depth, position, missing, error)
+            channels, error = self.channels(flux, position.smoothing, missing, error)
+            x, empty = self.embedding.binding(channels, position, missing, error)
         else:
             x, empty = self._pixel_tokens(flux, position, missing)
         order, tokens = None, x.shape[1]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spectrafm.plugs import load
 from spectrafm.training.options import Sampling
@@ -86,6 +87,12 @@ def draw_batch(
         batch = batch._replace(flux=batch.flux + noise[share])
         if batch.error is not None:
             batch = batch._replace(error=torch.hypot(batch.error, sigma[share]))
+    if sampling.error_noise > 0 and batch.error is not None:
+        factor, noise = _noise(len(rows), pixel.shape[1], sampling.error_noise, generator)
+        noise = correlated(noise[share], sampling.noise_pixels)
+        flux = batch.flux + noise * batch.error.nan_to_num(0.0)
+        error = batch.error * torch.hypot(factor[share], torch.ones_like(factor[share]))
+        batch = batch._replace(flux=flux, error=error)
     if sampling.known_labels > 0:
         drawn = torch.rand(requested.shape, generator=generator, device=generator.device)
         given = (drawn < sampling.known_labels) & requested
@@ -181,6 +188,25 @@ def _show(
         requested=requested,
         count=requested.sum(),
     )
+
+
+def correlated(noise: Tensor, pixels: float) -> Tensor:
+    """Smooth white noise along the pixels, keeping its variance.
+
+    Parameters
+    ----------
+    noise : Tensor, shape (B, T)
+    pixels : float
+        One sigma of the Gaussian; 0: the noise stays white.
+    """
+    if not pixels:
+        return noise
+    reach = max(1, round(4 * pixels))
+    offset = torch.arange(-reach, reach + 1, device=noise.device)
+    kernel = (-0.5 * (offset / pixels) ** 2).exp()
+    kernel = kernel / kernel.square().sum().sqrt()
+    padded = functional.pad(noise[:, None], (reach, reach), mode="circular")
+    return functional.conv1d(padded, kernel.to(noise)[None, None])[:, 0]
 
 
 def _noise(

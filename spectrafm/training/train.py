@@ -98,14 +98,14 @@ def train(
         device = _device(together)
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
-        errors = found.reads_errors(model) if network is None else network.wants_errors
+        errors = found.reads_errors(model, stage.reads) if network is None else network.wants_errors
         chosen = stars_of(store, stage, errors)
         training, validation = chosen.training, chosen.validation
         made_with = hashes_beside(output, [store, *([] if start is None else [start])])
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
-            network = found.start(model, training, labels)
+            network = found.start(model, training, labels, stage.reads)
         else:
             _learn_new_labels(network, training, labels)
         _require_scheme(network, stage)
