@@ -74,7 +74,9 @@ def test_the_harmonics_tell_all_pixels_of_a_token_apart(cells):
 def test_a_token_without_a_valid_pixel_is_empty(network, cells):
     missing = torch.zeros(3, len(GRID), dtype=torch.bool)
     missing[1] = cells.token == 5
-    _, empty = network.embedding.binding(spectra()[..., None], network.encoding(GRID), missing, None)
+    _, empty = network.embedding.binding(
+        spectra()[..., None], network.encoding(GRID), missing, None
+    )
     assert empty[1].nonzero().tolist() == [[5]]
     assert not empty[[0, 2]].any()
 
@@ -99,7 +101,10 @@ def test_the_errors_of_missing_pixels_and_of_no_pixel_are_not_read(network, cell
     error = torch.full((3, len(GRID)), 0.01)
     other = error.masked_fill(missing, 5.0)
     position = network.encoding(GRID)
-    bound = [network.embedding.binding(spectra()[..., None], position, missing, e)[0] for e in (error, other)]
+    bound = [
+        network.embedding.binding(spectra()[..., None], position, missing, e)[0]
+        for e in (error, other)
+    ]
     assert torch.equal(*bound)
 
 

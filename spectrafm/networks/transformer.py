@@ -182,7 +182,9 @@ class SpectraFM(Network):
         super().__init__(labels)
         self.options, self.reads = options, reads
         if reads.normaliser and not options.token.width:
-            raise SpectraFMError("normaliser: needs tokens of several pixels: set model.token.width")
+            raise SpectraFMError(
+                "normaliser: needs tokens of several pixels: set model.token.width"
+            )
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
         self.channels = Channels(reads, options.flux_scale)
