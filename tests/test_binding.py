@@ -112,7 +112,7 @@ def test_tokens_are_dropped_in_training_alone():
     torch.manual_seed(0)
     binding = Binding(8, TOKEN.model_copy(update={"drop": 0.5}))
     cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
-    depth = torch.zeros(500, len(GRID))
+    depth = torch.zeros(500, len(GRID), 1)
     share = binding.train()(depth, cells, None, None)[1].float().mean()
     assert 0.2 < share < 0.3, "half of the largest share, on average"
     assert not binding.eval()(depth, cells, None, None)[1].any()
@@ -122,7 +122,7 @@ def test_a_share_of_the_stars_shows_a_stretch_of_neighbours_in_training():
     torch.manual_seed(0)
     binding = Binding(8, TOKEN.model_copy(update={"stretch": 0.5}))
     cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
-    depth = torch.zeros(800, len(GRID))
+    depth = torch.zeros(800, len(GRID), 1)
     shown = ~binding.train()(depth, cells, None, None)[1]
     assert shown.any(dim=1).all()
     steps = shown.int().diff(dim=1, prepend=torch.zeros(800, 1, dtype=torch.int))

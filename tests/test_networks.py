@@ -12,8 +12,9 @@ from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS, PAPER_LABELS, Label
 from spectrafm.networks import NETWORKS, ridge, saved
-from spectrafm.networks.base import ClosedForm, GridNetwork
+from spectrafm.networks.base import ClosedForm
 from spectrafm.networks.cannon import Cannon, polynomial, polynomial_slope
+from spectrafm.networks.grid import GridNetwork
 from spectrafm.networks.ridge import Ridge
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.plugs import load

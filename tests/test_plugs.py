@@ -94,7 +94,8 @@ def test_a_network_is_one_file_and_one_line(copy):
 
 from torch import nn
 
-from spectrafm.networks.base import Answer, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, requested, with_gaps
+from spectrafm.networks.grid import GridNetwork
 
 
 class Median(GridNetwork):

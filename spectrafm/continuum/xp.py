@@ -1,7 +1,7 @@
 """Normaliser ``xp``: the local pseudo-continuum of a Gaia XP spectrum.
 
-The continuum of a pixel is the mean of the flux around it, weighted by a Gaussian of 50 nm. Each arm
-of the spectrograph has a continuum of its own, so that nothing of one arm leaks into the other.
+The continuum of a pixel is the mean of the flux around it, weighted by a Gaussian of 50 nm. Each
+arm of the spectrograph has a continuum of its own, so that nothing of one leaks into the other.
 """
 
 from __future__ import annotations

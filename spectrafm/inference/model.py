@@ -85,6 +85,7 @@ class TrainedModel:
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
         errors = self.network.wants_errors
+        columns = (*dict.fromkeys((*columns, *self.network.reads.inputs)),)
         stars = StarReader(store, spectra, split, windows, flux_range, errors, columns)
         if self.mock and not stars.mock:
             logger.warning(

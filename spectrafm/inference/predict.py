@@ -126,8 +126,9 @@ def _tables(
     with Meter("predicting", blocks * len(chunks), "chunk") as meter:
         for some in stars.blocks(BLOCK):
             answer = infer(
-                network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error, meter
-            )
+                network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error,
+                meter, some.columns,
+            )  # fmt: skip
             table = prediction_table(some, labels, answer, doubts, calibration)
             flagged += int((table["flags"] != "").sum())
             yield table

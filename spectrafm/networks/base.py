@@ -10,15 +10,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
-from spectrafm.networks.channels import ERROR_SCALE, Channels
 from spectrafm.networks.options import PLAIN, Reads
 from spectrafm.options import Section
-from spectrafm.spectra import pixels_in
 
 
 class Answer(NamedTuple):
@@ -36,6 +33,7 @@ class TrainingStars(Protocol):
     flux_error: np.ndarray | None  # (n, P)
     label: np.ndarray  # (n, L), NaN = missing
     labels: tuple[Label, ...]
+    columns: Mapping[str, np.ndarray]  # (n,) each, those of ``Reads.inputs`` among them
 
 
 class Network(nn.Module):
@@ -51,6 +49,8 @@ class Network(nn.Module):
     label_table : tuple of Label
     label_centre, label_scale : Tensor, shape (L,)
         Labels are learned as (label - centre) / scale.
+    reads : Reads
+        What the network reads besides normalised flux; `scale_inputs` sets their centre and scale.
     """
 
     #: Its key in `spectrafm.networks.NETWORKS`.
@@ -62,11 +62,14 @@ class Network(nn.Module):
     #: Whether `forward` reads all pixels of a window at once, in the order of the grid.
     reads_whole: bool = False
 
-    def __init__(self, labels: Sequence[Label]):
+    def __init__(self, labels: Sequence[Label], reads: Reads = PLAIN):
         super().__init__()
-        self.label_table = tuple(labels)
+        self.label_table, self.reads = tuple(labels), reads
         self.register_buffer("label_centre", torch.zeros(len(self.label_table)))
         self.register_buffer("label_scale", torch.ones(len(self.label_table)))
+        if reads.inputs:
+            self.register_buffer("input_centre", torch.zeros(len(reads.inputs)))
+            self.register_buffer("input_scale", torch.ones(len(reads.inputs)))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -134,6 +137,37 @@ class Network(nn.Module):
         """
         centre = label.nanmean(dim=0)
         return centre, (label - centre).square().nanmean(dim=0).sqrt()
+
+    def scale_inputs(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Set centre and scale of the inputs from columns of the training stars.
+
+        Raises
+        ------
+        SpectraFMError
+            When no star has one of the inputs.
+        """
+        for place, name in enumerate(self.reads.inputs):
+            values = np.asarray(columns.get(name, []), np.float64)
+            known = values[np.isfinite(values)]
+            if not len(known) or not known.std() > 0:
+                raise SpectraFMError(
+                    f"inputs: the training stars have no {name}, or one value of it"
+                )
+            self.input_centre[place], self.input_scale[place] = known.mean(), known.std()
+
+    def inputs_of(self, columns: Mapping[str, np.ndarray], stars: int) -> Tensor | None:
+        """Standardised inputs of some stars, shape (stars, I), from columns by name.
+
+        NaN where a star, or all of them, lack an input; None for a network without inputs.
+        """
+        if not self.reads.inputs:
+            return None
+        unknown = np.full(stars, np.nan)
+        values = [np.asarray(columns.get(name, unknown), "f4") for name in self.reads.inputs]
+        device = self.input_centre.device
+        every = torch.from_numpy(np.stack(values, axis=1)).float().to(device)
+        every = every.masked_fill(~every.isfinite(), torch.nan)
+        return (every - self.input_centre) / self.input_scale
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
         """Add labels to the network; the weights of the labels that it knows do not change.
@@ -223,6 +257,7 @@ class Network(nn.Module):
         request: Tensor | None = None,
         known: Tensor | None = None,
         error: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> Answer:
         """Answer requests about stars.
 
@@ -240,6 +275,8 @@ class Network(nn.Module):
             Standardised values of labels given as input; NaN where not given.
         error : Tensor, shape (B, T), optional
             One-sigma errors of the flux, for networks that read them.
+        inputs : Tensor, shape (B, I), optional
+            From `inputs_of`, for networks that read inputs; NaN where a star has none.
 
         Returns
         -------
@@ -263,168 +300,6 @@ class ClosedForm(Network):
             One-sigma flux noise that observed spectra have beyond that of the training spectra.
         """
         raise TypeError(f"{type(self).__name__} does not implement fit()")
-
-
-class GridSizes(Section):
-    """Sizes of a network that is bound to a wavelength grid."""
-
-    pixels: int = Field(ge=1, le=1_000_000, description="pixels that the network reads")
-    reads: Reads = Field(PLAIN, description="what the network reads of them")
-
-
-class GridNetwork(Network):
-    """A network bound to the pixels of its first training, all of which it reads at once.
-
-    Parameters
-    ----------
-    wavelength : Tensor, shape (T,)
-        The only grid that the network can read, Angstrom.
-    labels : sequence of Label
-    reads : Reads
-        What a network with `reads_more` reads of the pixels.
-    """
-
-    Sizes = GridSizes
-    reads_whole = True
-    #: Whether the constructor takes ``reads``: then `forward` reads `numbers` of the pixels.
-    reads_more: ClassVar[bool] = False
-
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label], reads: Reads = PLAIN):
-        super().__init__(labels)
-        self.register_buffer("wavelength", wavelength.double())
-        self.reads, self.channels = reads, Channels(reads)
-        if reads.errors:
-            self.wants_errors = True
-
-    @classmethod
-    def start(
-        cls, model: Section, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
-    ) -> Self:
-        column = [[label.name for label in stars.labels].index(name) for name in labels]
-        network = cls._of(
-            torch.from_numpy(stars.wavelength.copy()), [stars.labels[i] for i in column], reads
-        )
-        network.scale_labels(stars.label[:, column])
-        flux, error = torch.from_numpy(stars.flux), stars.flux_error
-        if reads != PLAIN:
-            error = None if error is None else torch.from_numpy(error)
-            position = network.encoding(network.wavelength)
-            flux = network.numbers(flux, position, ~flux.isfinite(), error)
-        network.standardise(flux)
-        return network
-
-    @classmethod
-    def build(cls, sizes: GridSizes, labels: Sequence[Label]) -> Self:
-        return cls._of(torch.zeros(sizes.pixels), labels, sizes.reads)
-
-    @classmethod
-    def _of(cls, wavelength: Tensor, labels: Sequence[Label], reads: Reads) -> Self:
-        if reads == PLAIN:
-            return cls(wavelength, labels)
-        if not cls.reads_more:
-            raise SpectraFMError(f"{cls.architecture} reads normalised flux alone: no normaliser")
-        return cls(wavelength, labels, reads)
-
-    def sizes(self) -> dict[str, Any]:
-        return {"pixels": len(self.wavelength), "reads": self.reads.model_dump(mode="json")}
-
-    @classmethod
-    def reads_errors(cls, model: Section, reads: Reads) -> bool:
-        return cls.wants_errors or reads.errors
-
-    @property
-    def width(self) -> int:
-        """How many `numbers` of a star there are, I."""
-        return len(self.wavelength) * (self.channels.count + self.reads.errors)
-
-    def numbers(
-        self, flux: Tensor, position: Any, missing: Tensor | None, error: Tensor | None
-    ) -> Tensor:
-        """What the network reads of each star: the channels of all pixels, then ln errors.
-
-        A network that reads normalised flux alone has the flux itself.
-
-        Parameters
-        ----------
-        flux, position, missing, error
-            As in `Network.forward`.
-
-        Returns
-        -------
-        Tensor, shape (B, I)
-            NaN where missing or unknown.
-        """
-        if self.reads == PLAIN:
-            return with_gaps(flux, missing)
-        channels, error = self.channels(flux, position, missing, error)
-        parts = [with_gaps(part, missing) for part in channels.unbind(-1)]
-        if self.reads.errors:
-            error = torch.full_like(flux, torch.nan) if error is None else error
-            parts.append(with_gaps((error / ERROR_SCALE).clamp(0.05, 1e3).log(), missing))
-        return torch.cat(parts, dim=-1)
-
-    def standardise(self, flux: Tensor) -> None:
-        """Compute the standardisation of the flux from the spectra of the first training.
-
-        A fine-tune keeps this standardisation, since its starting weights were learned with it.
-
-        Parameters
-        ----------
-        flux : Tensor, shape (n, T)
-            NaN = missing.
-        """
-
-    def contexts(self, wavelength, windows, tokens) -> list[np.ndarray]:
-        return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
-
-    def encoding(self, wavelength: Tensor) -> Any:
-        """Check that the wavelengths are those of the training.
-
-        Returns
-        -------
-        Tensor, shape (T, 0), or Smoothing
-            The weights of the normaliser, for a network that has one.
-
-        Raises
-        ------
-        SpectraFMError
-            When the wavelengths are not the network's own.
-        """
-        if wavelength.shape != self.wavelength.shape or not torch.allclose(
-            wavelength.double(), self.wavelength, rtol=0, atol=1e-3
-        ):
-            raise SpectraFMError(
-                f"{self.architecture} reads only its own {len(self.wavelength)} pixels, "
-                f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
-            )
-        empty = self.label_scale.new_zeros(len(wavelength), 0)
-        return self.channels.smoothing(wavelength) or empty
-
-
-class Standardise(nn.Module):
-    """``(flux - mean of the pixel) / spread of all pixels``, 0 where a pixel is missing.
-
-    All pixels share one spread, so that neighbouring pixels stay comparable and a pixel that hardly
-    varies among the training stars does not magnify the noise of other spectra.
-
-    Parameters
-    ----------
-    pixels : int
-    """
-
-    def __init__(self, pixels: int):
-        super().__init__()
-        self.register_buffer("mean", torch.ones(pixels))
-        self.register_buffer("spread", torch.ones(()))
-
-    def learn(self, flux: Tensor) -> None:
-        """Compute mean and spread from training spectra, shape (n, T), NaN = missing."""
-        self.mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
-        spread = (flux - self.mean).square().nanmean().sqrt()
-        self.spread.copy_(torch.where(spread > 0, spread, 1.0))
-
-    def forward(self, flux: Tensor) -> Tensor:
-        return ((flux - self.mean) / self.spread).nan_to_num(0.0)
 
 
 def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:

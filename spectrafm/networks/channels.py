@@ -1,9 +1,9 @@
 """Channels: the numbers that a network reads of each pixel.
 
-Without a normaliser a pixel has one channel, its distance from the continuum. The normaliser ``xp``
-makes two of the flux as observed, in any unit: the distance from the pseudo-continuum, and the broad
-shape that the pseudo-continuum takes away. The network applies it, so that training, prediction and
-attention maps cannot differ in it, and noise is added before it.
+Without a normaliser a pixel has one channel, its distance from the continuum. The normaliser
+``xp`` makes two of the flux as observed, in any unit: the distance from the pseudo-continuum, and
+the broad shape that the pseudo-continuum takes away. The network applies it, so that training,
+prediction and attention maps cannot differ in it, and noise is added before it.
 
 Shapes: B stars, T pixels, F channels.
 """

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, requested
+from spectrafm.networks.base import Answer, requested
+from spectrafm.networks.grid import GridNetwork
 from spectrafm.networks.options import PLAIN, Reads
 
 WIDTHS = (2048, 1280, 1024)
@@ -53,7 +54,9 @@ class FCNN(GridNetwork):
     def standardise(self, flux: Tensor) -> None:
         self.flux_mean.copy_(flux.nan_to_num(1.0).mean(dim=0))
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        numbers = self.numbers(flux, position, missing, error)
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        numbers = self.numbers(flux, position, missing, error, inputs)
         x = self.dense(numbers.masked_fill(numbers.isnan(), 1.0) - self.flux_mean)
         return requested(Answer(self.mean(x), self.log_variance(x)), request)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested
+from spectrafm.networks.base import Answer, requested
+from spectrafm.networks.grid import GridNetwork, Standardise
 from spectrafm.networks.options import PLAIN, Reads
 
 WIDTHS = (512, 512)
@@ -43,6 +44,8 @@ class MLP(GridNetwork):
     def standardise(self, flux: Tensor) -> None:
         self.pixels.learn(flux)
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        x = self.dense(self.pixels(self.numbers(flux, position, missing, error)))
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        x = self.dense(self.pixels(self.numbers(flux, position, missing, error, inputs)))
         return requested(Answer(self.mean(x), self.log_variance(x)), request)

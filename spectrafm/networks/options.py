@@ -13,6 +13,10 @@ from spectrafm.options import Section
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
+#: Name of a store's column that a network reads.
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+
+
 class Block(Section):
     """One Transformer block."""
 
@@ -59,6 +63,13 @@ class Reads(Section):
         False,
         description="whether a network bound to a grid reads ln of the flux errors too; a token of "
         "several pixels always does",
+    )
+    inputs: list[InputName] = Field(
+        [],
+        max_length=64,
+        description="columns of the store that the network reads beside the spectrum, such as "
+        "colours, extinction or known labels; each may be missing, and each star lacks some of "
+        "them in training",
     )
 
 

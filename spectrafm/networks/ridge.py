@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, ClosedForm, GridNetwork, requested
+from spectrafm.networks.base import Answer, ClosedForm, requested
+from spectrafm.networks.grid import GridNetwork
 from spectrafm.networks.options import PLAIN, Reads
 
 #: Penalties tried, in units of the largest eigenvalue of the spectra's scatter matrix.
@@ -96,13 +97,16 @@ class Ridge(GridNetwork, ClosedForm):
             stars.position_of(len(stars.windows)),
             ~stars.valid[:, pixels],
             None if error is None else error[:, pixels],
+            stars.inputs,
         )
 
     def _centred(self, flux: Tensor) -> Tensor:
         return (flux.double() - self.flux_mean).nan_to_num(0.0)
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        numbers = self.numbers(flux, position, missing, error)
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        numbers = self.numbers(flux, position, missing, error, inputs)
         mean = self._centred(numbers) @ self.weight.T + self.bias
         answer = Answer(mean.float(), self.log_variance.float().expand(len(mean), -1))
         return requested(answer, request)

@@ -17,88 +17,14 @@ from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
-from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.binding import Binding, Cells, cells_of
+from spectrafm.networks.blocks import DecoderBlock, EncoderBlock
 from spectrafm.networks.channels import Channels
 from spectrafm.networks.encoding import ENCODINGS
-from spectrafm.networks.options import PLAIN, Block, Model, Reads, Token
+from spectrafm.networks.options import PLAIN, Model, Reads, Token
 from spectrafm.options import Section
 from spectrafm.spectra import pixels_in
-
-
-class FeedForward(nn.Sequential):
-    """Two dense layers with an exact GELU between them."""
-
-    def __init__(self, dimension: int, inner: int, dropout: float):
-        super().__init__(
-            nn.Linear(dimension, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, dimension)
-        )
-
-
-class PostNorm(nn.LayerNorm):
-    """Normalisation after each sum of a block, as in the paper."""
-
-    def before(self, x: Tensor) -> Tensor:
-        """Input of the block's layer."""
-        return x
-
-    def after(self, x: Tensor) -> Tensor:
-        """Output of the block, from the sum."""
-        return self(x)
-
-
-class PreNorm(nn.LayerNorm):
-    """Normalisation before each layer of a block; the sums pass unchanged."""
-
-    def before(self, x: Tensor) -> Tensor:
-        """Input of the block's layer."""
-        return self(x)
-
-    def after(self, x: Tensor) -> Tensor:
-        """Output of the block, from the sum."""
-        return x
-
-
-NORMS = {"post": PostNorm, "pre": PreNorm}
-
-
-class EncoderBlock(nn.Module):
-    """Self-attention and a feed-forward layer, each added to its input."""
-
-    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
-        super().__init__()
-        self.attention = SelfAttention(dimension, block.heads, dropout)
-        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
-        self.attention_norm = NORMS[norm](dimension)
-        self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
-        norm = self.attention_norm
-        x = norm.after(x + self.dropout(self.attention(norm.before(x), missing)))
-        norm = self.feedforward_norm
-        return norm.after(x + self.dropout(self.feedforward(norm.before(x))))
-
-
-class DecoderBlock(nn.Module):
-    """Cross-attention from requests to tokens; requests do not attend to each other."""
-
-    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
-        super().__init__()
-        self.attention = CrossAttention(dimension, block.heads, dropout)
-        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
-        self.attention_norm = NORMS[norm](dimension)
-        self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, request: Tensor, x: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
-        norm = self.attention_norm
-        answer, attention = self.attention(norm.before(request), x, missing)
-        request = norm.after(request + self.dropout(answer))
-        norm = self.feedforward_norm
-        answer = self.dropout(self.feedforward(norm.before(request)))
-        return norm.after(request + answer), attention
 
 
 class Embedding(nn.Module):
@@ -108,7 +34,9 @@ class Embedding(nn.Module):
     of its own, and its w is also the vector by which the label is requested.
     """
 
-    def __init__(self, dimension: int, labels: int, token: Token, channels: int):
+    def __init__(
+        self, dimension: int, labels: int, token: Token, channels: int = 1, inputs: int = 0
+    ):
         super().__init__()
         if token.width:
             self.binding = Binding(dimension, token, channels)
@@ -117,6 +45,9 @@ class Embedding(nn.Module):
             self.flux_bias = nn.Parameter(torch.randn(dimension))
         self.label_weight = nn.Parameter(torch.randn(labels, dimension))
         self.label_bias = nn.Parameter(torch.randn(labels, dimension))
+        if inputs:
+            self.input_weight = nn.Parameter(torch.randn(inputs, dimension))
+            self.input_bias = nn.Parameter(torch.randn(inputs, dimension))
 
     def flux(self, scaled_flux: Tensor) -> Tensor:
         """Embed scaled flux: (B, T) -> (B, T, D)."""
@@ -125,6 +56,10 @@ class Embedding(nn.Module):
     def label(self, value: Tensor) -> Tensor:
         """Embed standardised label values: (B, L) -> (B, L, D)."""
         return nn.functional.gelu(value[..., None] * self.label_weight + self.label_bias)
+
+    def input(self, value: Tensor) -> Tensor:
+        """Embed standardised inputs: (B, I) -> (B, I, D)."""
+        return nn.functional.gelu(value[..., None] * self.input_weight + self.input_bias)
 
 
 class Head(nn.Module):
@@ -179,8 +114,8 @@ class SpectraFM(Network):
     Sizes = TransformerSizes
 
     def __init__(self, options: Model, labels: Sequence[Label], reads: Reads = PLAIN):
-        super().__init__(labels)
-        self.options, self.reads = options, reads
+        super().__init__(labels, reads)
+        self.options = options
         if reads.normaliser and not options.token.width:
             raise SpectraFMError(
                 "normaliser: needs tokens of several pixels: set model.token.width"
@@ -188,7 +123,9 @@ class SpectraFM(Network):
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
         self.channels = Channels(reads, options.flux_scale)
-        self.embedding = Embedding(size, len(self.labels), options.token, self.channels.count)
+        self.embedding = Embedding(
+            size, len(self.labels), options.token, self.channels.count, len(reads.inputs)
+        )
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(
             EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
@@ -210,6 +147,7 @@ class SpectraFM(Network):
         # this stage does not.
         network = cls(model, stars.labels, reads)
         network.scale_labels(stars.label)
+        network.scale_inputs(stars.columns)
         return network
 
     @classmethod
@@ -296,6 +234,7 @@ class SpectraFM(Network):
         request: Tensor | None = None,
         known: Tensor | None = None,
         error: Tensor | None = None,
+        inputs: Tensor | None = None,
         return_attention: bool = False,
     ) -> Answer | tuple[Answer, Tensor]:
         """Answer requests about stars.
@@ -316,6 +255,8 @@ class SpectraFM(Network):
         error : Tensor, shape (B, P), optional
             One-sigma errors of the flux, NaN where unknown; read where a token holds several
             pixels, else ignored.
+        inputs : Tensor, shape (B, I), optional
+            Standardised inputs, a token each; NaN where a star has none.
         return_attention : bool
             Also return the last decoder block's attention.
 
@@ -336,14 +277,15 @@ class SpectraFM(Network):
             order, empty = _valid_first(empty)
             x = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
         shown = x.shape[1]
-        if known is not None:
-            unknown = known.isnan()
-            x = torch.cat([x, self.embedding.label(known.nan_to_num())], dim=1)
+        for given, embed in ((known, self.embedding.label), (inputs, self.embedding.input)):
+            if given is None:
+                continue
+            unknown = given.isnan()
+            x = torch.cat([x, embed(given.nan_to_num())], dim=1)
             if empty is None:
-                empty = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-                empty[:, shown:] = unknown
-            else:
-                empty = torch.cat([empty, unknown], dim=1)
+                before = x.shape[1] - unknown.shape[1]
+                empty = torch.zeros(len(x), before, dtype=torch.bool, device=x.device)
+            empty = torch.cat([empty, unknown], dim=1)
         x = self.dropout(x)
         for block in self.encoder:
             x = block(x, empty)

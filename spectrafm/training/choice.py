@@ -46,7 +46,7 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
         When no star fulfils the stage's condition, or the store lacks the spectra.
     """
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
-    options = (stage.windows, stage.flux_range, errors or paints)
+    options = (stage.windows, stage.flux_range, errors or paints, tuple(stage.inputs))
     everyone = load_stars(store, stage.spectra, "train", *options)
     training = choose(everyone, stage.stars)
     synthetic = gap = None
@@ -68,5 +68,6 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    found = load_stars(store, stage.spectra, "validation", *options, COLUMNS)
+    *options, inputs = options
+    found = load_stars(store, stage.spectra, "validation", *options, (*inputs, *COLUMNS))
     return subset(found, meets(found, stage.stars.where))

@@ -118,6 +118,8 @@ class DeviceStars:
         One-sigma errors of the flux, for networks that read them.
     valid : Tensor, shape (n, P), bool
         True where the flux is finite.
+    inputs : Tensor, shape (n, I), or None
+        Standardised inputs, for networks that read some; NaN = missing.
     label, label_error : Tensor, shape (n, R)
         Labels of the stage and their errors, in standardised units; NaN = missing.
     encode : callable
@@ -137,6 +139,7 @@ class DeviceStars:
     encode: Callable[[Tensor], Any]
     windows: tuple[Tensor, ...]
     apogee_id: np.ndarray
+    inputs: Tensor | None = None
     window_positions: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -230,6 +233,7 @@ def to_device(
         encode=lambda pixels: network.encoding(wavelength[pixels]),
         windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
+        inputs=network.inputs_of(stars.columns, len(stars)),
     )
 
 

@@ -183,6 +183,11 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
             f"{start}: holds the model of stage {facts['stage_name']!r}, not of "
             f"{stage.start_from!r} (--start_from)"
         )
+    if network.reads != stage.reads:
+        raise SpectraFMError(
+            f"{start}: its network reads {network.reads.model_dump()}, but the stage "
+            f"{stage.reads.model_dump()}: a fine-tune reads what its start reads"
+        )
     if network.architecture != stage.architecture:
         raise SpectraFMError(
             f"{start}: a {network.architecture} network, but the stage trains a "
