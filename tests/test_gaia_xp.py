@@ -259,7 +259,8 @@ STAGE = {
     "spectra": "observed", "windows": [[3360, 10200]], "flux_range": [-1000, 1000],
     "normaliser": "xp", "errors": True, "inputs": ["bp_rp", "a_k", "none"],
     "sampling": {"scheme": "all", "error_noise": 0.5, "noise_pixels": 2},
-    "labels": ["TEFF", "FE_H"], "batch": 32, "schedule": {"learning_rate": 3e-3, "restart_epochs": 30}, "seed": 1,
+    "labels": ["TEFF", "FE_H"], "batch": 32, "seed": 1,
+    "schedule": {"learning_rate": 3e-3, "restart_epochs": 30},
 }  # fmt: skip
 
 
