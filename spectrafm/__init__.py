@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 #: Public name -> module that defines it.
 _DOOR = {
     "from_pretrained": "spectrafm.networks.saved",
+    "Spectra": "spectrafm.spectra.spectra",
     "read_store": "spectrafm.store.read",
 }
 

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "collect-metrics": "spectrafm.evaluation.collect_metrics:collect_metrics",
         "table1": "spectrafm.evaluation.table1:table1",
         "table-draws": "spectrafm.evaluation.table_draws:table_draws",
+        "table-learning-curve": ("spectrafm.evaluation.table_learning_curve:table_learning_curve"),
         "table-calibration": "spectrafm.evaluation.table_calibration:table_calibration",
     },
     "Figures": {name: plot.where for name, plot in FIGURES.items()},

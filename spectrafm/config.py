@@ -20,16 +20,15 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import LabelName, Labels
+from spectrafm.labels import Labels
 from spectrafm.layers import (
-    SEEDS,
     require_keys,
-    with_draws,
     with_likes,
+    with_repeats,
     without_nulls,
 )
 from spectrafm.networks.options import Model
-from spectrafm.options import Name, Section, Seed, validated
+from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
 from spectrafm.resources import Resources
 from spectrafm.spectra import check_windows
@@ -38,7 +37,7 @@ from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
 from spectrafm.surveys.apogee.simulated import may_become_a_mock
 from spectrafm.surveys.mock.options import Mock
-from spectrafm.training.options import DRAW, Stage, draw_of
+from spectrafm.training.repeats import FewShot, LearningCurve, Repeat, RepeatedStage, family_of
 
 
 class Evaluation(Predict):
@@ -51,17 +50,6 @@ class MappedStage(Attention):
     """The attention maps of Figure 5."""
 
     stage: Name = Field("pretrain", description="stage whose model is mapped")
-
-
-class Draws(Section):
-    """Stages repeated on other draws of their few training stars, by the target `draws`."""
-
-    stages: list[Name] = Field([], description="stages to repeat; each has a stars.count")
-    seeds: list[Seed] = Field(list(SEEDS), min_length=1, description="seeds of the draws")
-    evaluation: Name | None = Field(
-        None, description="evaluation whose options the predictions of the draws use"
-    )
-    label: LabelName = Field("FE_H", description="label that the table of draws scores")
 
 
 #: Entries that ``resources`` may have besides stages: jobs of the workflow and of its surveys.
@@ -87,9 +75,10 @@ class Config(Labels):
     )
     selection: Selection = Selection()
     model: Model = Model()
-    stages: dict[Name, Stage] = Field({}, description="trainings, by name")
+    stages: dict[Name, RepeatedStage] = Field({}, description="trainings, by name")
     evaluations: dict[Name, Evaluation] = Field({}, description="predictions, by name")
-    draws: Draws = Draws()
+    fewshot: FewShot = FewShot()
+    learning_curve: LearningCurve = LearningCurve()
     attention: MappedStage = MappedStage()
     figures: Figures = Figures()
     resources: dict[Name, Resources] = Field(
@@ -99,7 +88,7 @@ class Config(Labels):
 
     @model_validator(mode="after")
     def _agrees(self):
-        for check in (_starts, _draws, _labels, _windows, _mock, _shown, _resources):
+        for check in (_starts, _repeats, _labels, _windows, _mock, _shown, _resources):
             check(self)
         return self
 
@@ -114,7 +103,7 @@ class Config(Labels):
             Resources that the job's rule sets.
         """
         given: dict[str, Any] = {}
-        for entry in ("default", job.partition(DRAW)[0]):
+        for entry in ("default", family_of(job)):
             if entry in self.resources:
                 given |= self.resources[entry].model_dump(exclude_unset=True)
             if entry == "default":
@@ -126,22 +115,69 @@ class Config(Labels):
         return resources.model_copy(update={"gpus": gpus, "gpu_model": model})
 
     @property
+    def families(self) -> list[str]:
+        """Names of the stages that are not repeats of others."""
+        return [name for name in self.stages if family_of(name) == name]
+
+    def repeats_of(self, stage: str, draws: int, seeds: int, count: int | None = None) -> list[str]:
+        """Names of the repeats of a stage: so many draws and seeds, with another number of stars.
+
+        A stage that draws no stars has one draw.
+        """
+        own = self.stages[stage]
+        draws = draws if own.stars.count is not None else 1
+        count = None if count == own.stars.count else count
+        return [
+            Repeat(count, own.stars.seed + i if i else None, own.seed + j if j else None).of(stage)
+            for i in range(draws)
+            for j in range(seeds)
+        ]
+
+    def repeated(self, predictions: Iterable[str]) -> list[str]:
+        """The predictions of all repeats of their stages, those of ``draws`` and ``seeds``."""
+        found = []
+        for name in predictions:
+            stage, _, evaluation = name.partition("--")
+            own = self.stages[stage]
+            repeats = self.repeats_of(stage, own.draws, own.seeds)
+            found += [f"{repeat}--{evaluation}" for repeat in repeats]
+        return found
+
+    @property
     def predictions(self) -> list[str]:
         """``<stage>--<evaluation>`` of every prediction in ``evaluations``."""
-        return [
+        return self.repeated(
             f"{stage}--{name}"
             for name, evaluation in self.evaluations.items()
             for stage in evaluation.stages
+        )
+
+    @property
+    def fewshot_predictions(self) -> list[str]:
+        """``<stage>--<evaluation>`` of the comparison ``fewshot``, the first to compare with."""
+        few = self.fewshot
+        against = few.against or (few.stages[0] if few.stages else None)
+        ordered = sorted(few.stages, key=lambda stage: stage != against)
+        return [
+            f"{repeat}--{few.evaluation}"
+            for stage in ordered
+            for repeat in self.repeats_of(
+                stage,
+                max(few.draws, self.stages[stage].draws),
+                max(few.seeds, self.stages[stage].seeds),
+            )
         ]
 
     @property
-    def drawn_predictions(self) -> list[str]:
-        """``<stage>--<evaluation>`` of every draw of the stages in ``draws``."""
-        return [
-            f"{draw_of(stage, self.stages[stage].stars.seed, seed)}--{self.draws.evaluation}"
-            for stage in self.draws.stages
-            for seed in self.draws.seeds
-        ]
+    def curve_predictions(self) -> list[str]:
+        """``<stage>--<evaluation>`` of the learning curve; 0 stars: that of a stage's start."""
+        curve, found = self.learning_curve, []
+        for stage in curve.stages:
+            for count in curve.counts:
+                start = self.stages[stage].start_from
+                repeats = self.repeats_of(stage, curve.draws, 1, count) if count else [start]
+                found += [f"{name}--{curve.evaluation}" for name in repeats if name is not None]
+        return list(dict.fromkeys(found))
 
     def shown_in(self, figure: str) -> list[str]:
         """Names of the models or predictions in a figure; empty if the figure is not drawn."""
@@ -152,7 +188,20 @@ class Config(Labels):
     def drawn(self) -> list[str]:
         """Names of the figures of the run: all except those that the configuration sets to null."""
         choosable = type(self.figures).model_fields
-        return [name for name in FIGURES if name not in choosable or self.shown_in(name)]
+        return [
+            name
+            for name, plot in FIGURES.items()
+            if not plot.alone and (name not in choosable or self.shown_in(name))
+        ]
+
+    @property
+    def drawn_alone(self) -> list[str]:
+        """Names of the figures that the target of their name makes, and `all` does not."""
+        return [
+            name
+            for name, plot in FIGURES.items()
+            if plot.alone and getattr(getattr(self, name, None), "stages", None)
+        ]
 
 
 # Checks that sections agree. Each raises ValueError, whose message begins with the key.
@@ -186,15 +235,26 @@ def _starts(config: Config) -> None:
         _known("attention.stage", "stage", [config.attention.stage], config.stages)
 
 
-def _draws(config: Config) -> None:
-    """Check that each stage in ``draws`` draws stars, and that ``draws.evaluation`` exists."""
-    draws = config.draws
-    _known("draws.stages", "stage", draws.stages, config.stages)
-    for name in draws.stages:
+def _repeats(config: Config) -> None:
+    """Check that stages that are drawn draw stars, and that the evaluations exist."""
+    for name, stage in config.stages.items():
+        if stage.draws > 1 and stage.stars.count is None:
+            raise ValueError(f"stages.{name}.draws: it draws no stars: it has no stars.count")
+    for key in ("fewshot", "learning_curve"):
+        section = getattr(config, key)
+        _known(f"{key}.stages", "stage", section.stages, config.families)
+        if section.stages:
+            _known(f"{key}.evaluation", "evaluation", [section.evaluation], config.evaluations)
+    if config.fewshot.against is not None:
+        _known(
+            "fewshot.against",
+            "stage of fewshot.stages",
+            [config.fewshot.against],
+            config.fewshot.stages,
+        )
+    for name in config.learning_curve.stages:
         if config.stages[name].stars.count is None:
-            raise ValueError(f"draws.stages: {name} draws no stars: it has no stars.count")
-    if draws.stages:
-        _known("draws.evaluation", "evaluation", [draws.evaluation], config.evaluations)
+            raise ValueError(f"learning_curve.stages: {name} draws no stars: it has no stars.count")
 
 
 def _labels(config: Config) -> None:
@@ -293,7 +353,9 @@ def read_config(content: Mapping[str, Any]) -> Config:
     if isinstance(content.get("stages"), Mapping):
         content["stages"] = with_likes(content["stages"])
         require_keys(content["stages"])
-        content["stages"] = with_draws(content["stages"], content.get("draws"))
+        content["stages"] = with_repeats(
+            content["stages"], content.get("fewshot"), content.get("learning_curve")
+        )
     return validated(_config_of(content.get("survey")), content, "config")
 
 
@@ -317,7 +379,7 @@ def schema() -> dict:
     """JSON schema of ``config.yaml``, made from the typed configuration."""
     made = Config.model_json_schema()
     # The schema describes the file, in which a stage may inherit its required keys by `like`.
-    stage = made["$defs"]["Stage"]
+    stage = made["$defs"]["RepeatedStage"]
     stage.pop("required", None)
     stage["properties"]["like"] = {
         "description": "stage from which this one inherits each key that it does not set",

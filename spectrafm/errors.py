@@ -18,5 +18,23 @@ class Unfinished(SpectraFMError):
     """A passing failure, such as an outage, stopped a job; its next run goes on from what came."""
 
 
+class SpectrumError(SpectraFMError):
+    """A spectrum that cannot be used as it is given.
+
+    Parameters
+    ----------
+    spectrum : str
+        Name of the spectrum, such as its file.
+    field : str
+        What of it is wrong: ``flux``, ``wavelength``, ``flux_error``, ``mask``, ``medium`` ...
+    problem : str
+        What is wrong with it, and what to give instead.
+    """
+
+    def __init__(self, spectrum: str, field: str, problem: str):
+        super().__init__(f"{spectrum}: {field}: {problem}")
+        self.spectrum, self.field, self.problem = spectrum, field, problem
+
+
 class InterruptedTraining(Exception):
     """A signal stopped a training, whose weights and optimizer moments are in a checkpoint."""

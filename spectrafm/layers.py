@@ -1,15 +1,14 @@
-"""Resolving a layered configuration: null entries, ``like`` between stages, draws of stages."""
+"""Resolving a layered configuration: null entries, ``like`` between stages, repeats of stages."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.training.options import Stage, Stars, draw_of
-
-#: Default seeds of the draws.
-SEEDS = (77, 78, 79)
+from spectrafm.training.options import Schedule, Stage, Stars
+from spectrafm.training.repeats import COUNTS, DRAWS, MOST, Repeat, family_of
 
 
 def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,25 +52,131 @@ def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
     return {name: resolved(name, ()) for name in stages}
 
 
-def with_draws(stages: Mapping[str, Any], draws: Any) -> dict[str, Any]:
-    """Add a copy of each stage in ``draws.stages`` for every seed in ``draws.seeds``.
+def with_repeats(stages: Mapping[str, Any], fewshot: Any, curve: Any) -> dict[str, Any]:
+    """Add the repeats of each stage: other draws, seeds and numbers of stars.
 
-    A malformed ``draws`` adds nothing here; the validation of its section reports the error.
+    A stage has as many draws and seeds as its own keys or the section ``fewshot`` want, whichever
+    is more. The section ``learning_curve`` adds its numbers of stars to the stages that it names. A
+    repeat starts from the repeat of its base with the same place, where the base has as many. What
+    is malformed adds nothing here; the validation of its section reports the error.
+
+    Raises
+    ------
+    SpectraFMError
+        When the name of a stage ends as that of a repeat does.
     """
-    given = draws if isinstance(draws, Mapping) else {}
-    drawn, seeds = given.get("stages"), given.get("seeds", SEEDS)
-    if not (isinstance(drawn, list) and isinstance(seeds, (list, tuple))):
-        return dict(stages)
-    more = {}
-    for stage in drawn:
-        options = stages.get(stage) if isinstance(stage, str) else None
-        if isinstance(options, Mapping):
-            stars = options.get("stars")
-            own = stars.get("seed", Stars().seed) if isinstance(stars, Mapping) else Stars().seed
-            for seed in (seed for seed in seeds if isinstance(seed, int)):
-                changed = merged(options, {"stars": {"seed": seed}})
-                more[draw_of(stage, own, seed)] = changed
-    return {**stages, **more}
+    for name in stages:
+        if isinstance(name, str) and family_of(name) != name:
+            raise SpectraFMError(
+                f"config: stages.{name}: a name must not end as that of a repeat of "
+                f"{family_of(name)!r}"
+            )
+    made = dict(stages)
+    for name, options in stages.items():
+        if not isinstance(options, Mapping):
+            continue
+        many = _places(stages, name, fewshot)
+        for count in (None, *_counts(curve, name)):
+            few = many if count is None else (_many(curve, "draws", 1), 1)
+            for place in itertools.product(*map(range, few)):
+                repeat = _repeat(options, count, place)
+                if repeat.of(name) not in made:
+                    made[repeat.of(name)] = _repeated(stages, options, repeat, place, fewshot)
+    return made
+
+
+def _places(stages: Mapping[str, Any], name: str, fewshot: Any) -> tuple[int, int]:
+    """Number of draws and of seeds of a stage."""
+    options = stages.get(name)
+    draws, seeds = (_many(options, key, 1) for key in ("draws", "seeds"))
+    if name in _listed(fewshot):
+        if _number(_inner(options, "stars"), "count", 0):
+            draws = max(draws, _many(fewshot, "draws", DRAWS))
+        seeds = max(seeds, _many(fewshot, "seeds", 1))
+    return draws, seeds
+
+
+def _counts(curve: Any, name: str) -> list[int]:
+    """Numbers of stars of the learning curve at which a stage is trained."""
+    wanted = _inner(curve, "counts", COUNTS) if name in _listed(curve) else ()
+    counts = wanted if isinstance(wanted, (list, tuple)) else ()
+    return [count for count in counts[:MOST] if type(count) is int and count > 0]
+
+
+def _repeat(options: Mapping[str, Any], count: int | None, place: tuple[int, int]) -> Repeat:
+    """The repeat of a stage at a place among its draws and seeds."""
+    draw, seed = place
+    stars = _inner(options, "stars")
+    return Repeat(
+        None if count == _number(stars, "count", 0) else count,
+        _number(stars, "seed", Stars().seed) + draw if draw else None,
+        _number(options, "seed", Stage.model_fields["seed"].default) + seed if seed else None,
+    )
+
+
+def _repeated(
+    stages: Mapping[str, Any],
+    options: Mapping[str, Any],
+    repeat: Repeat,
+    place: tuple[int, int],
+    fewshot: Any,
+) -> dict[str, Any]:
+    """Options of a repeat of a stage."""
+    changed: dict[str, Any] = {"draws": 1, "seeds": 1}
+    if repeat.draw is not None:
+        changed["stars"] = {"seed": repeat.draw}
+    if repeat.seed is not None:
+        changed["seed"] = repeat.seed
+    base = options.get("start_from")
+    if isinstance(stages.get(base) if isinstance(base, str) else None, Mapping):
+        of_base = tuple(
+            own if own < many else 0
+            for own, many in zip(place, _places(stages, base, fewshot), strict=True)
+        )
+        changed["start_from"] = _repeat(stages[base], None, of_base).of(base)
+    options = merged(options, changed)
+    return options if repeat.count is None else _with_count(options, repeat.count)
+
+
+def _with_count(options: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Options with another number of stars and epochs for the same number of steps."""
+    batch = _number(options, "batch", Stage.model_fields["batch"].default)
+    before = _number(_inner(options, "stars"), "count", count)
+    longer = -(-before // batch) / -(-count // batch)
+    changed: dict[str, Any] = {"stars": {"count": count}}
+    for key in ("epochs", "validate_every"):
+        if _number(options, key, 0):
+            changed[key] = max(round(options[key] * longer), 1)
+    schedule = {**Schedule().model_dump(), **_inner(options, "schedule")}
+    changed["schedule"] = {
+        key: schedule[key] * longer
+        for key in ("warmup_epochs", "restart_epochs")
+        if isinstance(schedule[key], (int, float))
+    }
+    return merged(options, changed)
+
+
+def _inner(content: Any, key: str, default: Any = None) -> Any:
+    """Value of a key of what may be no mapping; an empty mapping by default."""
+    default = {} if default is None else default
+    found = content.get(key, default) if isinstance(content, Mapping) else default
+    return default if found is None else found
+
+
+def _number(content: Any, key: str, default: int) -> int:
+    found = content.get(key, default) if isinstance(content, Mapping) else default
+    return found if type(found) is int else default
+
+
+def _many(content: Any, key: str, default: int) -> int:
+    """A number of draws or seeds; one that the validation refuses counts as 1."""
+    found = _number(content, key, default)
+    return found if 1 <= found <= MOST else 1
+
+
+def _listed(section: Any) -> list:
+    found = section.get("stages") if isinstance(section, Mapping) else None
+    return found if isinstance(found, list) else []
 
 
 def merged(below: Any, above: Any) -> Any:

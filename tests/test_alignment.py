@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from making.sas_tree import make_tree, row, write_allstar
 from making.survey_run import Run
@@ -16,7 +17,7 @@ from spectrafm.surveys.apogee.grid import N_PIXELS
 from spectrafm.surveys.apogee.selected import read_selected
 from spectrafm.surveys.apogee.spectra_files import FolderList
 
-PATTERNS, STARS = 1000, 30
+STARS = 30
 MODULE = "spectrafm.surveys.apogee.fetch_spectra"
 FILES = "spectrafm.surveys.apogee.spectra_files"
 
@@ -36,8 +37,9 @@ ROWS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("patterns", [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, patterns
 ):
     """Flux and labels both hold the number of the row that they belong to."""
     run = Run(tmp_path, make_tree(tmp_path / "sas", [ROWS[0]]))
@@ -86,7 +88,7 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
     )
 
     stored = lost = replaced = 0
-    for _ in range(PATTERNS):
+    for _ in range(patterns):
         share = rng.uniform(0, 0.7)
         state |= {
             path: ("good", "missing", "broken")[0 if rng.random() > share else rng.integers(1, 3)]
@@ -107,6 +109,6 @@ def test_whatever_is_missing_or_broken_no_star_has_another_ones_labels_or_flux(
         stored += len(stars)
         lost += int((~missing["replaced"]).sum())
         replaced += int(missing["replaced"].sum())
-    assert stored + lost == PATTERNS * STARS
-    assert lost > PATTERNS
-    assert replaced > PATTERNS
+    assert stored + lost == patterns * STARS
+    assert lost > patterns
+    assert replaced > patterns

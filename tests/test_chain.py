@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from making.toy_store import WINDOWS, toy_stars, write_toy_store
-from making.whole_run import TINY, make_run
+from making.whole_run import TINY
 from spectrafm import cli
 from spectrafm.files import read_json, read_parquet, write_json, write_parquet
 from spectrafm.integrity import hash_of, write_checksums
@@ -33,12 +33,11 @@ PREDICTED = [
 
 
 @pytest.fixture(scope="module")
-def genuine(tmp_path_factory) -> Path:
+def genuine(made_run, tmp_path_factory) -> Path:
     """A run with a fine-tuned model, and beside it another model of each stage and store."""
-    folder = tmp_path_factory.mktemp("run")
+    folder = shutil.copytree(made_run, tmp_path_factory.mktemp("chain") / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        make_run(folder)
         for command in (TUNED, PREDICTED):
             assert cli.main(command) == 0
         write_toy_store(folder / "other/toy.zarr", toy_stars(seed=1))

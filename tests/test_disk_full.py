@@ -6,22 +6,23 @@ from __future__ import annotations
 import contextlib
 import re
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from making.loopback import running
-from making.whole_run import COMMANDS, make_run
+from making.whole_run import COMMANDS
 from spectrafm import cli, files
 
 WRITERS = [(command, output) for command, (_, outputs) in COMMANDS.items() for output in outputs]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def run(made_run, tmp_path_factory) -> Path:
     """A small run, with everything in it."""
-    return make_run(tmp_path_factory.mktemp("run"))
+    return shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
 
 
 @pytest.fixture

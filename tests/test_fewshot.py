@@ -10,6 +10,13 @@ import torch
 from making.toy_store import WINDOWS, toy_stars, write_toy_store
 from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.scores import grouped_scores
+from spectrafm.evaluation.wording import model_name
+from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.options import Predict
+from spectrafm.inference.predict import predict
+from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.inference.twin import TWIN, read_twin
 from spectrafm.networks import saved
 from spectrafm.networks.options import Token
 from spectrafm.store.read import load_stars
@@ -208,3 +215,105 @@ def test_the_training_stars_of_a_painted_stage_are_written(store, base, tmp_path
         stage=few(start_from="base", epochs=1),
     )  # fmt: skip
     assert len(pd.read_parquet(tmp_path / "x/training_stars.parquet")) == 40
+
+
+def test_averaging_keeps_a_share_of_the_starting_weights(store, base, tmp_path):
+    options = {"start_from": "base", "epochs": 2, "replay": {}, "selection": "last"}
+    options["schedule"] = {"learning_rate": 1e-3, "restart_epochs": 2}
+    weights = {"start": saved.from_pretrained(base)[0].state_dict()}
+    for name, average in {
+        "tuned": {},
+        "quarter": {"with": "start", "weight": 0.25},
+        "all": {"with": "start", "weight": 1.0},
+    }.items():
+        given = few(**options, average=average)
+        train(store, name=name, output=tmp_path / name, start=base, stage=given, model=BOUND)
+        network, facts = saved.from_pretrained(tmp_path / name)
+        weights[name] = network.state_dict()
+        assert (facts["averaged_validation_loss"] is None) == (name == "tuned")
+    moved = 0
+    for part, start in weights["start"].items():
+        tuned = weights["tuned"][part]
+        assert torch.equal(weights["all"][part], tuned), part
+        assert torch.allclose(weights["quarter"][part], 0.75 * start + 0.25 * tuned, atol=1e-6)
+        moved += not torch.equal(start, tuned)
+    assert moved > 10, "the fine-tune changed weights, so that a share differs from all of them"
+    loss = pd.read_csv(tmp_path / "all/metrics.csv")["validation_loss"].iloc[-1]
+    assert facts["averaged_validation_loss"] == pytest.approx(loss)
+
+
+def test_a_stage_from_scratch_has_no_start_to_average_with():
+    with pytest.raises(ValueError, match=r"average\.with"):
+        few(average={"with": "start"})
+
+
+@pytest.fixture(scope="module")
+def twin_model(store, base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("twin") / "twin"
+    options = few(start_from="base", replay={}, twin={"components": 8}, epochs=1)
+    train(store, name="twin", output=folder, start=base, stage=options, model=BOUND)
+    return folder
+
+
+def predicted(model, store, path, **options):
+    predict(model, store, name="all", output=path, options=Predict(**options))
+    return read_predictions(path)
+
+
+def poor_rmse(table) -> float:
+    return grouped_scores(*values_of(table, "FE_H"), table["FE_H_actual"])["poor"]["rmse"]
+
+
+def test_a_twin_is_the_synthetic_spectrum_behind_an_observed_one(store, twin_model):
+    twin = TrainedModel.load(twin_model).twin
+    assert len(twin.components) == 8
+    observed = load_stars(store, "observed", "test", WINDOWS[1:])
+    synthetic = load_stars(store, "synthetic", "test", WINDOWS[1:])
+    found = twin.of(observed)
+    before = np.nanstd(observed.flux - synthetic.flux)
+    assert np.isfinite(found.flux).all(), "missing pixels are filled"
+    assert np.std(found.flux - synthetic.flux) < 0.3 * before
+    # The stated errors are those of the twin, within what the truncation to 8 components adds.
+    pull = (found.flux - synthetic.flux) / found.flux_error
+    assert 0.5 < np.std(pull) < 3
+    flux = observed.flux.copy()
+    flux[0] = np.nan
+    assert np.isnan(twin.of(replace(observed, flux=flux)).flux[0]).all()
+    assert np.array_equal(twin.of(replace(observed, flux=flux)).flux[1:], found.flux[1:])
+
+
+def test_the_untouched_base_reads_twins_better_than_spectra(store, base, twin_model, tmp_path):
+    start, kept = (saved.from_pretrained(m)[0].state_dict() for m in (base, twin_model))
+    assert all(torch.equal(start[name], value) for name, value in kept.items())
+    table = predicted(twin_model, store, tmp_path / "twin.parquet")
+    plain = predicted(twin_model, store, tmp_path / "plain.parquet", twin=False)
+    assert poor_rmse(table) < 0.6 * poor_rmse(plain)
+    assert table.attrs["trained"]["twin"] == {"components": 8}
+    assert model_name(table.attrs["trained"]) == "SpectraFM reading synthetic twins (40 stars)"
+    assert plain.attrs["trained"]["twin"] == {"components": None}
+    assert table["flags"].str.contains("synthetic twins").sum() == 0
+    assert plain["flags"].str.contains("synthetic twins").all(), "the calibration does not hold"
+    windows = [[16_105.8, 16_112.0]]
+    with pytest.raises(SpectraFMError, match=r"predict in these, or with --twin=false"):
+        predicted(twin_model, store, tmp_path / "x.parquet", windows=windows)
+
+
+def test_a_damaged_twin_is_refused(twin_model, tmp_path):
+    tensors = saved.read_weights(twin_model / TWIN)
+    for name, value in {
+        "variance": -tensors["variance"],
+        "mean": tensors["mean"][:-1],
+        "response": tensors["response"] * torch.nan,
+        "other": tensors["mean"].clone(),
+    }.items():
+        saved.write_weights(tmp_path / TWIN, {**tensors, name: value})
+        with pytest.raises(SpectraFMError, match="not a twin"):
+            read_twin(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"start_from": None}, {"start_from": "base", "replay": {"spectra": "painted"}}]
+)
+def test_stages_that_cannot_have_a_twin_are_refused(changes):
+    with pytest.raises(ValueError, match=r"twin\.components"):
+        few(twin={"components": 8}, **{"replay": {}, **changes})

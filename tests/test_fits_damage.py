@@ -1,5 +1,5 @@
 # Tests of: spectrafm/archive/fits.py, archive/source.py, surveys/apogee/aspcapstar.py
-"""Damaged aspcapStar files: 1,000 flipped bits, 1,000 truncations, 200 of another structure."""
+"""Damaged aspcapStar files: flipped bits, truncations, and files of another structure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee.aspcapstar import usable_spectra
 from spectrafm.surveys.apogee.options import Survey
 
-FLIPS, TRUNCATIONS, STRUCTURAL = 1000, 1000, 200
+#: Files of each kind of damage in the slow tier; the quick one injects a fifth of them.
+INJECTED = {"flip": 1000, "truncation": 1000, "structure": 200}
+SHARES = [0.2, pytest.param(1.0, marks=pytest.mark.slow)]
 LINE = row("2M00000001+0000001")
 #: Seconds after which reading one file counts as hanging.
 HANGS = 5.0
@@ -128,15 +130,20 @@ def outcome(content: bytes, apogee_id: str = LINE["APOGEE_ID"]) -> str | None:
     return None
 
 
-def damaged_files(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """All damaged files, one at a time, with the kind of damage."""
+def counts(share: float) -> dict[str, int]:
+    return {kind: round(share * count) for kind, count in INJECTED.items()}
+
+
+def damaged_files(content: bytes, share: float) -> Iterator[tuple[str, bytes]]:
+    """Damaged files, one at a time, with the kind of damage."""
     rng = np.random.default_rng(3)
-    for _ in range(FLIPS):
+    count = counts(share)
+    for _ in range(count["flip"]):
         yield "flip", flipped(content, rng)
-    for _ in range(TRUNCATIONS):
+    for _ in range(count["truncation"]):
         yield "truncation", truncated(content, rng)
     unlike = structural(content)
-    for index in rng.permutation(len(unlike))[:STRUCTURAL]:
+    for index in rng.permutation(len(unlike))[: count["structure"]]:
         yield "structure", unlike[index]
 
 
@@ -146,44 +153,43 @@ def peak_memory() -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
-def read_all_damaged() -> tuple[Counter, Counter, int]:
+def read_all_damaged(share: float) -> tuple[Counter, Counter, int]:
     """Injected and refused files by kind, and the most memory that a fresh process took."""
     good = aspcapstar_bytes(LINE)
     injected, refused = Counter(), Counter()
-    for kind, content in damaged_files(good):
+    for kind, content in damaged_files(good, share):
         injected[kind] += 1
         refused[kind] += outcome(content) is not None
     return injected, refused, peak_memory()
 
 
-INJECTED = {"flip": FLIPS, "truncation": TRUNCATIONS, "structure": STRUCTURAL}
-
-
-def test_damage_without_a_hash_is_refused_or_read_and_never_anything_else():
+@pytest.mark.parametrize("share", SHARES)
+def test_damage_without_a_hash_is_refused_or_read_and_never_anything_else(share):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        injected, refused, memory = pool.apply_async(read_all_damaged).get(timeout=300)
-    assert injected == INJECTED
+        injected, refused, memory = pool.apply_async(read_all_damaged, (share,)).get(timeout=300)
+    assert injected == counts(share)
     assert memory < 512e6
-    assert refused["truncation"] == TRUNCATIONS
+    assert refused["truncation"] == injected["truncation"]
     # What is read: another value of a pixel, another text on a card that nobody reads.
-    assert refused["structure"] > STRUCTURAL / 2
-    assert refused["flip"] >= FLIPS / 50
+    assert refused["structure"] > injected["structure"] / 2
+    assert refused["flip"] >= injected["flip"] / 50
 
 
-def test_damage_is_always_refused_where_the_hash_is_published(tmp_path):
+@pytest.mark.parametrize("share", SHARES)
+def test_damage_is_always_refused_where_the_hash_is_published(tmp_path, share):
     good = aspcapstar_bytes(LINE)
     path, published = tmp_path / "file.fits", hashlib.sha1(good).hexdigest()
     survey = Survey(source=str(tmp_path))
     path.write_bytes(good)
     assert fetch_one(path.name, survey, survey, published) == good
     injected = Counter()
-    for kind, content in damaged_files(good):
+    for kind, content in damaged_files(good, share):
         path.write_bytes(content)
         failure = fetch_one(path.name, survey, survey, published)
         assert isinstance(failure, Failure)
         assert failure.reason.startswith("wrong sha1" if content else "empty body")
         injected[kind] += 1
-    assert injected == INJECTED
+    assert injected == counts(share)
 
 
 @pytest.mark.parametrize("hashes", [True, False])

@@ -30,7 +30,9 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.score import score_table
 from spectrafm.evaluation.table1 import table1
 from spectrafm.evaluation.table_calibration import table_calibration
+from spectrafm.evaluation.table_learning_curve import table_learning_curve
 from spectrafm.figures.calibration import read_coverage
+from spectrafm.figures.learning_curve import read_curve
 from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
 from spectrafm.inference.calibration import (
@@ -272,6 +274,14 @@ def coverage_csv(folder: Path) -> Case:
     prediction = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
     table_calibration([prediction], output=path)
     return Case(path, fuzz.damaged_text, lambda: read_coverage(path).to_csv())
+
+
+@reader
+def curve_csv(folder: Path) -> Case:
+    path = folder / "learning_curve.csv"
+    prediction = fabricated.write_run(folder / "run") / "predictions/pretrain--first_half.parquet"
+    table_learning_curve([prediction], output=path)
+    return Case(path, fuzz.damaged_text, lambda: read_curve(path).to_csv())
 
 
 @reader

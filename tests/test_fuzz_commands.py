@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from making import fuzz
-from making.whole_run import COMMANDS, make_run
+from making.whole_run import COMMANDS
 from spectrafm import cli
 from spectrafm.labels import LABELS
 
@@ -65,6 +65,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "score": ("predictions/pretrain--all.parquet",),
     "table-draws": ("predictions/pretrain--all.parquet",),
     "table-calibration": ("predictions/pretrain--all.parquet",),
+    "table-learning-curve": ("predictions/pretrain--all.parquet",),
+    "learning_curve": ("tables/learning_curve.csv",),
     "calibration": ("tables/calibration.csv",),
     "list-files": ("catalogue/selected.parquet", "catalogue/alternates.parquet"),
     "check-selection": ("catalogue/selected.parquet", "labels.npy"),
@@ -87,8 +89,8 @@ ARGUMENTS = {name: arguments for name, (arguments, _) in COMMANDS.items()} | {
 
 
 @pytest.fixture(scope="module")
-def genuine(tmp_path_factory) -> Path:
-    folder = make_run(tmp_path_factory.mktemp("run"))
+def genuine(made_run, tmp_path_factory) -> Path:
+    folder = shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
     np.save(folder / "labels.npy", np.zeros((3, len(LABELS)), np.float32))
     return folder
 

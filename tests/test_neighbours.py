@@ -22,7 +22,8 @@ from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.surveys.apogee.grid import WAVELENGTH
 
-PATTERNS = 300
+#: Each pattern damages other stars in other ways.
+PATTERNS = [60, pytest.param(300, marks=pytest.mark.slow)]
 STARS = 80  # more than one batch: the last one is short
 
 
@@ -99,8 +100,9 @@ def damaged_at_random(flux, rng):
     return flux, kinds
 
 
+@pytest.mark.parametrize("patterns", PATTERNS)
 @pytest.mark.parametrize("architecture", ["spectrafm", "fcnn"])
-def test_bad_stars_never_change_anothers_prediction(stars, networks, architecture):
+def test_bad_stars_never_change_anothers_prediction(stars, networks, architecture, patterns):
     network = networks[architecture]
     chunks = chunks_for(network, stars)
     rng = np.random.default_rng(5)
@@ -109,7 +111,7 @@ def test_bad_stars_never_change_anothers_prediction(stars, networks, architectur
         for how in COMBINATIONS
     }
     injected = Counter()
-    for number in range(PATTERNS):
+    for number in range(patterns):
         how = list(COMBINATIONS)[number % 2]
         flux, kinds = damaged_at_random(stars.flux, rng)
         after = infer(network, flux, stars.wavelength, network.labels, chunks, how)
@@ -128,8 +130,8 @@ def test_bad_stars_never_change_anothers_prediction(stars, networks, architectur
             elif kind in TOO_FAR_OFF and architecture == "spectrafm":
                 assert flag == NO_FINITE_ANSWER
         injected.update(kinds.values())
-    assert injected.total() > 10 * PATTERNS
-    assert min(injected[kind] for kind in DAMAGES) > PATTERNS / 2
+    assert injected.total() > 10 * patterns
+    assert min(injected[kind] for kind in DAMAGES) > patterns / 2
 
 
 @pytest.mark.parametrize("architecture", ["spectrafm", "fcnn"])
@@ -173,13 +175,14 @@ def test_labels_and_their_errors_say_nothing_to_the_network(stars, networks):
     assert np.array_equal(chosen, np.flatnonzero(np.arange(STARS) % 3))
 
 
-def test_bad_stars_never_change_the_attention_of_others(stars, networks):
+@pytest.mark.parametrize("patterns", PATTERNS)
+def test_bad_stars_never_change_the_attention_of_others(stars, networks, patterns):
     """Whatever makes a star unreadable, it adds nothing to the map, and counts as no star."""
     network = networks["spectrafm"]
     chunks, rows = chunks_for(network, stars), np.arange(STARS)
     rng = np.random.default_rng(6)
     injected = 0
-    for _ in range(PATTERNS):
+    for _ in range(patterns):
         bad = rng.choice(STARS, rng.integers(1, STARS), replace=False)
         flux, absent = stars.flux.copy(), stars.flux.copy()
         for star in bad:
@@ -193,7 +196,7 @@ def test_bad_stars_never_change_the_attention_of_others(stars, networks):
         ]
         assert np.array_equal(*maps, equal_nan=True)
         injected += len(bad)
-    assert injected > 10 * PATTERNS
+    assert injected > 10 * patterns
     good = np.setdiff1d(rows, bad)
     alone = map_attention.mean_attention(network, stars, good, chunks)
     np.testing.assert_allclose(maps[0], alone, rtol=1e-5)

@@ -14,7 +14,7 @@ import pytest
 
 from making import commands
 from making.commands import contents, outputs_of, with_output
-from making.whole_run import COMMANDS, make_run
+from making.whole_run import COMMANDS
 from spectrafm import cli, files
 from spectrafm.outputs import ListedFolder, claimed
 from spectrafm.signals import handled
@@ -32,9 +32,9 @@ LONG = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def run(made_run, tmp_path_factory) -> Path:
     """A small run, with everything in it."""
-    return make_run(tmp_path_factory.mktemp("run"))
+    return shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from making.whole_run import make_run
 from spectrafm.errors import SpectraFMError
 from spectrafm.figures import FIGURES
 from spectrafm.files import read_parquet, write_parquet
@@ -24,8 +23,8 @@ from spectrafm.report.stages import benchmark_seconds, in_order, time_text
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run"))
+def run(made_run, tmp_path_factory) -> Path:
+    return shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ STORMS, KILLS = 30, 100
 #: Mean time between two kills, as a share of the undisturbed run's time.
 MEAN = 1 / 5
 #: A storm calms down after as many kills.
-AT_MOST = 12
+AT_MOST = 5
 
 #: Kills of each finished storm.
 killed: dict[int, int] = {}

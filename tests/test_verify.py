@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from making.whole_run import make_run
 from spectrafm import cli
 
 #: What has a checksum of its own, or is listed with one elsewhere.
@@ -31,8 +31,8 @@ CHECKED = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run"))
+def run(made_run, tmp_path_factory) -> Path:
+    return shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
 
 
 def test_a_whole_run_is_verified_part_by_part(run, capsys):

@@ -16,6 +16,7 @@ import pytest
 import xarray
 import yaml
 
+from making.zygote import Zygote
 from spectrafm.config import schema
 from spectrafm.files import read_parquet
 
@@ -23,10 +24,15 @@ REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 
-def snakemake(folder, *arguments):
-    """Run Snakemake on this repository's Snakefile, with ``folder`` as working directory."""
+def snakemake(folder, *arguments, zygote=None):
+    """Run Snakemake on this repository's Snakefile, with ``folder`` as working directory.
+
+    The commands of its jobs are processes from their first import on, or forked from a zygote.
+    """
+    start = [BIN / "snakemake"] if zygote is None else [zygote.bin / "python", "-m", "snakemake"]
     return subprocess.run(
-        [BIN / "snakemake", "--snakefile", REPOSITORY / "Snakefile", *arguments],
+        [*start, "--snakefile", REPOSITORY / "Snakefile", *arguments],
+        env=None if zygote is None else zygote.environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -34,12 +40,12 @@ def snakemake(folder, *arguments):
     )
 
 
-def tiny(folder, *arguments):
+def tiny(folder, *arguments, zygote=None):
     configurations = [REPOSITORY / "config.yaml", REPOSITORY / "tests/tiny.yaml"]
     flags = [argument for argument in arguments if argument.startswith("--")]
     targets = [argument for argument in arguments if not argument.startswith("--")]
     options = ["--cores", "2", *flags, "--configfile", *configurations]
-    return snakemake(folder, *options, "--", *targets)
+    return snakemake(folder, *options, "--", *targets, zygote=zygote)
 
 
 def test_lint_finds_nothing(tmp_path):
@@ -200,7 +206,8 @@ def test_a_key_given_twice_stops_before_any_job(tmp_path):
 def finished(tmp_path_factory):
     """The finished tiny run's working directory, and what the terminal showed of it."""
     folder = tmp_path_factory.mktemp("tiny")
-    done = tiny(folder, "all")
+    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
+        done = tiny(folder, "all", zygote=zygote)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stderr
 

@@ -1,4 +1,4 @@
-"""Normaliser ``xp``: the local pseudo-continuum of a Gaia XP spectrum.
+"""The local pseudo-continuum of a Gaia XP spectrum, and its broad shape.
 
 The continuum of a pixel is the mean of the flux around it, weighted by a Gaussian of 50 nm. Each
 arm of the spectrograph has a continuum of its own, so that nothing of one leaks into the other.
@@ -7,6 +7,9 @@ arm of the spectrograph has a continuum of its own, so that nothing of one leaks
 from __future__ import annotations
 
 import numpy as np
+
+from spectrafm.continuum.dividing import divided
+from spectrafm.spectra.spectrum import Spectrum
 
 #: One sigma of the Gaussian, Angstrom.
 SIGMA = 500.0
@@ -19,6 +22,11 @@ SCALE_WITHIN = (4000.0, 9000.0)
 
 #: Smallest continuum in units of the scale: below it the flux of XP spectra is noise.
 FAINTEST = 0.02
+
+#: The shape is asinh(flux / SHAPE_SCALE) - SHAPE_CENTRE, with flux in units of the scale: linear in
+#: the noise about 0, logarithmic in what is bright; 0 at the mean.
+SHAPE_SCALE = 0.1
+SHAPE_CENTRE = 3.0
 
 
 def smoothing(wavelength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +57,24 @@ def smoothing(wavelength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return continuum, width * (inside if inside.any() else 1.0)
 
 
-def continuum(wavelength: np.ndarray, flux: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pseudo-continuum of one spectrum.
+def xp(spectrum: Spectrum) -> Spectrum:
+    """Divide by the pseudo-continuum; the channel ``shape`` holds what this takes away.
+
+    Networks for XP spectra do the same themselves (`spectrafm.networks.channels`), so that they
+    read flux as observed.
+    """
+    scale, level = continuum(spectrum.wavelength, spectrum.flux, spectrum.mask)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shape = np.arcsinh(spectrum.flux / scale / SHAPE_SCALE) - SHAPE_CENTRE
+    made = divided(spectrum, level, "xp")
+    shape = np.where(made.mask, 0.0, shape).astype(np.float32)
+    return made.replace(channels={**made.channels, "shape": shape})
+
+
+def continuum(
+    wavelength: np.ndarray, flux: np.ndarray, mask: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Scale and pseudo-continuum of one spectrum.
 
     Parameters
     ----------
@@ -62,7 +86,9 @@ def continuum(wavelength: np.ndarray, flux: np.ndarray, mask: np.ndarray) -> np.
 
     Returns
     -------
-    numpy.ndarray, shape (P,)
+    scale : float
+        Mean flux within `SCALE_WITHIN`, in the unit of the flux.
+    level : numpy.ndarray, shape (P,)
         In the unit of the flux; NaN where no pixel of the arm is good.
     """
     weight, of_scale = smoothing(wavelength)
@@ -71,4 +97,4 @@ def continuum(wavelength: np.ndarray, flux: np.ndarray, mask: np.ndarray) -> np.
     with np.errstate(invalid="ignore"):
         level = (weight @ shown) / (weight @ good)
         scale = (of_scale @ shown) / (of_scale @ good)
-    return np.maximum(level, FAINTEST * scale)
+    return float(scale), np.maximum(level, FAINTEST * scale)

@@ -47,6 +47,8 @@ def training_name(trained: dict[str, Any]) -> str:
     trained : dict
         ``trained`` of a prediction's metadata.
     """
+    if reads_twins(trained):
+        return "reading synthetic twins"
     synthetic = trained["spectra"] == "synthetic"
     if "start_from" in trained:
         from_scratch = trained["start_from"] is None
@@ -58,6 +60,11 @@ def training_name(trained: dict[str, Any]) -> str:
     else:
         how = "pre-trained" if synthetic else "trained from scratch"
     return f"{how} on {trained['spectra']}"
+
+
+def reads_twins(trained: dict[str, Any]) -> bool:
+    """Whether a network read the synthetic spectra behind the observed ones."""
+    return (trained.get("twin") or {}).get("components") is not None
 
 
 def training_details(trained: dict[str, Any]) -> str:

@@ -12,8 +12,17 @@ class Plot(NamedTuple):
     """A figure: its function, the kind of its inputs, and their names by default."""
 
     where: str  # module:function
-    shows: Literal["star", "models", "prediction", "predictions", "calibration", "attention"]
+    shows: Literal[
+        "star",
+        "models",
+        "prediction",
+        "predictions",
+        "calibration",
+        "learning_curve",
+        "attention",
+    ]
     default: Any = None
+    alone: bool = False  # made by its own target only
 
 
 FIGURES = {
@@ -39,4 +48,8 @@ FIGURES = {
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
     # Drawn from the table of the predictions that the configuration names.
     "calibration": Plot("spectrafm.figures.calibration:calibration", "calibration"),
+    # Drawn from the table of the stages in the section of its name.
+    "learning_curve": Plot(
+        "spectrafm.figures.learning_curve:learning_curve", "learning_curve", alone=True
+    ),
 }

@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.evaluation.scores import grouped_scores
+from spectrafm.evaluation.repeated import row_of, spread
 from spectrafm.evaluation.wording import (
     architecture_name,
     distinct_names,
@@ -37,6 +37,7 @@ from spectrafm.figures.style import (
 from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.integrity import hash_of
 from spectrafm.labels import IRON_POOR
+from spectrafm.training.repeats import family_of
 
 #: Largest number of panels in one row; more panels take two rows.
 IN_ONE_ROW = 4
@@ -53,12 +54,15 @@ TRAINING = "purple"
 def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path) -> None:
     """[Fe/H] predicted by each model against the catalogue's, above all of iron-poor stars.
 
-    Where a model learned from some drawn stars, a histogram shows their [Fe/H].
+    Where a model learned from some drawn stars, a histogram shows their [Fe/H]. Of a stage that
+    was trained on several draws or with several seeds the first is drawn; the RMSE is the median
+    of all, with the range.
 
     Parameters
     ----------
     predictions : sequence of pathlib.Path
-        Parquet files of predict with [Fe/H], one panel each, in this order.
+        Parquet files of predict with [Fe/H], one panel each, in this order; repeats of a stage
+        share a panel.
     models : sequence of pathlib.Path
         Folders of the models that made them, models/<stage>, in any order.
     output : pathlib.Path
@@ -78,7 +82,8 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
     """
     check_output(output)
     folders = {Path(model).name: Path(model) for model in models}
-    panels, training = [], []
+    panels: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    training = []
     for path in predictions:
         table = read_predictions(path)
         stage = table.attrs["stage"]
@@ -89,14 +94,22 @@ def figure4(*, predictions: Sequence[Path], models: Sequence[Path], output: Path
         made_with = table.attrs.get("made_with")
         if made_with and hash_of(folders[stage]) not in made_with.values():
             raise SpectraFMError(f"{folders[stage]}: is not the model that {path} was made with")
-        panels.append(table)
-        training.append(training_iron(folders[stage]))
-    text = f"{len(panels)} models, {stars_text(panels[0])}"
-    save(draw(panels, training), output, text, [*predictions, *models])
+        repeats = panels.setdefault((family_of(stage), table.attrs["evaluation"]), [])
+        if not repeats:
+            training.append(training_iron(folders[stage]))
+        repeats.append(table)
+    first = [repeats[0] for repeats in panels.values()]
+    others = [repeats[1:] for repeats in panels.values()]
+    text = f"{len(first)} models, {stars_text(first[0])}"
+    save(draw(first, training, others), output, text, [*predictions, *models])
 
 
 @styled()
-def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) -> Figure:
+def draw(
+    panels: Sequence[pd.DataFrame],
+    training: Sequence[np.ndarray | None],
+    others: Sequence[Sequence[pd.DataFrame]] | None = None,
+) -> Figure:
     """Draw predicted against catalogue [Fe/H], one panel a model.
 
     Parameters
@@ -105,7 +118,10 @@ def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) 
         Predictions with [Fe/H], as from `spectrafm.inference.predictions.read_predictions`.
     training : sequence of numpy.ndarray, shape (n,), or None
         For each panel the [Fe/H] of the model's drawn training stars, dex; None: no histogram.
+    others : sequence of sequence of pandas.DataFrame, optional
+        For each panel the predictions of further repeats of its stage.
     """
+    others = others or [()] * len(panels)
     facts = [table.attrs for table in panels]
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
     note = f"{stars_text(panels[0])}, {poor:,} iron-poor"
@@ -117,9 +133,10 @@ def draw(panels: Sequence[pd.DataFrame], training: Sequence[np.ndarray | None]) 
     shown_axes = list(grid.flat)[: len(panels)]
     for empty in list(grid.flat)[len(panels) :]:
         empty.remove()
-    for axes, table, title, iron in zip(shown_axes, panels, _titles(panels), training, strict=True):
+    each = zip(shown_axes, panels, others, _titles(panels), training, strict=True)
+    for axes, table, more, title, iron in each:
         axes.set_title(title)
-        points = _draw_panel(axes, table)
+        points = _draw_panel(axes, table, [table, *more])
         if iron is not None and iron.size:
             _draw_training(axes, iron)
     grid[0, 0].set(xlim=RANGE, ylim=RANGE, xticks=[-2, -1, 0])
@@ -158,7 +175,7 @@ def _titles(panels: Sequence[pd.DataFrame]) -> list[str]:
     return distinct_names(titles, panels)
 
 
-def _draw_panel(axes: Axes, table: pd.DataFrame) -> PathCollection:
+def _draw_panel(axes: Axes, table: pd.DataFrame, repeats: Sequence[pd.DataFrame]) -> PathCollection:
     actual, predicted, sigma = values_of(table, "FE_H")
     shown = np.isfinite(actual) & np.isfinite(predicted)
     points = axes.scatter(
@@ -173,7 +190,7 @@ def _draw_panel(axes: Axes, table: pd.DataFrame) -> PathCollection:
     )
     one_to_one(axes, *RANGE, width=0.9)
     axes.text(
-        0.04, 0.96, _score_text(actual, predicted), transform=axes.transAxes, va="top"
+        0.04, 0.96, _score_text(repeats), transform=axes.transAxes, va="top"
     ).set_path_effects(outlined())
     outside = int(np.sum(shown & ~(_in_range(actual) & _in_range(predicted))))
     if outside:
@@ -193,12 +210,20 @@ def _in_range(iron: np.ndarray) -> np.ndarray:
     return (iron >= RANGE[0]) & (iron <= RANGE[1])
 
 
-def _score_text(actual: np.ndarray, predicted: np.ndarray) -> str:
-    found = grouped_scores(actual, predicted, None, actual)
+def _score_text(repeats: Sequence[pd.DataFrame]) -> str:
+    """RMSE of all and of iron-poor stars; of several repeats median, range and number."""
+    rows = [row_of(table, "FE_H") for table in repeats]
     lines = []
     for group, name in (("all", "RMSE"), ("poor", "iron-poor")):
-        value = found[group]["rmse"]
-        lines.append(f"{name}: no stars" if value is None else f"{name} = {value:.3f}")
+        values = [row[f"rmse_{group}"] for row in rows]
+        if None in values:
+            lines.append(f"{name}: no stars")
+        elif len(values) == 1:
+            lines.append(f"{name} = {values[0]:.3f}")
+        else:
+            lines.append(f"{name} = {spread(values)}")
+    if len(repeats) > 1:
+        lines[0] += f" of {len(repeats)}"
     return "\n".join(lines)
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.calibration import Calibration, read_calibration
+from spectrafm.inference.calibration import DOES_NOT_HOLD, Calibration, read_calibration
+from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
+from spectrafm.inference.twin import Twin, read_twin
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
 from spectrafm.reading import printable
@@ -36,12 +38,18 @@ class TrainedModel:
         The content of ``config.json``.
     calibration : Calibration or None
         None for a model of an older version.
+    domain : Domain or None
+        None for a model of an older version.
+    twin : Twin or None
+        By which the model reads observed spectra; None: it reads them as they are.
     """
 
     folder: Path
     network: Network
     facts: dict[str, Any]
     calibration: Calibration | None
+    domain: Domain | None
+    twin: Twin | None = None
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
@@ -53,7 +61,9 @@ class TrainedModel:
             When a file is missing, damaged or of another architecture.
         """
         network, facts = saved.from_pretrained(folder)
-        return cls(Path(folder), network, facts, read_calibration(folder))
+        folder = Path(folder)
+        calibration, domain = read_calibration(folder), read_domain(folder)
+        return cls(folder, network, facts, calibration, domain, read_twin(folder))
 
     @property
     def windows(self) -> list[tuple[float, float]]:
@@ -174,9 +184,15 @@ class TrainedModel:
         if found is None or not found.labels:
             return None, []
         doubts = found.doubts(options.spectra, windows, options.combine)
+        if self.twin is not None and self.twin_for(options) is None:
+            doubts.append(f"{DOES_NOT_HOLD}: fitted on synthetic twins")
         for doubt in doubts:
             logger.warning("%s: %s: its results are flagged", self.folder, doubt)
         return found, doubts
+
+    def twin_for(self, options: Predict) -> Twin | None:
+        """The twin by which a prediction reads its spectra; None: it reads them as they are."""
+        return self.twin if options.twin and options.spectra == "observed" else None
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """Divide the pixels of the windows into sets that the network reads one after the other."""

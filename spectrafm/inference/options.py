@@ -48,6 +48,10 @@ class Predict(Section):
         "inverse_variance weights each part by its predicted variance; mean is the plain mean "
         "that the authors took",
     )
+    twin: bool = Field(
+        True,
+        description="read observed spectra through the model's synthetic twins, where it has them",
+    )
 
 
 class Attention(Section):

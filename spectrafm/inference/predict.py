@@ -14,6 +14,7 @@ import pandas as pd
 from spectrafm import files
 from spectrafm.inference.calibration import Calibration
 from spectrafm.inference.chunks import BLOCK
+from spectrafm.inference.flags import MOCK_TRAINED
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predictions import (
@@ -23,9 +24,9 @@ from spectrafm.inference.predictions import (
     write_predictions,
 )
 from spectrafm.inference.predictor import infer
+from spectrafm.inference.twin import Twin
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
-from spectrafm.networks.base import Network
 from spectrafm.options import checked_name
 from spectrafm.outputs import claims
 from spectrafm.progress import Meter
@@ -39,7 +40,8 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     """Predict the labels of stars and write them beside the catalogue's.
 
     Where the model has a calibration, each label also has calibrated intervals. Rows for which the
-    calibration does not hold are flagged.
+    calibration does not hold are flagged, and so are stars outside the domain that the model
+    learned from: predicted labels, or a spectrum, unlike those of its training stars.
 
     Stars are read, predicted and written in blocks, so that memory does not grow with their number.
 
@@ -81,8 +83,11 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     )
     calibration, void = trained.calibration_of(labels, windows, options)
     doubts = trained.doubts(stars.wavelength, windows, labels) + void
+    if trained.mock and not stars.mock:
+        doubts.append(MOCK_TRAINED)
     chunks = trained.contexts(stars.wavelength, windows)
-    tables = _tables(network, stars, labels, chunks, options.combine, doubts, calibration)
+    twin = trained.twin_for(options)
+    tables = _tables(trained, stars, labels, chunks, options, doubts, calibration, twin)
     known = {label.name: label for label in network.label_table}
     stage = facts["stage"]
     write_predictions(
@@ -99,6 +104,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "chunks": len(chunks),
             "trained": {
                 **{key: stage[key] for key in TRAINED if key in stage},
+                "twin": {"components": None if twin is None else len(twin.components)},
                 "mock": trained.mock,
             },
             "training_stars": facts["training_star_count"],
@@ -112,24 +118,34 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
 
 
 def _tables(
-    network: Network,
+    trained: TrainedModel,
     stars: StarReader,
     labels: Sequence[str],
     chunks: Sequence[np.ndarray],
-    combine: str,
+    options: Predict,
     doubts: Sequence[str],
     calibration: Calibration | None,
+    twin: Twin | None,
 ) -> Iterator[pd.DataFrame]:
     """Read and predict a `BLOCK` of stars at a time."""
     began, flagged = time.monotonic(), 0
     blocks = max(1, math.ceil(len(stars) / BLOCK))
     with Meter("predicting", blocks * len(chunks), "chunk") as meter:
         for some in stars.blocks(BLOCK):
+            shown = some if twin is None else twin.of(some)
+            error = shown.flux_error if trained.network.wants_errors else None
             answer = infer(
-                network, some.flux, some.wavelength, labels, chunks, combine, some.flux_error,
-                meter, some.columns,
+                trained.network, shown.flux, some.wavelength, labels, chunks, options.combine,
+                error, meter, some.columns,
             )  # fmt: skip
-            table = prediction_table(some, labels, answer, doubts, calibration)
+            judgement = None
+            if trained.domain is not None:
+                predicted = dict(zip(labels, answer.value.T, strict=True))
+                # A synthetic spectrum has no noise.
+                snr = some.columns.get("snr") if options.spectra == "observed" else None
+                flux = trained.network.scaled(shown.wavelength, shown.flux)
+                judgement = trained.domain.judge(shown.wavelength, flux, predicted, snr)
+            table = prediction_table(some, labels, answer, doubts, calibration, judgement)
             flagged += int((table["flags"] != "").sum())
             yield table
     seconds = time.monotonic() - began

@@ -5,8 +5,10 @@ One row a star. ``apogee_id`` and ``split``; for each label ``<label>_actual`` a
 Gaussian), and where the model is calibrated ``<label>_lower68``, ``<label>_upper68`` and so on for
 90 and 95, the intervals that hold this share of stars, in percent; ``snr``, ``logg``
 (the catalogue's) where the store has them; ``good_pixels``, the number of pixels that the network
-read; ``flags``, the reasons to distrust the row, joined by ``"; "``. The metadata record the model,
-the spectra and the options of the prediction.
+read; where the model has a domain ``ood_score``, above 1 for a spectrum unlike those of the
+training; ``flags``, the reasons to distrust the row, joined by ``"; "``, some of them with the
+names of `spectrafm.inference.flags`. The metadata record the model, the spectra and the options of
+the prediction.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from pydantic import Field, ValidationError
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.inference.calibration import DOES_NOT_HOLD, LEVELS, Calibration
+from spectrafm.inference.flags import BETWEEN
 from spectrafm.labels import SYMBOLS, Label
 from spectrafm.reading import Record, printable, problem_in
 
 if TYPE_CHECKING:  # readers of predictions need neither torch nor zarr
+    from spectrafm.inference.domain import Judgement
     from spectrafm.inference.predictor import Prediction
     from spectrafm.store.read import StarSet
 
@@ -51,6 +55,7 @@ TRAINED = (
     "windows",
     "flux_range",
     "stars",
+    "seed",
     "labels",
     "freeze",
     "replay",
@@ -64,6 +69,7 @@ def prediction_table(
     prediction: Prediction,
     warnings: Sequence[str] = (),
     calibration: Calibration | None = None,
+    judgement: Judgement | None = None,
 ) -> pd.DataFrame:
     """Make the table of a prediction file, one row a star.
 
@@ -77,6 +83,8 @@ def prediction_table(
         Flags that every row gets.
     calibration : Calibration, optional
         Adds intervals, and flags rows that are outside the range where it holds.
+    judgement : Judgement, optional
+        What the model's domain says of these stars; adds a score, and flags.
     """
     predicted = {label: prediction.value[:, i] for i, label in enumerate(labels)}
     snr = {"snr": stars.columns["snr"]} if "snr" in stars.columns else {}
@@ -101,8 +109,12 @@ def prediction_table(
     unanswered = ~(np.isfinite(prediction.value) & np.isfinite(prediction.uncertainty)).all(axis=1)
     own = np.select([good == 0, unanswered], [NO_GOOD_PIXEL, NO_FINITE_ANSWER], "")
     beyond = _beyond(predicted, calibration)
+    judged = [[]] * len(stars) if judgement is None else judgement.flags
+    if judgement is not None:
+        columns["ood_score"] = judgement.score.astype(np.float32)
     columns["flags"] = [
-        "; ".join(filter(None, (*texts, *warnings))) for texts in zip(own, beyond, strict=True)
+        BETWEEN.join(filter(None, (first, *more, last, *warnings)))
+        for first, more, last in zip(own, judged, beyond, strict=True)
     ]
     return pd.DataFrame(columns)
 
@@ -205,6 +217,10 @@ class _Replay(Record):
     spectra: str | None = None
 
 
+class _Twin(Record):
+    components: int | None = None
+
+
 class _Trained(Record):
     """Options of the training, as far as tables and figures name a model by them."""
 
@@ -215,7 +231,9 @@ class _Trained(Record):
     stars: _Stars | None = None
     freeze: list[str] | None = None
     replay: _Replay | None = None
+    twin: _Twin | None = None
     selection: str | None = None
+    seed: int | None = None
     mock: bool = False
 
 

@@ -220,6 +220,18 @@ class Network(nn.Module):
 
     # Pixels.
 
+    def scaled(self, wavelength: np.ndarray, flux: np.ndarray) -> np.ndarray:
+        """Flux, shape (n, P), in the unit in which spectra are compared with training spectra.
+
+        Parameters
+        ----------
+        wavelength : numpy.ndarray, shape (P,), Angstrom
+        flux : numpy.ndarray, shape (n, P)
+            As the network reads it; NaN where missing.
+        """
+        channels = getattr(self, "channels", None)
+        return flux if channels is None else channels.scaled(wavelength, flux)
+
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
     ) -> list[np.ndarray]:

@@ -12,16 +12,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectrafm.continuum import xp
 from spectrafm.networks.options import Reads
-
-#: The shape is asinh(flux / SHAPE_SCALE) - SHAPE_CENTRE, with flux in units of the mean: linear in
-#: the noise about 0, logarithmic in what is bright; 0 at the mean.
-SHAPE_SCALE = 0.1
-SHAPE_CENTRE = 3.0
 
 #: An error of the flux is read as ln(error / ERROR_SCALE), and at least as ln(1 / 20): the flux of
 #: APOGEE stars at S/N 100 has errors of about this size.
@@ -65,6 +61,23 @@ class Channels(nn.Module):
         parts = xp.smoothing(wavelength.cpu().numpy())
         return Smoothing(*(torch.from_numpy(part).float().to(wavelength.device) for part in parts))
 
+    def scaled(self, wavelength: np.ndarray, flux: np.ndarray) -> np.ndarray:
+        """Flux in the unit in which spectra are compared: that of the store of training stars.
+
+        Parameters
+        ----------
+        wavelength : numpy.ndarray, shape (T,), Angstrom
+        flux : numpy.ndarray, shape (n, T)
+            NaN where missing.
+        """
+        if not self.normalises:
+            return flux
+        weight = xp.smoothing(wavelength)[1]
+        good = np.isfinite(flux)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scale = np.where(good, flux, 0.0) @ weight / (good @ weight)
+            return (flux / scale[:, None]).astype(flux.dtype)
+
     def forward(
         self,
         flux: Tensor,
@@ -102,6 +115,6 @@ class Channels(nn.Module):
         level = (shown @ smoothing.continuum.T) / (good @ smoothing.continuum.T).clamp(min=1e-30)
         level = level.clamp(min=xp.FAINTEST)
         depth = (1.0 - (shown / level).clamp(*LIMITS)) / self.flux_scale
-        shape = (shown / SHAPE_SCALE).asinh() - SHAPE_CENTRE
+        shape = (shown / xp.SHAPE_SCALE).asinh() - xp.SHAPE_CENTRE
         error = None if error is None else error / scale / level
         return torch.stack([depth, shape], dim=-1), error

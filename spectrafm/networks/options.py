@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from spectrafm.continuum import NORMALISERS
 from spectrafm.options import Section
 
 #: Width of a layer, bounded far beyond any use, since a model's file is untrusted.
@@ -54,7 +53,7 @@ class Token(Section):
 class Reads(Section):
     """What a network reads, besides plain normalised flux."""
 
-    normaliser: Literal[tuple(NORMALISERS)] | None = Field(
+    normaliser: Literal["xp"] | None = Field(
         None,
         description="how the network divides the flux by its continuum: xp, for Gaia XP spectra as "
         "observed, in any unit; null: the spectra are continuum-normalised",

@@ -49,6 +49,12 @@ class Replay(Untrusted):
     spectra: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
 
 
+class Twin(Untrusted):
+    """Options of the synthetic twins that a model reads."""
+
+    components: Annotated[int, Field(ge=1, le=64)] | None = None
+
+
 class Trained(Untrusted):
     """Options of the training stage, those that are read from ``config.json``."""
 
@@ -59,6 +65,7 @@ class Trained(Untrusted):
     stars: Stars
     freeze: list[str] = Field([])
     replay: Replay | None = None
+    twin: Twin | None = None
     labels: list[Name]
     selection: str
     flux_range: FluxRange = FLUX_RANGE

@@ -242,6 +242,8 @@ def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
 def figures(run: Path) -> list[Figure]:
     """List the figures of the registry, then all others in the run's folder.
 
+    A figure that only its own target makes is listed where it is there.
+
     Raises
     ------
     SpectraFMError
@@ -254,6 +256,8 @@ def figures(run: Path) -> list[Figure]:
         png, pdf = (folder / f"{name}.{kind}" for kind in ("png", "pdf"))
         if png.exists():
             check_figure(png)
+        elif FIGURES[name].alone:
+            continue
         found.append(
             Figure(
                 name,

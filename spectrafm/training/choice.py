@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.twin import Twin
 from spectrafm.store.read import StarSet, load_stars
-from spectrafm.training.gap import Gap, fit_gap, painted
+from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
 from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset
 
@@ -23,6 +26,7 @@ class StageStars(NamedTuple):
     calibration: StarSet  # of the validation split: the validation stars, but with `paper`
     synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
     gap: Gap | None  # fitted to the training stars, where spectra are painted
+    twin: Twin | None  # by which all these spectra but the synthetic ones are read
 
 
 def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
@@ -31,7 +35,7 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     Validation stars fulfil the same condition as the training stars and are of the validation
     split. With ``selection: paper`` they are instead those of the authors: stars of the training
     split, half of them iron-poor. With ``selection: painted`` they are painted synthetic spectra of
-    the whole validation split.
+    the whole validation split. A stage with a twin gets the twins of all of these.
 
     Parameters
     ----------
@@ -46,13 +50,14 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
         When no star fulfils the stage's condition, or the store lacks the spectra.
     """
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
-    options = (stage.windows, stage.flux_range, errors or paints, tuple(stage.inputs))
+    needs_gap = paints or stage.twin.components is not None
+    options = (stage.windows, stage.flux_range, errors or needs_gap, tuple(stage.inputs))
     everyone = load_stars(store, stage.spectra, "train", *options)
     training = choose(everyone, stage.stars)
-    synthetic = gap = None
-    if stage.replay.spectra is not None or paints:
+    synthetic = gap = twin = None
+    if stage.replay.spectra is not None or needs_gap:
         synthetic = load_stars(store, "synthetic", "train", *options)
-        gap = fit_gap(training, synthetic) if paints else None
+        gap = fit_gap(training, synthetic) if needs_gap else None
     calibration = _of_validation_split(store, stage, gap, options)
     validation = calibration
     if stage.selection == "paper":
@@ -60,7 +65,10 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     elif not len(validation):
         condition = "a label" if stage.stars.where is None else stage.stars.where
         raise SpectraFMError(f"{store}: no validation star has {condition}")
-    return StageStars(training, validation, calibration, synthetic, gap)
+    if stage.twin.components is not None:
+        twin = twin_of(gap, synthetic, stage.twin.components)
+        training, validation, calibration = map(twin.of, (training, validation, calibration))
+    return StageStars(training, validation, calibration, synthetic, gap, twin)
 
 
 def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tuple) -> StarSet:
@@ -71,3 +79,19 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
     *options, inputs = options
     found = load_stars(store, stage.spectra, "validation", *options, (*inputs, *COLUMNS))
     return subset(found, meets(found, stage.stars.where))
+
+
+def lessons_of(stars: StageStars, stage: Stage) -> np.ndarray:
+    """Flux of every spectrum that a stage learns from: its stars', and the replayed ones.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, P)
+        NaN where missing.
+    """
+    replayed = stars.synthetic if stage.replay.spectra is not None else None
+    if replayed is None:
+        return stars.training.flux
+    if stage.replay.spectra == "painted":
+        replayed = painted(replayed, stars.gap, stage.flux_range, stage.seed)
+    return np.concatenate([stars.training.flux, replayed.flux])

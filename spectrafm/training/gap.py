@@ -4,7 +4,8 @@
 
 The scores are the leading uncentred principal components of the line depth of all synthetic
 training spectra. Slope and offset are ridge estimates, so that the gap vanishes with the lines.
-Painting adds the gap, and the residual of one of the few stars, to other synthetic spectra.
+Painting adds the gap, and the residual of one of the few stars, to other synthetic spectra. A twin
+goes the other way, from an observed spectrum to the synthetic one behind it.
 
 Shapes: n stars with both kinds of spectra, N synthetic spectra, P pixels, Q components.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.twin import Twin
 from spectrafm.spectra import FluxRange
 from spectrafm.store.read import StarSet
 
@@ -25,6 +27,10 @@ from spectrafm.store.read import StarSet
 COMPONENTS = 6
 SLOPE_PENALTY = 3.0
 OFFSET_PENALTY = 10.0
+
+
+#: Smallest variance of a twin's pixel: less noise than any spectrum has.
+LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -122,4 +128,35 @@ def painted(stars: StarSet, gap: Gap, flux_range: FluxRange, seed: int) -> StarS
         stars,
         flux=np.where(bad, np.nan, flux),
         flux_error=np.where(bad, np.nan, gap.residual_error[donor]).astype(flux.dtype),
+    )
+
+
+def twin_of(gap: Gap, synthetic: StarSet, components: int) -> Twin:
+    """Make the twin of a gap: the gap is linear in the synthetic spectrum, and so is its inverse.
+
+    Parameters
+    ----------
+    gap : Gap
+    synthetic : StarSet
+        Synthetic spectra of training stars, from which the principal components are taken.
+    components : int
+        Number of components, fewer where there are fewer spectra or pixels.
+    """
+    flux = np.nan_to_num(synthetic.flux.astype(np.float64), nan=1.0)
+    mean = flux.mean(axis=0)
+    _, scale, directions = np.linalg.svd(flux - mean, full_matrices=False)
+    count = min(components, len(scale))
+    spread = directions[:count] * (scale[:count, None] / np.sqrt(len(flux)))
+    through = gap.directions.astype(np.float64) @ gap.slope
+    # A pixel that no star of the fit has tells nothing: its variance is that of the continuum.
+    variance = np.ones_like(mean)
+    known = np.isfinite(gap.residual).any(axis=0)
+    variance[known] = np.nanmean(np.square(gap.residual[:, known], dtype=np.float64), axis=0)
+    return Twin(
+        wavelength=synthetic.wavelength,
+        mean=mean,
+        expected=mean + gap.offset + (1.0 - mean) @ through,
+        components=spread,
+        response=spread - spread @ through,
+        variance=np.maximum(variance, LEAST_VARIANCE),
     )

@@ -68,6 +68,10 @@ class Training:
         Options that identify the training among those of its stage.
     environments : list of dict
         Where the training ran: the first from step 0, others where it resumed elsewhere.
+    start : dict of str to Tensor, or None
+        Weights before the first step, where the trained ones are averaged with them.
+    averaged_loss : float or None
+        Validation loss of the averaged weights.
     skipped : int
         Steps without a finite loss or gradient, which changed nothing, as last read from the
         device.
@@ -98,6 +102,9 @@ class Training:
         self.best_criterion = math.inf
         self.best_epoch = 0
         self.best = checkpoint.copy_of(network)
+        averages = getattr(stage.average, "with") == "start"
+        self.start = checkpoint.copy_of(network) if averages else None
+        self.averaged_loss: float | None = None
         self.metrics: list[dict[str, float]] = []
         self.options: dict[str, Any] = {}
         self.environments: list[dict[str, Any]] = []
@@ -132,9 +139,11 @@ class Training:
                 "try a smaller schedule.learning_rate"
             )
         self.network.load_state_dict(self.best)
+        if self.start is not None:
+            self._average()
 
     def solve(self) -> None:
-        """Fit a network that has a closed form, once, and validate it.
+        """Fit a network that has a closed form, once, and validate it; keep that of a twin.
 
         Raises
         ------
@@ -142,13 +151,27 @@ class Training:
             When the fit gives no finite validation loss.
         """
         with Interruption(self.processes, self.stars.flux.device) as interruption:
-            self.network.fit(self.stars, self.request, self.stage.sampling.noise)
+            if isinstance(self.network, ClosedForm):
+                self.network.fit(self.stars, self.request, self.stage.sampling.noise)
             self.step = self.epoch = 1
             loss, _ = self._loss_and_rmse(self.stars, interruption)
             self._validate(1, loss, interruption)
         self.best, self.best_epoch = checkpoint.copy_of(self.network), 1
         if not math.isfinite(self.metrics[-1]["validation_loss"]):
             raise SpectraFMError(f"stage {self.name}: the fit gives no finite validation loss")
+
+    def _average(self) -> None:
+        """Average the chosen weights with those of the start, and validate the average."""
+        weight = self.stage.average.weight
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.lerp(self.start[name], value, weight))
+        with Interruption(self.processes, self.stars.flux.device) as interruption:
+            self.averaged_loss, _ = self._loss_and_rmse(self.validation_stars, interruption)
+        logger.info(
+            "%s: averaged with the start, %g of the trained weights: validation_loss %.5g",
+            self.name, weight, self.averaged_loss,
+        )  # fmt: skip
 
     def state(self) -> checkpoint.State:
         """State of the training, from which `restore` resumes it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
@@ -15,10 +15,6 @@ from spectrafm.training.schemes import SCHEMES
 
 #: A part of a network, by the name of its module.
 Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
-
-
-#: Text between the stage's name and the seed in the name of a draw, such as ``fcnn_draw78``.
-DRAW = "_draw"
 
 
 class Stars(Section):
@@ -79,6 +75,37 @@ class Replay(Section):
     ratio: float = Field(1.0, gt=0, le=64, description="replayed spectra per observed star")
 
 
+#: Averaging of the trained weights with those of the start. ``with`` is a word of Python's, so that
+#: no class can declare it.
+Average = create_model(
+    "Average",
+    __base__=Section,
+    __doc__="Averaging of the trained weights with others, once the training has ended.",
+    **{
+        "with": (
+            Literal["start"] | None,
+            Field(None, description="start: the weights that the stage started from; null: none"),
+        ),
+        "weight": (
+            float,
+            Field(0.75, gt=0, le=1, description="share of the trained weights in the average"),
+        ),
+    },
+)
+
+
+class TwinOptions(Section):
+    """Synthetic twins: the network keeps its weights and reads each star's synthetic spectrum."""
+
+    components: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="principal components of the synthetic spectra that a twin is made of, for "
+        "example 8. The stage takes no steps: the network of its start reads the synthetic "
+        "spectrum behind each observed one, as the stage's own stars show the gap between the "
+        "two; null: spectra as they are",
+    )
+
+
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
@@ -113,6 +140,8 @@ class Stage(Reads):
     )
     sampling: Sampling = Sampling()
     replay: Replay = Replay()
+    average: Average = Average()
+    twin: TwinOptions = TwinOptions()
     epochs: Count = Field(description="passes over the training stars")
     batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -169,17 +198,24 @@ class Stage(Reads):
                     f"freeze: {self.architecture} has no part {part!r}; "
                     f"it has {', '.join(known.parts)}"
                 )
+        if getattr(self.average, "with") and (self.start_from is None or not known.parts):
+            raise ValueError(
+                "average.with: start needs start_from, and a network that is trained in steps"
+            )
         if self.replay.spectra and not known.parts:
             raise ValueError(
                 f"replay.spectra: {self.architecture} has a closed form and replays nothing"
             )
         if self.spectra != "observed" and (self.replay.spectra or self.selection == "painted"):
             raise ValueError("replay, and selection: painted, need observed spectra")
+        if self.twin.components:
+            if self.start_from is None or not known.parts or self.spectra != "observed":
+                raise ValueError(
+                    "twin.components needs start_from, observed spectra and a network that is "
+                    "trained in steps"
+                )
+            if self.replay.spectra or getattr(self.average, "with"):
+                raise ValueError("twin.components: such a stage neither replays nor averages")
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self
-
-
-def draw_of(stage: str, own: int, seed: int) -> str:
-    """Name of a stage's draw with a seed; the draw with the stage's own seed is the stage."""
-    return stage if seed == own else f"{stage}{DRAW}{seed}"

@@ -17,6 +17,8 @@ from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import write_calibration
+from spectrafm.inference.domain import fit_domain, write_domain
+from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
@@ -27,7 +29,7 @@ from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
-from spectrafm.training.choice import StageStars, stars_of
+from spectrafm.training.choice import StageStars, lessons_of, stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
@@ -137,7 +139,7 @@ def train(
         )
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
-        if isinstance(network, ClosedForm):
+        if isinstance(network, ClosedForm) or chosen.twin is not None:
             under_way.solve()
         else:
             if checkpoints is not None:
@@ -263,8 +265,21 @@ def _write(
             kind="painted" if stage.selection == "painted" else stage.spectra,
             where=None if stage.selection == "painted" else stage.stars.where,
         )
+        names = [label.name for label in training.labels]
+        domain = fit_domain(
+            training.wavelength,
+            under_way.network.scaled(training.wavelength, lessons_of(stars, stage)),
+            under_way.network.scaled(training.wavelength, stars.calibration.flux),
+            {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
+            stage.windows,
+            stage.spectra,
+            stars.calibration.columns.get("snr") if stage.spectra == "observed" else None,
+        )
         saved.save_pretrained(folder, under_way.network, facts)
         write_calibration(folder, calibration)
+        write_domain(folder, domain)
+        if stars.twin is not None:
+            write_twin(folder, stars.twin)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
@@ -337,6 +352,7 @@ def _facts(
         "training_star_count": len(training.apogee_id),
         "validation_star_count": len(validation.apogee_id),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
+        "averaged_validation_loss": run.averaged_loss,
         "mock": mock,
         "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,

@@ -19,6 +19,7 @@ from spectrafm.labels import LABELS, PAPER_LABELS, SYMBOLS
 from spectrafm.spectra import pixels_in
 from spectrafm.store.arrays import CODECS, consolidate
 from spectrafm.surveys.apogee.grid import WAVELENGTH
+from spectrafm.training.repeats import family_of
 
 FULL = [[15152.2, 16943.6]]
 FIRST_HALF = [[15152.2, 16028.0]]
@@ -135,7 +136,7 @@ def write_prediction(
     labels = [label for label in LABELS if f"{label}_predicted" in table]
     units = {f"{label}_predicted": UNITS[label] for label in labels}
     described = {label: {"unit": UNITS[label], "symbol": SYMBOLS[label]} for label in labels}
-    kept = {key: value for key, value in STAGES[stage].items() if key != "start_from"}
+    kept = {key: value for key, value in STAGES[family_of(stage)].items() if key != "start_from"}
     metadata = {
         "stage": stage,
         "evaluation": evaluation,
@@ -144,7 +145,7 @@ def write_prediction(
         "spectra": "observed",
         "windows": windows,
         "trained": {**kept, **trained},
-        "training_stars": STAGES[stage]["stars"]["count"] or 1000,
+        "training_stars": STAGES[family_of(stage)]["stars"]["count"] or 1000,
         "mock": mock,
         "spectrafm": "0",
     }
@@ -157,14 +158,14 @@ def write_model(folder: Path, stage: str, training: pd.DataFrame | None = None) 
     path = folder / "models" / stage
     path.mkdir(parents=True)
     config = {
-        "architecture": STAGES[stage]["architecture"],
+        "architecture": STAGES[family_of(stage)]["architecture"],
         "pixels": 500,
         "model": {},
         "stage_name": stage,
-        "stage": STAGES[stage],
-        "labels": STAGES[stage]["labels"],
+        "stage": STAGES[family_of(stage)],
+        "labels": STAGES[family_of(stage)]["labels"],
         "tokens": 512,
-        "training_star_count": STAGES[stage]["stars"]["count"] or 1000,
+        "training_star_count": STAGES[family_of(stage)]["stars"]["count"] or 1000,
         "mock": True,
     }
     (path / "config.json").write_text(json.dumps(config))

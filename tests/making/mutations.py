@@ -111,10 +111,15 @@ def _test(checkout: Path, arguments: list[str], output: Path) -> None:
     os.environ |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     for name in [name for name in sys.modules if name.split(".")[0] in ("making", "mutants")]:
         del sys.modules[name]
-    sys.path[:] = [str(checkout), *(path for path in sys.path if str(REPOSITORY) not in path)]
+    sys.path[:] = [str(checkout), *(path for path in sys.path if not _of_repository(path))]
     code = pytest.main(arguments)
     assert sys.modules["spectrafm"].__file__.startswith(str(checkout))
     os._exit(int(code))
+
+
+def _of_repository(path: str) -> bool:
+    """Whether imports from a folder would be of the checkout, not of an environment in it."""
+    return Path(path).resolve() in (REPOSITORY, REPOSITORY / "tests", REPOSITORY / "tests/making")
 
 
 def judged(name: str, mutant: Mutant, run: Run) -> Fate:

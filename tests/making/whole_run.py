@@ -78,6 +78,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["predictions/pretrain--all.parquet", "--output=tables/calibration.csv"],
         ["tables/calibration.csv", "tables/calibration.md"],
     ),
+    "table-learning-curve": (
+        ["predictions/pretrain--all.parquet", "--output=tables/learning_curve.csv"],
+        ["tables/learning_curve.csv", "tables/learning_curve.md"],
+    ),
     "list-files": (
         ["--selected=catalogue/selected.parquet", "--alternates=catalogue/alternates.parquet",
          "--output=files.txt"],
@@ -101,6 +105,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "calibration": (
         ["tables/calibration.csv", "--output=figures/calibration.png"], ["figures/calibration.png"],
+    ),
+    "learning_curve": (
+        ["tables/learning_curve.csv", "--output=figures/learning_curve.png"],
+        ["figures/learning_curve.png"],
     ),
     "report": (["report.html"], ["report.html", "SHA256SUMS"]),
 }  # fmt: skip

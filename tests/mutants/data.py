@@ -68,7 +68,7 @@ MUTANTS = [
     ),
     # Windows and units.
     Mutant(
-        "spectrafm/spectra.py",
+        "spectrafm/spectra/windows.py",
         "(wavelength <= longest)",
         "(wavelength < longest)",
         "tests/test_spectra.py "
@@ -76,7 +76,7 @@ MUTANTS = [
         "a window loses the pixel at its end",
     ),
     Mutant(
-        "spectrafm/spectra.py",
+        "spectrafm/spectra/windows.py",
         '"nm": 10.0',
         '"nm": 100.0',
         "tests/test_spectra.py",

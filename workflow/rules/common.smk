@@ -39,6 +39,7 @@ from spectrafm.options import options
 from spectrafm.plugs import caption_of, load
 from spectrafm.strict_yaml import check_file
 from spectrafm.surveys import SURVEYS
+from spectrafm.training.options import Stage
 
 # Jobs call the `spectrafm` of the environment that Snakemake runs in, even if that environment is not
 # activated; with `--software-deployment-method conda` they call that of envs/spectrafm.yaml.
@@ -154,7 +155,8 @@ def stage_options(wildcards):
     """Options of a stage; the section `model` only for a token network trained from scratch."""
     stage = RUN.stages[wildcards.stage]
     new = stage.start_from is None and NETWORKS[stage.architecture].reads == "tokens"
-    return options(stage, without=["resume"]) + (options(RUN.model) if new else [])
+    own = options(stage, only=[Stage], without=["resume"])
+    return own + (options(RUN.model) if new else [])
 
 
 def resume_option(wildcards, resources):
@@ -186,8 +188,10 @@ def evaluation_options(wildcards):
 
 
 def shown_in(figure):
-    """Input files of a figure, by what the figure shows."""
+    """Input files of a figure, by what the figure shows; Figure 4 shows all repeats of its stages."""
     names = RUN.shown_in(figure)
+    if FIGURES[figure].shows == "predictions":
+        names = RUN.repeated(names)
     store = {"store": rules.build_store.output.store}
     models = {"models": [f"{RESULTS}/models/{name}" for name in names]}
     predictions = {"predictions": prediction_files(names)}
@@ -197,6 +201,7 @@ def shown_in(figure):
         "prediction": {"prediction": predictions["predictions"]},
         "predictions": predictions | {"models": models_of(names)},
         "calibration": {"table": f"{RESULTS}/tables/calibration.csv"},
+        "learning_curve": {"table": f"{RESULTS}/tables/learning_curve.csv"},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]
 

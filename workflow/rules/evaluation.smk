@@ -1,10 +1,10 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
 # Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
-#           tables/calibration.*, attention/<stage>.zarr
+#           tables/learning_curve.*, tables/calibration.*, attention/<stage>.zarr
 #
 #   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
 #   models -> map_attention
-#   draws of the few-shot stages -> predict -> table_draws
+#   repeats of the few-shot stages -> predict -> table_draws, table_learning_curve
 
 
 rule predict:
@@ -85,12 +85,12 @@ rule table1:
         " --output {output.csv:q} > {log:q} 2>&1"
 
 
-if RUN.draws.stages:
+if RUN.fewshot.stages:
 
     rule table_draws:
-        """Tabulate the scores of the few-shot stages over draws of their training stars."""
+        """Tabulate the scores of the few-shot stages over draws and seeds."""
         input:
-            prediction_files(RUN.drawn_predictions),
+            prediction_files(RUN.fewshot_predictions),
         output:
             csv=f"{RESULTS}/tables/draws.csv",
             md=f"{RESULTS}/tables/draws.md",
@@ -102,16 +102,40 @@ if RUN.draws.stages:
         conda:
             ENVIRONMENT
         params:
-            label=literal(RUN.draws.label),
+            label=literal(RUN.fewshot.label),
+            against=literal(RUN.fewshot.against or RUN.fewshot.stages[0]),
         shell:
-            "spectrafm table-draws {input:q} --label {params.label:q} --output {output.csv:q}"
-            " > {log:q} 2>&1"
+            "spectrafm table-draws {input:q} --label {params.label:q} --against {params.against:q}"
+            " --output {output.csv:q} > {log:q} 2>&1"
 
-    rule draws:
-        """Short target for the table of draws, which `all` does not include."""
+    rule fewshot:
+        """Short target for the table of recipes and baselines, which `all` does not include."""
         input:
             rules.table_draws.output,
         localrule: True
+
+
+if RUN.learning_curve.stages:
+
+    rule table_learning_curve:
+        """Tabulate the error of stages against the number of stars that they learned from."""
+        input:
+            prediction_files(RUN.curve_predictions),
+        output:
+            csv=f"{RESULTS}/tables/learning_curve.csv",
+            md=f"{RESULTS}/tables/learning_curve.md",
+        log:
+            f"{LOGS}/table_learning_curve.log",
+        benchmark:
+            f"{BENCHMARKS}/table_learning_curve.tsv"
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            label=literal(RUN.learning_curve.label),
+        shell:
+            "spectrafm table-learning-curve {input:q} --label {params.label:q}"
+            " --output {output.csv:q} > {log:q} 2>&1"
 
 
 if RUN.shown_in("calibration"):

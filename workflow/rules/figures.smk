@@ -1,10 +1,11 @@
-# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv, attention/<stage>.zarr
+# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv and learning_curve.csv,
+#           attention/<stage>.zarr
 # Makes:    figures/<figure>.png, .pdf
 #
 # One rule for each figure of the run, from the registry spectrafm.figures.FIGURES.
 
 
-for name in RUN.drawn:
+for name in [*RUN.drawn, *RUN.drawn_alone]:
 
     rule:
         """Draw one figure."""

@@ -36,7 +36,7 @@ rule train:
         " {params.resume:q} > >(trap '' HUP INT TERM; exec tee {log:q} >&2) 2>&1"
 
 
-for stage in RUN.stages:
+for stage in RUN.families:
 
     rule:
         """Short target for the model of a stage."""

@@ -1,0 +1,118 @@
+"""Predictions of repeats of stages: their residuals on the same stars, and median and range.
+
+Shapes: n stars, K repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.scores import GROUPS, grouped_scores
+from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.labels import IRON_POOR
+from spectrafm.training.repeats import family_of
+
+
+@dataclass(frozen=True)
+class Family:
+    """Predictions of one label by the repeats of one stage, for the same stars.
+
+    Attributes
+    ----------
+    stage : str
+    tables : list of pandas.DataFrame
+        One a repeat, as from `spectrafm.inference.predictions.read_predictions`.
+    label : str
+    """
+
+    stage: str
+    tables: list[pd.DataFrame]
+    label: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Metadata of the first prediction."""
+        return self.tables[0].attrs
+
+    @property
+    def mock(self) -> bool:
+        """Whether a prediction is of the mock survey."""
+        return any(table.attrs["mock"] for table in self.tables)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the label."""
+        return self.facts["label_units"][self.label]
+
+    @property
+    def residual(self) -> np.ndarray:
+        """Predicted minus actual, shape (K, n); NaN where one of them is not known."""
+        values = [values_of(table, self.label) for table in self.tables]
+        return np.stack([predicted - actual for actual, predicted, _ in values])
+
+    @property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Mask of the stars of each group of `GROUPS`, shape (n,)."""
+        table = self.tables[0]
+        iron = table.get("FE_H_actual", pd.Series(np.nan, table.index)).to_numpy(np.float64)
+        chosen = {"all": np.ones(len(table), dtype=bool), "rich": iron >= IRON_POOR}
+        return {**chosen, "poor": iron < IRON_POOR}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Scores of each repeat: RMSE and count of each group, share within one sigma."""
+        return [row_of(table, self.label) for table in self.tables]
+
+
+def families_of(predictions: Sequence[Path], label: str) -> dict[str, Family]:
+    """Read predictions and group them by stage, repeats together, in the order of the files.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is missing or damaged, lacks the label, or is of other stars than the first.
+    """
+    families: dict[str, Family] = {}
+    first = None
+    for path in predictions:
+        table = read_predictions(path)
+        first = table if first is None else first
+        if label not in table.attrs["labels"]:
+            raise SpectraFMError(f"{path}: no prediction of {label}")
+        if not table["apogee_id"].equals(first["apogee_id"]):
+            raise SpectraFMError(f"{path}: other stars than in {predictions[0]}")
+        stage = family_of(table.attrs["stage"])
+        families.setdefault(stage, Family(stage, [], label)).tables.append(table)
+    return families
+
+
+def row_of(table: pd.DataFrame, label: str) -> dict[str, Any]:
+    """Scores of a label in one prediction, with what tells it from other repeats of its stage."""
+    found = grouped_scores(*values_of(table, label), table.get("FE_H_actual"))
+    trained = table.attrs["trained"]
+    stars = trained.get("stars") or {}
+    row = {
+        "stage": family_of(table.attrs["stage"]),
+        "stars": stars.get("count"),
+        "draw": stars.get("seed"),
+        "seed": trained.get("seed"),
+        "mock": table.attrs["mock"],
+    }
+    for group in GROUPS:
+        row |= {f"{measure}_{group}": found[group][measure] for measure in ("rmse", "n")}
+    return row | {"coverage_1sigma": found["all"]["coverage_1sigma"]}
+
+
+def spread(values: Iterable[float]) -> str:
+    """Format median and range as ``.135 [.110-.160]``; a single value as ``.135``."""
+    known = pd.Series(values, dtype=float).dropna()
+    if not len(known):
+        return "–"
+    low, middle, high = (f"{value:.3f}".lstrip("0") for value in known.quantile([0, 0.5, 1]))
+    return middle if len(known) == 1 else f"{middle} [{low}-{high}]"
