@@ -79,7 +79,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     labels = trained.choose_labels(options.labels)
     split = None if options.split == "all" else options.split
     stars = trained.open_stars(
-        store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS)
+        store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS), options.where
     )
     calibration, void = trained.calibration_of(labels, windows, options)
     doubts = trained.doubts(stars.wavelength, windows, labels) + void
@@ -100,6 +100,7 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "spectra": options.spectra,
             "windows": [list(window) for window in windows],
             "split": options.split,
+            "where": options.where,
             "combine": options.combine,
             "chunks": len(chunks),
             "trained": {

@@ -21,7 +21,9 @@ class Stars(Section):
     """Stars of the training split that a stage learns from."""
 
     where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
-        None, description="condition on a label in its unit, such as 'FE_H > -1'; null: all stars"
+        None,
+        description="condition on labels in their units, such as 'FE_H > -1' or 'FE_H > -1 and "
+        "LOGG < 3.5'; null: all stars",
     )
     count: Count | None = Field(
         None, description="number of stars, drawn with the seed; null: all that fulfil where"
