@@ -38,6 +38,7 @@ from spectrafm.surveys import SURVEYS
 GROUPS: dict[str, dict[str, str]] = {
     "Use a model": {
         "predict": "spectrafm.inference.predict:predict",
+        "inspect": "spectrafm.inference.inspect:inspect",
         "map-attention": "spectrafm.inference.map_attention:map_attention",
     },
     "Train a model": {

@@ -25,7 +25,7 @@ FLOORS = (
     ),
     ("archive", "continuum"),
     ("store",),
-    ("surveys",),
+    ("surveys", "readers"),
     ("networks",),
     ("inference",),
     ("training",),
