@@ -44,5 +44,6 @@ rule all:
         rules.report.output,
         rules.collect_metrics.output,
         rules.table1.output,
+        rules.paper_comparison.output if RUN.published else [],
         FIGURE_FILES,
     localrule: True

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "score": "spectrafm.evaluation.score:score",
         "collect-metrics": "spectrafm.evaluation.collect_metrics:collect_metrics",
         "table1": "spectrafm.evaluation.table1:table1",
+        "paper-comparison": "spectrafm.evaluation.paper_comparison:paper_comparison",
         "table-draws": "spectrafm.evaluation.table_draws:table_draws",
         "table-learning-curve": ("spectrafm.evaluation.table_learning_curve:table_learning_curve"),
         "table-calibration": "spectrafm.evaluation.table_calibration:table_calibration",
@@ -64,6 +65,9 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 
 COMMANDS = {name: where for group in GROUPS.values() for name, where in group.items()}
+
+#: Short forms of options.
+_SHORT = {"output": ("-o",)}
 
 #: Exit code for a malformed command line, the same as argparse's.
 BAD_USE = 2
@@ -247,6 +251,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, about: s
         settings |= {"default": parameter.default}
     parser.add_argument(
         _flag(parameter.name),
+        *_SHORT.get(parameter.name, ()),
         dest=parameter.name,
         **settings,
         **({"required": True} if required else {}),

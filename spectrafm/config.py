@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field, create_model, model_validator
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.published import FIGURE4, OF_TABLE1
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
@@ -166,6 +167,13 @@ class Config(Labels):
                 max(few.seeds, self.stages[stage].seeds),
             )
         ]
+
+    @property
+    def published(self) -> list[str]:
+        """``<stage>--<evaluation>`` of the predictions that the paper has numbers of."""
+        wanted = {*FIGURE4, *OF_TABLE1.values()}
+        names = [f"{stage}--{e}" for e, part in self.evaluations.items() for stage in part.stages]
+        return self.repeated(name for name in names if name in wanted)
 
     @property
     def curve_predictions(self) -> list[str]:

@@ -22,6 +22,7 @@ FLOORS = (
         "progress",
         "integrity",
         "outputs",
+        "models",
     ),
     ("archive", "continuum"),
     ("store",),

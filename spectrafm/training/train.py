@@ -29,7 +29,7 @@ from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
-from spectrafm.training.choice import StageStars, lessons_of, stars_of
+from spectrafm.training.choice import StageStars, stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
@@ -268,8 +268,8 @@ def _write(
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
-            under_way.network.scaled(training.wavelength, lessons_of(stars, stage)),
-            under_way.network.scaled(training.wavelength, stars.calibration.flux),
+            under_way.network.scaled(training.wavelength, stars.lessons),
+            under_way.network.scaled(training.wavelength, stars.unseen),
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,
