@@ -98,6 +98,9 @@ def test_the_selection_counts_what_it_drops_and_keeps_the_rest(made):
     assert np.isnan(table.loc["2M00000004", "a_k"])
     assert np.isfinite(table["a_k"].drop("2M00000004")).all()
     assert np.allclose(table["g_k"], table["g"] - table["k"])
+    # Flux is about 1, and its error 0.01: not the S/N of APOGEE's spectrum.
+    assert table["snr"].between(80, 120).all()
+    assert (table["apogee_snr"] > 100).all()
 
 
 def test_the_store_holds_flux_in_units_of_its_mean_and_negative_flux_is_no_damage(made):

@@ -124,7 +124,7 @@ def _cut(stars: pd.DataFrame, flux: np.ndarray, cuts: Cuts) -> tuple[np.ndarray,
         ("no second row of the same APOGEE_ID", ~stars["apogee_id"].duplicated()),
         ("finite flux, TEFF and LOGG", np.isfinite(flux).all(axis=1) & stars["teff"].notna()
          & stars["logg"].notna()),
-        (f"APOGEE S/N > {cuts.snr_above:g}", stars["snr"] > cuts.snr_above),
+        (f"APOGEE S/N > {cuts.snr_above:g}", stars["apogee_snr"] > cuts.snr_above),
     ):  # fmt: skip
         left = left & np.asarray(stays)
         lines.append((text, int(left.sum()), stars["apogee_id"][left].nunique()))

@@ -39,7 +39,7 @@ ACKNOWLEDGEMENT = (
 
 #: Column of the table -> column of the store.
 _NUMBERS = {
-    "snr": "snr",
+    "snr": "apogee_snr",
     "teff": "teff",
     "logg": "logg",
     "fe_h": "fe_h",
@@ -57,7 +57,8 @@ _NUMBERS = {
 COLOURS = {"bp_rp": ("bp", "rp"), "g_k": ("g", "k"), "j_h": ("j", "h"), "h_k": ("h", "k")}
 
 COLUMNS = (
-    Column("snr", np.float32, "signal-to-noise ratio of the APOGEE spectrum", "1"),
+    Column("snr", np.float32, "median signal-to-noise ratio per pixel of the XP spectrum", "1"),
+    Column("apogee_snr", np.float32, "signal-to-noise ratio of the APOGEE spectrum", "1"),
     Column("teff", np.float32, "effective temperature of APOGEE DR17", "K"),
     Column("logg", np.float32, "surface gravity of APOGEE DR17", "dex(cm s-2)"),
     Column("fe_h", np.float32, "[Fe/H] of APOGEE DR17", "dex"),
@@ -116,6 +117,7 @@ def read_table(path: Path, labels: dict[str, str]) -> Contents:
         raise SpectraFMError(f"{path}: {flux.shape[1]} pixels a star, not {len(WAVELENGTH)}")
     inside = (WAVELENGTH >= MEAN_WITHIN[0]) & (WAVELENGTH <= MEAN_WITHIN[1])
     mean = flux[:, inside].mean(axis=1, keepdims=True)
+    columns["snr"] = np.median(flux / error, axis=1)
     columns["mean_flux"] = mean[:, 0] * scale
     for colour, (blue, red) in COLOURS.items():
         columns[colour] = columns[blue] - columns[red]
