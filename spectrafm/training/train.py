@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import write_calibration
 from spectrafm.inference.domain import fit_domain, write_domain
+from spectrafm.inference.fingerprint import write_fingerprint
+from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
@@ -275,6 +278,11 @@ def _write(
         write_domain(folder, domain)
         if stars.twin is not None:
             write_twin(folder, stars.twin)
+        made = TrainedModel(
+            folder, under_way.network, {**saved.architecture(under_way.network), **facts},
+            calibration, domain, stars.twin,
+        )  # fmt: skip
+        write_fingerprint(made, replace(stars.calibration, flux=stars.unseen))
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
