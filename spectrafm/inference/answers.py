@@ -93,8 +93,7 @@ def unread(trained: TrainedModel, labels: Sequence[str], name: str, reason: str)
 
 def normaliser_of(trained: TrainedModel) -> str:
     """Name of the normaliser that makes the flux which the model reads; ``none``: its network's."""
-    reads = getattr(trained.network, "reads", None)
-    if getattr(reads, "normaliser", None):
+    if trained.network.reads.normaliser is not None:
         return "none"
     return str(trained.facts.get("normalisation", "aspcap"))
 
@@ -107,8 +106,7 @@ def _inputs_of(trained: TrainedModel, inputs: Inputs, spectra: Sequence[Spectrum
     SpectraFMError
         When an input is given that the network does not read, or not one for each spectrum.
     """
-    reads = getattr(trained.network, "reads", None)
-    known = list(getattr(reads, "inputs", ()))
+    known = list(trained.network.reads.inputs)
     for name, values in (inputs or {}).items():
         if name not in known:
             read = f"it reads {', '.join(known)}" if known else "it reads spectra alone"

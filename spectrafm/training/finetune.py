@@ -198,6 +198,7 @@ def _stages(
         "flux_range": trained.facts["stage"].get("flux_range") or (0.05, 1.2),
         "labels": [label.name for label in stars.labels],
         "selection": "last",
+        **trained.network.reads.model_dump(),
         "batch": batch,
         "seed": options.seed,
     }

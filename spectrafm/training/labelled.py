@@ -45,6 +45,8 @@ class Labelled:
         NaN where unknown.
     labels : tuple of Label
     windows : list of (float, float), Angstrom
+    inputs : dict of str to numpy.ndarray, shape (n,), float32
+        Further numbers that the model reads; NaN where unknown.
     """
 
     names: list[str]
@@ -56,6 +58,7 @@ class Labelled:
     label_error: np.ndarray
     labels: tuple[Label, ...]
     windows: list[tuple[float, float]]
+    inputs: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,6 +78,7 @@ class Labelled:
                 "apogee_id": [f"{self.names[row]}#{row}" for row in rows],
                 "split": split[rows],
                 "snr": self.snr[rows],
+                **{name: values[rows] for name, values in self.inputs.items()},
             }
         )
         for place, label in enumerate(self.labels):
@@ -92,7 +96,10 @@ class Labelled:
             {"title": "labelled spectra of a user", "mock": mock},
             wavelength=self.wavelength,
             labels=self.labels,
-            columns=(Column("snr", np.float32, "signal-to-noise ratio", "1"),),
+            columns=(
+                Column("snr", np.float32, "signal-to-noise ratio", "1"),
+                *(Column(name, np.float32, f"input {name}") for name in self.inputs),
+            ),
             synthetic=False,
         )
         return path
@@ -208,7 +215,13 @@ def labelled(
         raise SpectraFMError("no spectrum has a good pixel in the wavelengths that the model reads")
     snr = np.array([one.columns["snr"][0] for one in shown], np.float32)
     each = [one.name for one in spectra]
-    return Labelled(each, wavelength, flux, flux_error, snr, label, error, table, windows)
+    inputs = {
+        name: _values(columns[name], name, len(spectra))
+        if name in names
+        else np.array([one.columns[name][0] for one in shown], np.float32)
+        for name in trained.network.reads.inputs
+    }
+    return Labelled(each, wavelength, flux, flux_error, snr, label, error, table, windows, inputs)
 
 
 def _unit(column: Any, name: str, units: Mapping[str, str] | None) -> str:

@@ -292,7 +292,8 @@ def _write(
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        card = model_card({**saved.architecture(under_way.network), **facts}, str(calibration))
+        scores = _scores_at(under_way.metrics, under_way.best_epoch)
+        card = model_card(made.facts, str(calibration), str(domain), scores)
         files.write_text(folder / "README.md", card)
         write_checksums(folder)
 
@@ -380,6 +381,13 @@ def _ranges(stars: StarSet) -> dict[str, list[float]]:
         for i, label in enumerate(stars.labels)
     }
     return {name: [float(v.min()), float(v.max())] for name, v in some.items() if len(v)}
+
+
+def _scores_at(metrics: list[dict[str, float]], epoch: int) -> dict[str, float]:
+    """RMSE of each label on the validation stars of an epoch; empty where it was not validated."""
+    start = "validation_rmse_"
+    row = next((row for row in metrics if row["epoch"] == epoch), {})
+    return {name.removeprefix(start): row[name] for name in row if name.startswith(start)}
 
 
 def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:
