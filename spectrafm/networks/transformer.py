@@ -19,6 +19,7 @@ from spectrafm.labels import Label
 from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.binding import Binding, Cells, cells_of
+from spectrafm.networks.dropout import Dropout
 from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import Block, Model, Token
 from spectrafm.options import Section
@@ -30,7 +31,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dimension: int, inner: int, dropout: float):
         super().__init__(
-            nn.Linear(dimension, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, dimension)
+            nn.Linear(dimension, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, dimension)
         )
 
 
@@ -70,7 +71,7 @@ class EncoderBlock(nn.Module):
         self.feedforward = FeedForward(dimension, block.feedforward, dropout)
         self.attention_norm = NORMS[norm](dimension)
         self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
         norm = self.attention_norm
@@ -88,7 +89,7 @@ class DecoderBlock(nn.Module):
         self.feedforward = FeedForward(dimension, block.feedforward, dropout)
         self.attention_norm = NORMS[norm](dimension)
         self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, request: Tensor, x: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.attention_norm
@@ -132,7 +133,7 @@ class Head(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((dimension, *widths), widths, strict=False):
-            layers += [nn.Linear(before, after), nn.GELU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(before, after), nn.GELU(), Dropout(dropout)]
         self.dense = nn.Sequential(*layers)
         last = widths[-1] if widths else dimension
         self.mean = nn.Linear(last, 1)
@@ -179,7 +180,7 @@ class SpectraFM(Network):
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
         self.embedding = Embedding(size, len(self.labels), options.token)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = nn.ModuleList(
             EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
         )
