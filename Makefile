@@ -48,6 +48,19 @@ oldest newest:
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
 
+# The site of docs/, in build/docs/html. Sphinx and what it needs have an environment of their own, which
+# sees the packages of .venv, so that the versions there stay as the lock says.
+DOCS := build/docs-env
+docs: $(DOCS)/ready
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going -q docs build/docs/html
+
+$(DOCS)/ready: $(READY) envs/docs.txt
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/spectrafm-core.pth"
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement envs/docs.txt $(PIP_OPTIONS)
+	touch $@
+
 # The environment: the pinned dependencies, and this checkout as the installed package.
 $(READY): envs/lock.txt envs/torch.txt envs/install.sh pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "SpectraFM needs Python 3.11 or newer"'
@@ -63,6 +76,12 @@ lock:
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--output-file envs/lock.txt $(LOCK_OPTIONS) \
 		--custom-compile-command "make lock (torch's pin, and why it is not here: envs/torch.txt)"
+	printf '%s\n' $(CUDA) | uv pip compile pyproject.toml --extra docs --quiet \
+		--constraint envs/torch.txt --constraint envs/lock.txt --no-emit-package torch \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' envs/lock.txt) --excludes /dev/stdin \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--output-file envs/docs.txt $(LOCK_OPTIONS) \
+		--custom-compile-command "make lock (what docs/ needs beyond envs/lock.txt)"
 
 # Packages that only torch built with CUDA depends on; the lock leaves them out.
 CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
@@ -76,4 +95,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo paper-size resume test test-slow mutants oldest newest test-slurm lock schema clean
+.PHONY: demo paper-size resume docs test test-slow mutants oldest newest test-slurm lock schema clean

@@ -3,10 +3,13 @@
 The functions that most users need; each is imported at its first use, so that
 ``import spectrafm`` does not load torch::
 
-    import spectrafm
+    from spectrafm import Spectra, SpectraFM, from_pretrained, read_store
 
-    network, about = spectrafm.from_pretrained("results/demo/models/pretrain")
-    stars = spectrafm.read_store("results/demo/store.zarr")
+    model = SpectraFM.from_pretrained("results/demo/models/pretrain")
+    table = model.predict(Spectra.read("aspcapStar-dr17-2M00000002+7417074.fits"))
+
+    network, about = from_pretrained("results/demo/models/pretrain")
+    stars = read_store("results/demo/store.zarr")
 """
 
 __version__ = "0.1.0"
@@ -15,6 +18,7 @@ __version__ = "0.1.0"
 _DOOR = {
     "from_pretrained": "spectrafm.networks.saved",
     "Spectra": "spectrafm.spectra.spectra",
+    "SpectraFM": "spectrafm.inference.pretrained",
     "read_store": "spectrafm.store.read",
 }
 

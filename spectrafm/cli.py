@@ -38,6 +38,7 @@ from spectrafm.surveys import SURVEYS
 GROUPS: dict[str, dict[str, str]] = {
     "Use a model": {
         "predict": "spectrafm.inference.predict:predict",
+        "inspect": "spectrafm.inference.inspect:inspect",
         "map-attention": "spectrafm.inference.map_attention:map_attention",
     },
     "Train a model": {
@@ -64,6 +65,9 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 
 COMMANDS = {name: where for group in GROUPS.values() for name, where in group.items()}
+
+#: Short forms of options.
+_SHORT = {"output": ("-o",)}
 
 #: Exit code for a malformed command line, the same as argparse's.
 BAD_USE = 2
@@ -247,6 +251,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, about: s
         settings |= {"default": parameter.default}
     parser.add_argument(
         _flag(parameter.name),
+        *_SHORT.get(parameter.name, ()),
         dest=parameter.name,
         **settings,
         **({"required": True} if required else {}),

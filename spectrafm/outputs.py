@@ -132,6 +132,8 @@ def claims(**outputs: Replaces) -> Callable[[Callable], Callable]:
             given = inspect.signature(verb).bind(*values, **named).arguments
             with contextlib.ExitStack() as stack:
                 for name, replaces in outputs.items():
+                    if given.get(name) is None:
+                        continue  # an output that the caller did not want
                     stack.enter_context(claimed(Path(given[name]), replaces))
                 return verb(*values, **named)
 

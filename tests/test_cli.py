@@ -126,7 +126,7 @@ def test_what_a_command_does_not_use_it_refuses(line, capsys):
         (["train", "s.zarr", "--learning_rate=1", "--name=x", "--output=o"],
          "no option or argument '--learning_rate=1'; did you mean --schedule.learning_rate?"),
         (["train", "s.zarr", "--ouptut=o", "--name=x", "--output=o"], "mean --output"),
-        (["train", "s.zarr"], "required: --name, --output; see spectrafm train --help"),
+        (["train", "s.zarr"], "required: --name, --output/-o; see spectrafm train --help"),
         (["table1", "p", "--astronn=a", "--output=o", "--logg", "1"], "--logg: expected 2"),
         (["fetch-spectra", "--shard=x"], "--shard: invalid int value: 'x'"),
     ],

@@ -42,6 +42,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "fetch-astronn": ("catalogue/selected.parquet",),
     "train": TOY,
     "predict": (MODEL, *TOY),
+    "inspect": ("star.fits",),
     "map-attention": (MODEL, *TOY),
     "collect-metrics": ("predictions/pretrain--all.parquet",),
     "table1": ("predictions/pretrain--all.parquet", "catalogue/astronn.parquet"),
@@ -75,6 +76,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 
 ARGUMENTS = {name: arguments for name, (arguments, _) in COMMANDS.items()} | {
     "verify": ["."],
+    "inspect": ["star.fits"],
     "score": [
         "predictions/pretrain--all.parquet", "--actual=FE_H_actual", "--predicted=FE_H_predicted",
     ],
@@ -92,6 +94,7 @@ ARGUMENTS = {name: arguments for name, (arguments, _) in COMMANDS.items()} | {
 @pytest.fixture(scope="module")
 def genuine(made_run, tmp_path_factory) -> Path:
     folder = shutil.copytree(made_run, tmp_path_factory.mktemp("copy") / "run")
+    shutil.copy(next(folder.glob("sas/**/aspcapStar-*-2M00000000.fits")), folder / "star.fits")
     np.save(folder / "labels.npy", np.zeros((3, len(LABELS)), np.float32))
     return folder
 

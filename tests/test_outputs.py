@@ -59,7 +59,7 @@ def test_every_command_that_writes_is_tried():
     writing = {command for command, _ in OUTPUTS}
     assert writing <= COMMANDS.keys()
     assert len(OUTPUTS) >= 24
-    assert {"score", "verify", "check-selection"} == cli.COMMANDS.keys() - writing
+    assert {"score", "verify", "check-selection", "inspect"} == cli.COMMANDS.keys() - writing
 
 
 @pytest.mark.parametrize(("command", "name"), OUTPUTS)

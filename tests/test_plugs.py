@@ -1,6 +1,7 @@
-"""A network, a sampling scheme, a figure, a survey: one file (or folder) and one line each.
+"""Whatever can be added is one file (or folder) and one line.
 
-Each test adds one to a copy of the repository, uses it as a user would, and counts what it touched.
+Each test adds one of docs/examples to a copy of the repository, uses it as a user would, and counts
+what it touched.
 """
 
 import filecmp
@@ -18,6 +19,7 @@ from spectrafm.store.read import load_stars
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+PAGE = (REPOSITORY / "docs/adding.md").read_text("utf-8")
 PARTS = ("spectrafm", "workflow", "Snakefile", "config.yaml", "configs", "envs")
 
 
@@ -34,15 +36,17 @@ class Copy:
             else:
                 shutil.copy(source, folder / part)
 
-    def add(self, path: str, text: str) -> None:
-        """A new file."""
+    def add(self, path: str, example: str) -> None:
+        """A new file: one of the examples that docs/adding.md shows."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         assert not target.exists()
-        target.write_text(text)
+        assert f"examples/{example}" in PAGE
+        shutil.copy(REPOSITORY / "docs/examples" / example, target)
 
     def add_line(self, path: str, after: str, line: str) -> None:
-        """One line into a registry, behind the line that opens it."""
+        """One line into a registry, behind the line that opens it, as docs/adding.md shows it."""
+        assert line.strip() in PAGE
         target = self.folder / path
         text = target.read_text()
         assert text.count(after) == 1, after
@@ -87,30 +91,7 @@ def copy(tmp_path):
 
 
 def test_a_network_is_one_file_and_one_line(copy):
-    copy.add(
-        "spectrafm/networks/median.py",
-        '''
-"""One dense layer behind one number, the mean flux: as bad as a network can be."""
-
-from torch import nn
-
-from spectrafm.networks.base import Answer, GridNetwork, requested, with_gaps
-
-
-class Median(GridNetwork):
-    """Mean flux -> (mean, ln variance) of each label."""
-
-    architecture = "median"
-
-    def __init__(self, wavelength, labels):
-        super().__init__(wavelength, labels)
-        self.dense = nn.Linear(1, 2 * len(self.labels))
-
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None):
-        level = with_gaps(flux, missing).nanmean(dim=1, keepdim=True).nan_to_num(1.0)
-        return requested(Answer(*self.dense(level).chunk(2, dim=1)), request)
-''',
-    )
+    copy.add("spectrafm/networks/median.py", "network.py")
     copy.add_line(
         "spectrafm/networks/__init__.py", "NETWORKS = {\n",
         '    "median": Architecture("spectrafm.networks.median:Median", "Median", "grid"),',
@@ -129,24 +110,7 @@ class Median(GridNetwork):
 
 
 def test_a_sampling_scheme_is_one_file_and_one_line(copy):
-    copy.add(
-        "spectrafm/training/schemes/first.py",
-        '''
-"""The first pixels of a window, always."""
-
-import torch
-
-from spectrafm.training.schemes.base import Scheme
-
-
-class First(Scheme):
-    """Ranks grow along the spectrum."""
-
-    def rank(self, draw):
-        order = torch.arange(draw.pixels, device=draw.generator.device)
-        return order.float().expand(draw.stars, -1)
-''',
-    )
+    copy.add("spectrafm/training/schemes/first.py", "scheme.py")
     copy.add_line(
         "spectrafm/training/schemes/__init__.py", "SCHEMES = {\n",
         '    "first": f"{_HERE}.first:First",',
@@ -164,41 +128,42 @@ class First(Scheme):
     )  # fmt: skip
 
 
+def test_a_reader_is_one_file_and_one_line(copy):
+    copy.add("spectrafm/readers/naiad.py", "reader.py")
+    copy.add_line(
+        "spectrafm/readers/__init__.py", "READERS = {\n",
+        '    "naiad": "spectrafm.readers.naiad",',
+    )  # fmt: skip
+    assert sorted(copy.touched().values())[0] == 1
+    assert len(copy.touched()) == 2
+    lines = [f"{600 + 0.01 * n:.2f} {1 - 0.3 * (n == 40)}" for n in range(90)]
+    (copy.folder / "star.txt").write_text("\n".join(["# NAIAD", *lines]))
+    said = copy.spectrafm("inspect", "star.txt")
+    assert "NAIAD" in said
+    assert "6001.7 to 6010.6 Angstrom in vacuum (given: air)" in said
+    assert "48000" in said
+
+
+def test_a_normaliser_is_one_file_and_one_line(copy):
+    copy.add("spectrafm/continuum/median.py", "normaliser.py")
+    copy.add_line(
+        "spectrafm/continuum/__init__.py", "NORMALISERS = {\n",
+        '    "median": "spectrafm.continuum.median:median",',
+    )  # fmt: skip
+    assert sorted(copy.touched().values())[0] == 1
+    assert len(copy.touched()) == 2
+    code = """
+from astropy import units as u
+from spectrafm import Spectra
+from spectrafm.continuum import normalise
+one = normalise(Spectra([[2.0, 4.0, 6.0]], [600, 601, 602] * u.nm)[0], "median")
+print(one.flux.tolist(), one.normalisation)
+"""
+    assert copy.run(sys.executable, "-c", code).split("\n")[-2] == "[0.5, 1.0, 1.5] median"
+
+
 def test_a_figure_is_one_file_and_one_line(copy):
-    copy.add(
-        "spectrafm/figures/figure6.py",
-        '''
-"""Figure 6: how many stars have which signal-to-noise ratio."""
-
-from pathlib import Path
-
-from matplotlib.figure import Figure
-
-from spectrafm.figures.style import save
-from spectrafm.store.read import read_store
-
-
-def figure6(store: Path, *, star: str | None = None, output: Path) -> None:
-    """Signal-to-noise ratios of the stars.
-
-    Parameters
-    ----------
-    store : pathlib.Path
-        Zarr store of the stars.
-    star : str, optional
-        Not used.
-    output : pathlib.Path
-        PNG file to write; the PDF file is written beside it.
-
-    Examples
-    --------
-    $ spectrafm figure6 results/demo/store.zarr --output=figure6.png
-    """
-    figure = Figure()
-    figure.subplots().hist(read_store(store).snr.values)
-    save(figure, output, "signal-to-noise ratios", [store])
-''',
-    )
+    copy.add("spectrafm/figures/figure6.py", "figure.py")
     copy.add_line(
         "spectrafm/figures/__init__.py", "FIGURES = {\n",
         '    "figure6": Plot("spectrafm.figures.figure6:figure6", "star"),',
@@ -216,90 +181,9 @@ def figure6(store: Path, *, star: str | None = None, output: Path) -> None:
 
 
 def test_a_survey_is_one_folder_and_one_line(copy):
-    copy.add("spectrafm/surveys/toy/__init__.py", '"""A survey of invented stars."""\n')
-    copy.add(
-        "spectrafm/surveys/toy/make_toy.py",
-        '''
-"""A survey of invented stars on a grid of its own, without synthetic spectra."""
-
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
-from pydantic import Field
-
-from spectrafm.labels import Label
-from spectrafm.options import Name, Section
-from spectrafm.store.layout import Column, Stars, write_store
-
-WAVELENGTH = np.geomspace(4000.0, 9000.0, 300)
-RANGE = (4000.0, 9000.0)
-
-
-class Toy(Section):
-    """The toy survey."""
-
-    name: Name = Field("toy", description="which survey")
-    rows: int = Field(50, ge=1, description="how many stars")
-
-
-def make_toy(*, output: Path, toy: Toy) -> None:
-    """Write invented stars as a store.
-
-    Parameters
-    ----------
-    output : pathlib.Path
-        Zarr store to write.
-
-    Examples
-    --------
-    $ spectrafm make-toy --output=toy.zarr --rows=50
-    """
-    rng = np.random.default_rng(0)
-    age = rng.uniform(1, 13, toy.rows)
-    flux = 1 - 0.03 * age[:, None] * np.exp(-((WAVELENGTH - 6563) ** 2) / 50)
-    table = pd.DataFrame({"apogee_id": [f"toy{n}" for n in range(toy.rows)], "split": "train",
-                          "colour": age / 20, "AGE": age, "AGE_ERR": 0.5})
-    table.loc[::4, "split"] = "validation"
-    spectra = {"observed": flux.astype("f4"), "observed_error": np.full(flux.shape, 0.01, "f4"),
-               "mask": np.zeros(flux.shape, bool)}
-    write_store(
-        output, [Stars(table, spectra)], {"title": "toy", "mock": True}, wavelength=WAVELENGTH,
-        labels=[Label("AGE", "Gyr", "age")], columns=[Column("colour", float, "colour", "mag")],
-        synthetic=False,
-    )
-''',
-    )
-    copy.add(
-        "spectrafm/surveys/toy/survey.smk",
-        '''
-rule build_store:
-    """Write the toy store."""
-    output:
-        store=directory(f"{RESULTS}/store.zarr"),
-    log:
-        f"{LOGS}/build_store.log",
-    params:
-        options=options(RUN.survey),
-    shell:
-        "spectrafm make-toy --output {output.store} {params.options:q} > {log} 2>&1"
-
-
-rule fetch_astronn:
-    """No labels to compare with."""
-    output:
-        f"{RESULTS}/catalogue/astronn.parquet",
-    shell:
-        "exit 1"
-
-
-rule store:
-    """All that the network is needed for."""
-    input:
-        rules.build_store.output,
-    localrule: True
-''',
-    )
+    copy.add("spectrafm/surveys/toy/__init__.py", "toy/__init__.py")
+    copy.add("spectrafm/surveys/toy/make_toy.py", "toy/make_toy.py")
+    copy.add("spectrafm/surveys/toy/survey.smk", "toy/survey.smk")
     copy.add_line(
         "spectrafm/surveys/__init__.py", "SURVEYS = {\n",
         '    "toy": Source("spectrafm.surveys.toy.make_toy:Toy", "toy/survey.smk", '
@@ -312,22 +196,7 @@ rule store:
     }
     # A run of its own: nothing of the paper's configuration is left in it.
     (copy.folder / "config.yaml").write_text("run: none\n")
-    (copy.folder / "toy.yaml").write_text(
-        """
-run: toy
-survey: {name: toy, rows: 60}
-labels: {AGE: {unit: Gyr, symbol: age}}
-model: {dimension: 8, encoder: [{heads: 2, feedforward: 8}], decoder: [{heads: 2, feedforward: 8}],
-        head: [8], encoding: log_wavelength}
-stages:
-  pretrain: {spectra: observed, windows: [[6500, 6620]], epochs: 1, sampling: {tokens: 4}}
-evaluations:
-  all: {stages: [pretrain], split: train}
-attention: {windows: [[6500, 6620]]}
-figures: {table1: [pretrain--all], figure2: [pretrain], figure3: pretrain--all, figure4: null}
-resources: {default: {gpus: 0, threads: 1}}
-"""
-    )
+    shutil.copy(REPOSITORY / "docs/examples/toy/toy.yaml", copy.folder)
     target = "results/toy/predictions/pretrain--all.parquet"
     copy.snakemake("--configfile", "toy.yaml", "--", "store", target)
     stars = load_stars(copy.folder / "results/toy/store.zarr", "observed")

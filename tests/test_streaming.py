@@ -17,6 +17,7 @@ from making import toy_store
 from making.model_folder import write_model
 from making.toy_training import TINY as MODEL
 from spectrafm.files import read_parquet
+from spectrafm.inference import model as model_module
 from spectrafm.inference import predict as command
 from spectrafm.inference.chunks import BATCH, BLOCK
 from spectrafm.inference.options import Predict
@@ -73,7 +74,7 @@ def test_blocks_change_no_bit_of_a_prediction(model, store, tmp_path, monkeypatc
         monkeypatch.setattr(owner, name, noting)
 
     noted(StarReader, "load", lambda arguments, result: len(result))
-    noted(command, "infer", lambda arguments, result: len(arguments[1]))
+    noted(model_module, "infer", lambda arguments, result: len(arguments[1]))
     noted(command, "prediction_table", lambda arguments, result: len(result))
     noted(pyarrow.parquet.ParquetWriter, "write_table", lambda arguments, result: len(arguments[1]))
     monkeypatch.setattr(command, "BLOCK", 64)
@@ -119,6 +120,7 @@ def test_blocks_of_any_size_are_the_stars_of_the_whole(store, monkeypatch, split
 _WATCHED = """
 import json, os, sys
 from pathlib import Path
+from spectrafm.inference import model as model_module
 from spectrafm.inference import predict as command
 from spectrafm.inference.options import Predict
 

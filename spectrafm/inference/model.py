@@ -14,12 +14,14 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibration import DOES_NOT_HOLD, Calibration, read_calibration
 from spectrafm.inference.domain import Domain, read_domain
 from spectrafm.inference.options import Predict
+from spectrafm.inference.predictor import Prediction, infer
 from spectrafm.inference.twin import Twin, read_twin
 from spectrafm.networks import saved
 from spectrafm.networks.base import Network
+from spectrafm.progress import Meter
 from spectrafm.reading import printable
 from spectrafm.spectra import FLUX_RANGE, pixels_in
-from spectrafm.store.read import StarReader
+from spectrafm.store.read import StarReader, StarSet
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class TrainedModel:
     network: Network
     facts: dict[str, Any]
     calibration: Calibration | None
-    domain: Domain | None
+    domain: Domain | None = None
     twin: Twin | None = None
 
     @classmethod
@@ -62,8 +64,10 @@ class TrainedModel:
         """
         network, facts = saved.from_pretrained(folder)
         folder = Path(folder)
-        calibration, domain = read_calibration(folder), read_domain(folder)
-        return cls(folder, network, facts, calibration, domain, read_twin(folder))
+        return cls(
+            folder, network, facts,
+            read_calibration(folder), read_domain(folder), read_twin(folder),
+        )  # fmt: skip
 
     @property
     def windows(self) -> list[tuple[float, float]]:
@@ -74,6 +78,14 @@ class TrainedModel:
     def labels(self) -> list[str]:
         """Labels that the stage trained."""
         return [name for name in self.facts["stage"]["labels"] if name in self.network.labels]
+
+    @property
+    def grid(self) -> np.ndarray | None:
+        """The only wavelengths that the model reads, Angstrom; None: any within its windows."""
+        if self.twin is not None:
+            return self.twin.wavelength
+        own = getattr(self.network, "wavelength", None)
+        return None if own is None else own.cpu().numpy().astype(np.float64)
 
     @property
     def mock(self) -> bool:
@@ -192,6 +204,46 @@ class TrainedModel:
     def twin_for(self, options: Predict) -> Twin | None:
         """The twin by which a prediction reads its spectra; None: it reads them as they are."""
         return self.twin if options.twin and options.spectra == "observed" else None
+
+    def answer(
+        self,
+        stars: StarSet,
+        labels: Sequence[str],
+        chunks: Sequence[np.ndarray],
+        options: Predict,
+        meter: Meter | None = None,
+    ) -> Prediction:
+        """Predict labels of stars in memory.
+
+        Parameters
+        ----------
+        stars : StarSet
+            n stars, with errors of the flux where the network reads them.
+        labels : sequence of str
+            R labels that the network knows.
+        chunks : sequence of numpy.ndarray of int
+            Of `contexts`.
+        options : Predict
+        meter : Meter, optional
+            Counts the chunks that are done.
+
+        Returns
+        -------
+        Prediction
+        """
+        twin = self.twin_for(options)
+        stars = stars if twin is None else twin.of(stars)
+        error = stars.flux_error if self.network.wants_errors else None
+        return infer(
+            self.network,
+            stars.flux,
+            stars.wavelength,
+            labels,
+            chunks,
+            options.combine,
+            error,
+            meter,
+        )
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """Divide the pixels of the windows into sets that the network reads one after the other."""

@@ -1,4 +1,4 @@
-"""The command ``predict``: predicted labels of stars beside those of the catalogue."""
+"""The command ``predict``: labels of spectra in files, or of the stars of a store."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import numpy as np
 import pandas as pd
 
 from spectrafm import files
+from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibration import Calibration
 from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.flags import MOCK_TRAINED
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
+from spectrafm.inference.predict_files import predict_files
 from spectrafm.inference.predictions import (
     COLUMNS,
     TRAINED,
     prediction_table,
     write_predictions,
 )
-from spectrafm.inference.predictor import infer
-from spectrafm.inference.twin import Twin
+from spectrafm.inference.sources import model_folder
 from spectrafm.integrity import hashes_beside
 from spectrafm.networks import saved
 from spectrafm.options import checked_name
@@ -36,14 +37,26 @@ logger = logging.getLogger(__name__)
 
 
 @claims(output=files.no_folder)
-def predict(model: Path, store: Path, *, name: str, output: Path, options: Predict) -> None:
-    """Predict the labels of stars and write them beside the catalogue's.
+def predict(
+    model: Path,
+    paths: Sequence[Path],
+    *,
+    output: Path | None = None,
+    name: str | None = None,
+    options: Predict,
+) -> str | None:
+    """Predict labels of spectra in files of any known format, or of the stars of a store.
+
+    Files may be of any format that `spectrafm.readers` knows, thousands of them. Spectra that are
+    not continuum-normalised are normalised as the model wants it. Of a store, the predicted labels
+    stand beside those of the catalogue.
 
     Where the model has a calibration, each label also has calibrated intervals. Rows for which the
     calibration does not hold are flagged, and so are stars outside the domain that the model
     learned from: predicted labels, or a spectrum, unlike those of its training stars.
 
-    Stars are read, predicted and written in blocks, so that memory does not grow with their number.
+    Spectra are read, predicted and written in blocks, so that memory does not grow with their
+    number.
 
     By default the model reads the wavelengths and predicts the labels that it was trained on. Other
     wavelengths or labels are logged as a warning and flagged in every row.
@@ -51,29 +64,55 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     Parameters
     ----------
     model : pathlib.Path
-        Folder of a trained model, models/<stage>.
-    store : pathlib.Path
-        Stars to predict, store.zarr.
-    name : str
-        Name of the evaluation, which tables and figures refer to.
-    output : pathlib.Path
-        Parquet file to write, predictions/<stage>--<evaluation>.parquet.
+        Folder of a trained model, models/<stage>; the name of a shipped model; or a repository of
+        the Hugging Face Hub at a commit, owner/name@commit.
+    paths : sequence of pathlib.Path
+        Files with spectra, or one store, store.zarr.
+    output : pathlib.Path, optional
+        Table to write: .parquet, .fits, .ecsv or .csv; of a store .parquet, as in
+        predictions/<stage>--<evaluation>.parquet. Without it, files' labels are printed.
+    name : str, optional
+        Name of the evaluation of a store, which tables and figures refer to; by default what the
+        name of the output has after its two hyphens.
     options : Predict
-        Which spectra, wavelengths and labels.
+        Which spectra of a store, wavelengths and labels.
+
+    Returns
+    -------
+    str or None
+        The table as text, where there is no output.
 
     Raises
     ------
     SpectraFMError
-        When the network knows none of the labels or cannot read these pixels.
+        When the network knows none of the labels or cannot read the pixels of a store, or no file
+        could be read.
 
     Examples
     --------
+    $ spectrafm predict results/demo/models/pretrain aspcapStar-*.fits -o labels.fits
     $ spectrafm predict results/demo/models/pretrain results/demo/store.zarr --name all \
 --output results/demo/predictions/pretrain--all.parquet
     """
-    checked_name(name, "--name")
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    trained = TrainedModel.load(model_folder(model))
+    stores = [path for path in several if Path(path).is_dir()]
+    if not stores and not (len(several) == 1 and Path(several[0]).suffix == ".zarr"):
+        return predict_files(trained, [Path(path) for path in several], output, options)
+    if len(several) > 1:
+        raise SpectraFMError(f"{(stores or several)[0]}: is a folder; give one store, or files")
+    if output is None:
+        raise SpectraFMError(f"{several[0]}: a store's predictions need --output")
     files.require_suffix(output, ".parquet")
-    trained = TrainedModel.load(model)
+    name = output.stem.rpartition("--")[2] if name is None else name
+    predict_store(trained, Path(several[0]), checked_name(name, "--name"), output, options)
+    return None
+
+
+def predict_store(
+    trained: TrainedModel, store: Path, name: str, output: Path, options: Predict
+) -> None:
+    """Predict the stars of a store and write them beside the catalogue's labels; see `predict`."""
     network, facts = trained.network, trained.facts
     windows = options.windows or trained.windows
     labels = trained.choose_labels(options.labels)
@@ -86,8 +125,8 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
     if trained.mock and not stars.mock:
         doubts.append(MOCK_TRAINED)
     chunks = trained.contexts(stars.wavelength, windows)
+    tables = _tables(trained, stars, labels, chunks, options, doubts, calibration)
     twin = trained.twin_for(options)
-    tables = _tables(trained, stars, labels, chunks, options, doubts, calibration, twin)
     known = {label.name: label for label in network.label_table}
     stage = facts["stage"]
     write_predictions(
@@ -110,8 +149,8 @@ def predict(model: Path, store: Path, *, name: str, output: Path, options: Predi
             "training_stars": facts["training_star_count"],
             "calibration": None if calibration is None else calibration.model_dump(mode="json"),
             "mock": stars.mock or trained.mock,
-            "made_with": hashes_beside(output.parent, [model, store]),
-            **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
+            "made_with": hashes_beside(output.parent, [trained.folder, store]),
+            **files.provenance(model=files.sha256_of_file(trained.folder / saved.WEIGHTS)),
         },
     )
     logger.info("%s: %d stars, %d labels", output, len(stars), len(labels))
@@ -125,25 +164,19 @@ def _tables(
     options: Predict,
     doubts: Sequence[str],
     calibration: Calibration | None,
-    twin: Twin | None,
 ) -> Iterator[pd.DataFrame]:
     """Read and predict a `BLOCK` of stars at a time."""
     began, flagged = time.monotonic(), 0
     blocks = max(1, math.ceil(len(stars) / BLOCK))
     with Meter("predicting", blocks * len(chunks), "chunk") as meter:
         for some in stars.blocks(BLOCK):
-            shown = some if twin is None else twin.of(some)
-            error = shown.flux_error if trained.network.wants_errors else None
-            answer = infer(
-                trained.network, shown.flux, some.wavelength, labels, chunks, options.combine,
-                error, meter,
-            )  # fmt: skip
+            answer = trained.answer(some, labels, chunks, options, meter)
             judgement = None
             if trained.domain is not None:
                 predicted = dict(zip(labels, answer.value.T, strict=True))
                 # A synthetic spectrum has no noise.
                 snr = some.columns.get("snr") if options.spectra == "observed" else None
-                judgement = trained.domain.judge(shown.wavelength, shown.flux, predicted, snr)
+                judgement = trained.domain.judge(some.wavelength, some.flux, predicted, snr)
             table = prediction_table(some, labels, answer, doubts, calibration, judgement)
             flagged += int((table["flags"] != "").sum())
             yield table

@@ -122,7 +122,7 @@ class Spectra(Sequence[Spectrum]):
     def read(
         cls, paths: str | os.PathLike | Sequence[str | os.PathLike], format: str | None = None
     ) -> Spectra:
-        """Read spectra from files.
+        """Read spectra from files; the arms of one star (GALAH) become one spectrum.
 
         Parameters
         ----------
@@ -137,7 +137,8 @@ class Spectra(Sequence[Spectrum]):
         """
         several = [paths] if isinstance(paths, str | os.PathLike) else paths
         read_spectra = load("spectrafm.readers.read:read_spectra")
-        return cls.of(one for path in several for one in read_spectra(path, format))
+        join_stars = load("spectrafm.readers.read:join_stars")
+        return join_stars(one for path in several for one in read_spectra(path, format))
 
     @classmethod
     def from_specutils(cls, spectra: Any, **about: Any) -> Spectra:

@@ -27,6 +27,8 @@ class StageStars(NamedTuple):
     synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
     gap: Gap | None  # fitted to the training stars, where spectra are painted
     twin: Twin | None  # by which all these spectra but the synthetic ones are read
+    lessons: np.ndarray  # (n, P), flux of all that the stage learns from, replayed and no twins
+    unseen: np.ndarray  # (m, P), flux of `calibration`, no twins
 
 
 def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
@@ -65,10 +67,16 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     elif not len(validation):
         condition = "a label" if stage.stars.where is None else stage.stars.where
         raise SpectraFMError(f"{store}: no validation star has {condition}")
+    lessons, unseen = training.flux, calibration.flux
+    if stage.replay.spectra is not None:
+        again = synthetic
+        if stage.replay.spectra == "painted":
+            again = painted(synthetic, gap, stage.flux_range, stage.seed)
+        lessons = np.concatenate([lessons, again.flux])
     if stage.twin.components is not None:
         twin = twin_of(gap, synthetic, stage.twin.components)
         training, validation, calibration = map(twin.of, (training, validation, calibration))
-    return StageStars(training, validation, calibration, synthetic, gap, twin)
+    return StageStars(training, validation, calibration, synthetic, gap, twin, lessons, unseen)
 
 
 def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tuple) -> StarSet:
@@ -78,19 +86,3 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
         return painted(synthetic, gap, stage.flux_range, stage.seed)
     found = load_stars(store, stage.spectra, "validation", *options, COLUMNS)
     return subset(found, meets(found, stage.stars.where))
-
-
-def lessons_of(stars: StageStars, stage: Stage) -> np.ndarray:
-    """Flux of every spectrum that a stage learns from: its stars', and the replayed ones.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n, P)
-        NaN where missing.
-    """
-    replayed = stars.synthetic if stage.replay.spectra is not None else None
-    if replayed is None:
-        return stars.training.flux
-    if stage.replay.spectra == "painted":
-        replayed = painted(replayed, stars.gap, stage.flux_range, stage.seed)
-    return np.concatenate([stars.training.flux, replayed.flux])

@@ -29,7 +29,7 @@ from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
-from spectrafm.training.choice import StageStars, lessons_of, stars_of
+from spectrafm.training.choice import StageStars, stars_of
 from spectrafm.training.loop import Training
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
@@ -263,8 +263,8 @@ def _write(
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
-            lessons_of(stars, stage),
-            stars.calibration.flux,
+            stars.lessons,
+            stars.unseen,
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,

@@ -1,0 +1,1 @@
+"""A survey of invented stars."""

@@ -1,0 +1,78 @@
+"""Where in a spectrum a model looks for each label: gradients, and attention if it has some."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from astropy import units as u
+from astropy.table import QTable
+
+from spectrafm.inference.answers import as_stars
+from spectrafm.inference.chunks import iterate_chunks, on_device
+from spectrafm.inference.map_attention import mean_attention
+from spectrafm.inference.model import TrainedModel
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.spectra.spectrum import Spectrum
+from spectrafm.store.read import StarSet
+
+
+def saliency(trained: TrainedModel, spectrum: Spectrum) -> QTable:
+    """Gradient and attention of each label at each pixel that the model reads.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    spectrum : Spectrum
+
+    Returns
+    -------
+    astropy.table.QTable
+        See `spectrafm.inference.pretrained.SpectraFM.attention`. Without a row where the spectrum
+        has no pixel within the model's windows.
+    """
+    stars = as_stars(trained, spectrum)
+    table = QTable({"wavelength": stars.wavelength * u.AA, "flux": stars.flux[0]})
+    table.meta = {"name": spectrum.name, "model": trained.facts["stage_name"]}
+    labels = trained.labels
+    if not len(stars.wavelength):
+        return table
+    chunks = trained.contexts(stars.wavelength, trained.windows)
+    change = gradients(trained, stars, labels, chunks)
+    for label, row in zip(labels, change, strict=True):
+        unit = {x.name: x.unit for x in trained.network.label_table}[label]
+        table[f"{label}_gradient"] = row * u.Unit("dex" if unit.startswith("dex(") else unit)
+    if isinstance(trained.network, SpectraFM):
+        attention = mean_attention(trained.network, stars, np.arange(1), chunks)
+        for label in labels:
+            place = trained.network.labels.index(label)
+            table[f"{label}_attention"] = attention[place].astype(np.float32)
+    return table
+
+
+def gradients(
+    trained: TrainedModel, stars: StarSet, labels: list[str], chunks: list[np.ndarray]
+) -> np.ndarray:
+    """Change of each label of the first star with the flux of each pixel, in the labels' units.
+
+    Returns
+    -------
+    numpy.ndarray, shape (R, P), float32
+        Per unit of normalised flux; NaN where a pixel is missing. A label of several chunks is the
+        mean of theirs, so that the gradients of each count by one part.
+    """
+    network = on_device(trained.network)
+    request = network.request_of(labels).to(next(network.buffers()).device)
+    found = np.full((len(labels), len(stars.wavelength)), np.nan, np.float32)
+    errors = stars.flux_error if network.wants_errors else None
+    with torch.enable_grad():
+        for batch in iterate_chunks(network, stars.flux[:1], stars.wavelength, chunks, errors):
+            flux = batch.flux.nan_to_num(1.0).requires_grad_()
+            further = {} if batch.error is None else {"error": batch.error}
+            answer = network(flux, batch.position, batch.missing, request, **further)
+            missing = batch.missing[0].cpu().numpy()
+            for place, mean in enumerate(answer.mean[0]):
+                row = torch.autograd.grad(mean, flux, retain_graph=True)[0][0]
+                row = row * network.label_scale[request[place]] / len(chunks)
+                values = row.detach().cpu().numpy()
+                found[place, batch.pixels.cpu().numpy()] = np.where(missing, np.nan, values)
+    return found
