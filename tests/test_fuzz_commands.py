@@ -44,6 +44,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "predict": (MODEL, *TOY),
     "inspect": ("star.fits",),
     "map-attention": (MODEL, *TOY),
+    "table-attention": (MODEL, *TOY),
     "collect-metrics": ("predictions/pretrain--all.parquet",),
     "table1": ("predictions/pretrain--all.parquet", "catalogue/astronn.parquet"),
     "figure1": TOY,

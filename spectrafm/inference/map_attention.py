@@ -158,7 +158,7 @@ def mean_attention(
     tracked = track(chunks, "attention", unit="chunk")
     errors = None if stars.flux_error is None else stars.flux_error[rows]
     for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, tracked, errors):
-        attention = _attention_of(network, batch)
+        attention = attention_of(network, batch)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far outside the range of stars gives no finite attention: such a star is skipped.
         good = ~missing & attention.isfinite().all(dim=1)
@@ -168,7 +168,7 @@ def mean_attention(
     return (total / count).cpu().numpy()
 
 
-def _attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
+def attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
     """Attention of each star's requests to its pixels, shape (B, L, T).
 
     Where a token holds several pixels, they share its attention in proportion to the gradient of
