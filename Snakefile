@@ -17,8 +17,11 @@ min_version("9.0")
 report: "workflow/report/workflow.rst"
 
 
-# A later file overrides an earlier one; --configfile and --config override both.
-configfile: "config.yaml"
+# config.yaml is of APOGEE's survey; a run of another survey is a configuration of its own. A later file
+# overrides an earlier one; --configfile and --config override all.
+if (config.get("survey") or {}).get("name", "apogee") == "apogee":
+
+    configfile: "config.yaml"
 
 
 if config.get("base"):

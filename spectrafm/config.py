@@ -8,7 +8,6 @@ defaults are defined once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from spectrafm.evaluation.published import FIGURE4, OF_TABLE1
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import Labels
+from spectrafm.labels import Labels, labels_in
 from spectrafm.layers import (
     require_keys,
     with_likes,
@@ -269,10 +268,11 @@ def _labels(config: Config) -> None:
     """Check that stages and evaluations use only labels of the run."""
     for name, stage in config.stages.items():
         _known(f"stages.{name}.labels", "label", stage.labels or [], config.labels)
-        condition = re.match(r"[A-Za-z][A-Za-z0-9_]*", stage.stars.where or "")
-        if condition:
-            _known(f"stages.{name}.stars.where", "label", [condition[0]], config.labels)
+        used = labels_in(stage.stars.where or "")
+        _known(f"stages.{name}.stars.where", "label", used, config.labels)
     for name, evaluation in config.evaluations.items():
+        used = labels_in(evaluation.where or "")
+        _known(f"evaluations.{name}.where", "label", used, config.labels)
         _known(f"evaluations.{name}.labels", "label", evaluation.labels or [], config.labels)
 
 

@@ -43,6 +43,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "train": TOY,
     "predict": (MODEL, *TOY),
     "inspect": ("star.fits",),
+    "import-spectra": ("own/stars.csv",),
     "map-attention": (MODEL, *TOY),
     "table-attention": (MODEL, *TOY),
     "collect-metrics": ("predictions/pretrain--all.parquet",),

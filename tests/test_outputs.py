@@ -26,7 +26,8 @@ OUTPUTS = [(command, name) for command in cli.COMMANDS for name in outputs_of(co
 LONG = {
     "mock-survey": "mock", "fetch-allstar": "catalogue/allStar.fits",
     "fetch-spectra": "spectra/000.zarr", "build-store": "store.zarr",
-    "fetch-astronn": "catalogue/astronn.parquet", "train": "models/pretrain",
+    "fetch-astronn": "catalogue/astronn.parquet", "import-spectra": "own/own.zarr",
+    "train": "models/pretrain",
     "predict": "predictions/pretrain--all.parquet", "map-attention": "attention/pretrain.zarr",
 }  # fmt: skip
 

@@ -264,6 +264,16 @@ def test_a_table_without_units_or_names_is_refused_with_the_reason(tmp_path):
     assert "wavelength has no unit: taken as Angstrom" in one.assumed
 
 
+@pytest.mark.parametrize(("column", "bad"), [("mask", 1), ("good", 0)])
+def test_a_column_of_bad_or_of_good_pixels_masks_them(tmp_path, column, bad):
+    flags = np.full(60, 1 - bad)
+    flags[7] = bad
+    path = tmp_path / "mine.ecsv"
+    Table({"wavelength": GRID * u.AA, "flux": flux_of(GRID), column: flags}).write(path)
+    (one,) = read_spectra(path)
+    assert one.mask.nonzero()[0].tolist() == [7]
+
+
 def test_what_is_no_spectrum_is_an_error_that_names_the_file(tmp_path):
     fits.PrimaryHDU(np.ones((3, 3))).writeto(tmp_path / "image.fits")
     with pytest.raises(SpectraFMError, match=r"image.fits: a FITS file of no known format"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NORMALISERS = {
     "aspcap": "spectrafm.continuum.aspcap:aspcap",
     "running": "spectrafm.continuum.running:running",
+    "xp": "spectrafm.continuum.xp:xp",
     "none": "spectrafm.continuum.none:none",
 }
 
@@ -42,11 +43,11 @@ def normalise(spectrum: Spectrum, name: str) -> Spectrum:
     SpectraFMError
         When no normaliser has this name.
     """
-    if name not in NORMALISERS:
-        raise SpectraFMError(f"no normaliser {name!r}; known: {', '.join(NORMALISERS)}")
     before = spectrum.normalisation
     if before == name:
         return spectrum
+    if name not in NORMALISERS:
+        raise SpectraFMError(f"no normaliser {name!r}; known: {', '.join(NORMALISERS)}")
     made = load(NORMALISERS[name])(spectrum)
     if before not in (None, "none") and name != "none":
         again = f"flux was normalised with {before!r} before: normalised again with {name!r}"

@@ -37,9 +37,9 @@ SHIFTS = 100
 MASKS = 3
 
 MEANING = (
-    f"on its pixels: share of the attention on the {SHARE:.0%} of the pixels whose synthetic flux "
-    "changes most with the label, the other labels fixed (from a quadratic fit of the training "
-    "spectra); shifted: the same attention moved along the spectrum by random steps, mean and "
+    f"on its pixels: share of the attention on the {SHARE:.0%} of the pixels whose flux changes "
+    "most with the label, the other labels fixed (from a quadratic fit of training spectra of the "
+    "same kind); shifted: the same attention moved along the spectrum by random steps, mean and "
     "largest 5 %; gradient: share of |d label / d flux| on these pixels. masked: RMSE once the "
     f"{SHARE:.0%} most attended pixels of each star are missing, once as many neighbouring ones "
     "elsewhere are (the mask shifted), and once random ones are."
@@ -49,8 +49,8 @@ MEANING = (
 def table_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
     """Test whether a network attends to the pixels that tell a label, and whether it needs them.
 
-    For each label: the share of the attention on the pixels whose synthetic flux changes most with
-    the label, against the same attention shifted along the spectrum; and a deletion test, the RMSE
+    For each label: the share of the attention on the pixels whose flux changes most with the label,
+    against the same attention shifted along the spectrum; and a deletion test, the RMSE
     without the most attended pixels against that without others.
 
     Parameters
@@ -58,7 +58,7 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
     model : pathlib.Path
         Folder of a trained model with attention, models/<stage>.
     store : pathlib.Path
-        Stars to test on, store.zarr; its synthetic training spectra tell which pixels change.
+        Stars to test on, store.zarr; its training spectra tell which pixels change.
     output : pathlib.Path
         CSV file to write, one row a label; .md is written beside it.
     options : Attention
@@ -67,7 +67,7 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
     Raises
     ------
     SpectraFMError
-        When the model has no attention, or the store has too few stars or synthetic spectra.
+        When the model has no attention, or the store has too few stars or no such spectra.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
         return reader.load(slice(most))
 
     stars = load(options.spectra, options.split, min(options.stars, MOST_STARS))
-    fitted = load("synthetic", "train", MOST_FITTED)
+    fitted = load(options.spectra, "train", MOST_FITTED)
     labels = [label for label in trained.labels if label in {known.name for known in stars.labels}]
     change = changes(fitted, labels)
     chunks = trained.contexts(stars.wavelength, windows)
@@ -157,14 +157,18 @@ def maps_of(
     network = on_device(network)
     shape = (len(stars), len(network.labels), len(stars.wavelength))
     attention, gradient = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    chunked = iterate_chunks(network, stars.flux, stars.wavelength, chunks, stars.flux_error)
-    for batch in chunked:
+    inputs = network.inputs_of(stars.columns, len(stars))
+    for batch in iterate_chunks(
+        network, stars.flux, stars.wavelength, chunks, stars.flux_error, inputs
+    ):
         good = (~batch.missing).sum(dim=1)[:, None, None]
         with torch.no_grad():
             found = attention_of(network, batch)
             found = found / found.sum(dim=-1, keepdim=True) * good
         flux = batch.flux.nan_to_num(1.0).requires_grad_()
-        answer = network(flux, batch.position, batch.missing, error=batch.error)
+        answer = network(
+            flux, batch.position, batch.missing, error=batch.error, inputs=batch.inputs
+        )
         slopes = torch.stack(
             [
                 torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0].abs()
@@ -208,7 +212,9 @@ def _deletion(
     def rmse(hidden: np.ndarray) -> float:
         flux = np.where(hidden, np.nan, stars.flux)
         error = stars.flux_error if network.wants_errors else None
-        answer = infer(network, flux, stars.wavelength, [label], chunks, error=error)
+        answer = infer(
+            network, flux, stars.wavelength, [label], chunks, error=error, columns=stars.columns
+        )
         return float(np.sqrt(np.nanmean(np.square(answer.value[:, 0] - actual))))
 
     def largest(weight: np.ndarray) -> np.ndarray:

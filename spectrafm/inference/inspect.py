@@ -27,6 +27,9 @@ MOST_GAPS = 4
 #: Share of a window with good pixels from which a spectrum covers it.
 COVERS = 0.5
 
+#: Ratio of resolutions from which they are said to differ.
+OTHER_RESOLUTION = 1.2
+
 logger = logging.getLogger(__name__)
 
 
@@ -181,9 +184,23 @@ def covers(one: Spectrum, trained: TrainedModel) -> list[str]:
     else:
         verdict = f"{name} covers this spectrum"
     texts.append(verdict)
+    texts += _unlike(one, trained)
     if one.frame == "barycentric":
         texts.append(f"{name} reads spectra at rest: remove the star's radial velocity first")
     return texts
+
+
+def _unlike(one: Spectrum, trained: TrainedModel) -> Iterator[str]:
+    """In what the spectrum is unlike those that the model learned from."""
+    if trained.domain is None:
+        return
+    facts, name = trained.domain.facts, trained.folder.name
+    if facts.snr is not None and one.signal_to_noise < facts.snr[0]:
+        yield f"{name} learned from a signal-to-noise ratio of {facts.snr[0]:.0f} and more"
+    if facts.resolution and one.resolution:
+        ratio = one.resolution / facts.resolution
+        if max(ratio, 1 / ratio) > OTHER_RESOLUTION:
+            yield f"{name} learned from a resolution of {facts.resolution:.0f}"
 
 
 def covered_share(one: Spectrum, window: tuple[float, float]) -> float:

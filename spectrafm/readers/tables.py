@@ -161,9 +161,12 @@ def spectra_of(table: Table, path: Path, **given: Any) -> Spectra:
         rows = _groups(table, found, path)
     if not rows:
         raise SpectraFMError(f"{path}: the table is empty")
-    return Spectra.of(
-        [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
-    )
+    try:
+        return Spectra.of(
+            [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
+        )
+    except SpectrumError as error:
+        raise SpectraFMError(f"{path}: {error}") from None
 
 
 class First(NamedTuple):
@@ -191,6 +194,17 @@ def first_spectrum(table: Table) -> First:
         wavelength = _numbers(part[found["wavelength"]], "the first spectrum", "wavelength")[0]
         wavelength = wavelength if wavelength.shape == flux.shape else None
     return First(flux.size, wavelength, is_row)
+
+
+def first_rows(table: Table) -> np.ndarray:
+    """Number of the first row of each spectrum of a table, in the order of `spectra_of`."""
+    found = columns_of(table)
+    if _is_array(table[found["flux"]]):
+        return np.arange(len(table))
+    if "name" not in found:
+        return np.arange(min(len(table), 1))
+    names = np.asarray(table[found["name"]]).astype(str)
+    return np.sort(np.unique(names, return_index=True)[1])
 
 
 def _is_array(column: Any) -> bool:
@@ -261,17 +275,14 @@ def _spectrum(
             if values.shape != flux.shape:
                 raise SpectrumError(name, key, f"{len(values)} pixels, but flux has {len(flux)}")
             bad = bad | (values if key == "mask" else ~values)
-    try:
-        (one,) = Spectra(
-            flux if flux_unit is None else flux * flux_unit,
-            wavelength if unit is None else wavelength * u.Unit(unit),
-            error,
-            bad,
-            names=name,
-            **about,
-        )
-    except SpectrumError as error:
-        raise SpectraFMError(f"{path}: {error}") from None
+    (one,) = Spectra(
+        flux if flux_unit is None else flux * flux_unit,
+        wavelength if unit is None else wavelength * u.Unit(unit),
+        error,
+        bad,
+        names=name,
+        **about,
+    )
     return one.replace(source=str(path), provenance={**one.provenance, "format": "table"})
 
 

@@ -15,7 +15,7 @@ from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import PAPER_LABELS, Label
+from spectrafm.labels import PAPER_LABELS, Label, fulfils
 from spectrafm.reading import problem_in, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
 #: 50 % of the processor time compared with reading whole shards.
 AT_ONCE = 1024
+
+#: Normaliser of the stores that name none: that of APOGEE's aspcapStar files.
+APOGEE_NORMALISER = "aspcap"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class StarSet:
         Name, unit and symbol of each label.
     mock : bool
         Whether the stars are from the mock survey.
+    normalisation : str
+        Name of the normaliser of the flux.
     columns : dict of str to numpy.ndarray
         Values per star of the wanted survey columns that the store has.
     """
@@ -63,6 +68,7 @@ class StarSet:
     label_error: np.ndarray
     labels: tuple[Label, ...]
     mock: bool
+    normalisation: str = APOGEE_NORMALISER
     flux_error: np.ndarray | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -231,10 +237,12 @@ class StarReader:
         Whether ``flux_error`` is loaded too; synthetic spectra have no noise: zeros.
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
+    where : str, optional
+        Condition on labels that the stars fulfil, such as ``LOGG < 3.5``. Default: all stars.
 
     Attributes
     ----------
-    wavelength, labels, mock
+    wavelength, labels, mock, normalisation
         As in `StarSet`.
 
     Raises
@@ -253,6 +261,7 @@ class StarReader:
         flux_range: tuple[float, float] | None = None,
         errors: bool = False,
         columns: Sequence[str] = (),
+        where: str | None = None,
     ):
         group = self._group = open_whole_store(path)
         self._path = path
@@ -263,10 +272,14 @@ class StarReader:
         self._range = flux_range or (-np.inf, np.inf)
         self._pixels = pixel_mask(wavelength, windows, str(path))
         splits = read(group, "split")
-        self._rows = rows = np.flatnonzero((splits == split) | (split is None))
+        chosen = (splits == split) | (split is None)
         self.wavelength = wavelength[self._pixels]
         self.labels = labels_of(group)
+        if where is not None:
+            chosen &= fulfils(where, self.labels, read(group, "label"))
+        self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
+        self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
         self._of_stars = {
             "split": splits[rows],
             **{name: read(group, name)[rows] for name in ("apogee_id", "label", "label_error")},
@@ -312,6 +325,7 @@ class StarReader:
             flux_error=flux_error,
             labels=self.labels,
             mock=self.mock,
+            normalisation=self.normalisation,
             columns={name: values[stars] for name, values in self._columns.items()},
             **{name: values[stars] for name, values in self._of_stars.items()},
         )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import numpy as np
+from astropy.table import Table
+
 from making.sas_tree import make_tree, row
+from making.spectra_files import write_texts
 from making.toy_store import WINDOWS, write_toy_store
 from spectrafm import cli
 
@@ -46,6 +50,11 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--selected=catalogue/selected.parquet", "--output=catalogue/astronn.parquet",
          "--source=sas"],
         ["catalogue/astronn.parquet"],
+    ),
+    "import-spectra": (
+        ["own/stars.csv", "--store=own/own.zarr", "--selected=own/selected.parquet",
+         "--funnel=own/funnel.csv"],
+        ["own/own.zarr", "own/selected.parquet", "own/funnel.csv"],
     ),
     "train": (
         ["toy.zarr", "--name=pretrain", "--output=models/pretrain", *TINY],
@@ -122,11 +131,28 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
 }  # fmt: skip
 
 
+def write_own_table(path: Path) -> None:
+    """A table of a user's spectra, whose split leaves no side without a star."""
+    grid = np.linspace(500.0, 520.0, 40)
+    stars = 40
+    table = Table(
+        {
+            "name": [f"mine{n}" for n in range(stars)],
+            "wavelength [nm]": np.tile(grid, (stars, 1)),
+            "flux": np.tile(1 - 0.1 * np.sin(grid), (stars, 1)),
+            "TEFF": 4000.0 + 50 * np.arange(stars),
+        }
+    )
+    path.parent.mkdir()
+    write_texts(path, table)
+
+
 def make_run(folder: Path) -> Path:
     """Run every command in ``folder``, on a fabricated survey and a store of invented stars."""
     rows = [row(f"2M{n:08d}", SNR=300.0 - k) for n in range(40) for k in range(2)]
     make_tree(folder / "sas", rows)
     write_toy_store(folder / "toy.zarr")
+    write_own_table(folder / "own" / "stars.csv")
     with contextlib.chdir(folder):
         for command, (arguments, _) in COMMANDS.items():
             assert cli.main([command, *arguments]) == 0, command

@@ -19,7 +19,17 @@ class Mutant(NamedTuple):
     may_hang: bool = False  # whether a test that never ends counts as noticing it
 
 
-AREAS = ("archive", "data", "inference", "networks", "training", "evaluation", "outputs", "readers")
+AREAS = (
+    "archive",
+    "data",
+    "inference",
+    "networks",
+    "training",
+    "evaluation",
+    "outputs",
+    "readers",
+    "spectra",
+)
 
 #: Every mutation, by its area and number, such as ``training-3``.
 MUTANTS: dict[str, Mutant] = {

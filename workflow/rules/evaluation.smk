@@ -48,11 +48,19 @@ rule collect_metrics:
         "spectrafm collect-metrics {input:q} --output {output:q} > {log:q} 2>&1"
 
 
+# A survey with no other catalogue of labels has no such rule.
+ASTRONN = (
+    rules.fetch_astronn.output
+    if "fetch-astronn" in SURVEYS[RUN.survey.name].commands
+    else []
+)
+
+
 rule table1:
     """Write Table 1: scatter and bias of each label, next to those of astroNN."""
     input:
         predictions=prediction_files(RUN.figures.table1),
-        astronn=rules.fetch_astronn.output,
+        astronn=ASTRONN,
     output:
         csv=report(
             f"{RESULTS}/tables/table1.csv",
@@ -72,8 +80,9 @@ rule table1:
     params:
         caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
+        astronn=astronn_option,
     shell:
-        "spectrafm table1 {input.predictions:q} --astronn {input.astronn:q} --logg {params.logg:q}"
+        "spectrafm table1 {input.predictions:q} {params.astronn:q} --logg {params.logg:q}"
         " --output {output.csv:q} > {log:q} 2>&1"
 
 

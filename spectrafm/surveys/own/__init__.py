@@ -1,0 +1,1 @@
+"""Your own survey: a table of your spectra and labels, of any instrument."""
