@@ -14,6 +14,16 @@ demo: $(READY)
 paper-size: $(READY)
 	$(BIN)/snakemake --cores all --configfile configs/paper_size.yaml -- pretrain
 
+# Real stars: Gaia XP spectra with the labels of APOGEE DR17, a download of 104 MB.
+xp: $(READY)
+	$(BIN)/snakemake --profile demo --configfile configs/gaia_xp.yaml -- all
+
+# The model gaia-xp that the package ships: the stage xp_all of that run.
+xp-model: $(READY)
+	$(BIN)/snakemake --profile demo --configfile configs/gaia_xp.yaml -- xp_all
+	rm -rf spectrafm/models/gaia-xp
+	cp -r results/gaia_xp/models/xp_all spectrafm/models/gaia-xp
+
 # Go on with a run that was killed, by kill -9 or a power cut. For another than the demo's:
 # make resume RUN='--profile slurm all'
 RUN ?= --profile demo all
@@ -95,4 +105,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo paper-size resume docs test test-slow mutants oldest newest test-slurm lock schema clean
+.PHONY: demo xp xp-model paper-size resume docs test test-slow mutants oldest newest test-slurm lock schema clean

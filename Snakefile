@@ -17,8 +17,11 @@ min_version("9.0")
 report: "workflow/report/workflow.rst"
 
 
-# A later file overrides an earlier one; --configfile and --config override both.
-configfile: "config.yaml"
+# config.yaml is of APOGEE's survey; a run of another survey is a configuration of its own. A later file
+# overrides an earlier one; --configfile and --config override all.
+if (config.get("survey") or {}).get("name", "apogee") == "apogee":
+
+    configfile: "config.yaml"
 
 
 if config.get("base"):
@@ -41,5 +44,6 @@ rule all:
         rules.report.output,
         rules.collect_metrics.output,
         rules.table1.output,
+        rules.paper_comparison.output if RUN.published else [],
         FIGURE_FILES,
     localrule: True

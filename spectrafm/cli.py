@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "score": "spectrafm.evaluation.score:score",
         "collect-metrics": "spectrafm.evaluation.collect_metrics:collect_metrics",
         "table1": "spectrafm.evaluation.table1:table1",
+        "paper-comparison": "spectrafm.evaluation.paper_comparison:paper_comparison",
         "table-draws": "spectrafm.evaluation.table_draws:table_draws",
         "table-learning-curve": ("spectrafm.evaluation.table_learning_curve:table_learning_curve"),
         "table-calibration": "spectrafm.evaluation.table_calibration:table_calibration",

@@ -8,7 +8,6 @@ defaults are defined once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import Any
 from pydantic import Field, create_model, model_validator
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.published import FIGURE4, OF_TABLE1
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import Labels
+from spectrafm.labels import Labels, labels_in
 from spectrafm.layers import (
     require_keys,
     with_likes,
@@ -169,6 +169,13 @@ class Config(Labels):
         ]
 
     @property
+    def published(self) -> list[str]:
+        """``<stage>--<evaluation>`` of the predictions that the paper has numbers of."""
+        wanted = {*FIGURE4, *OF_TABLE1.values()}
+        names = [f"{stage}--{e}" for e, part in self.evaluations.items() for stage in part.stages]
+        return self.repeated(name for name in names if name in wanted)
+
+    @property
     def curve_predictions(self) -> list[str]:
         """``<stage>--<evaluation>`` of the learning curve; 0 stars: that of a stage's start."""
         curve, found = self.learning_curve, []
@@ -261,10 +268,11 @@ def _labels(config: Config) -> None:
     """Check that stages and evaluations use only labels of the run."""
     for name, stage in config.stages.items():
         _known(f"stages.{name}.labels", "label", stage.labels or [], config.labels)
-        condition = re.match(r"[A-Za-z][A-Za-z0-9_]*", stage.stars.where or "")
-        if condition:
-            _known(f"stages.{name}.stars.where", "label", [condition[0]], config.labels)
+        used = labels_in(stage.stars.where or "")
+        _known(f"stages.{name}.stars.where", "label", used, config.labels)
     for name, evaluation in config.evaluations.items():
+        used = labels_in(evaluation.where or "")
+        _known(f"evaluations.{name}.where", "label", used, config.labels)
         _known(f"evaluations.{name}.labels", "label", evaluation.labels or [], config.labels)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
+import numpy as np
 from pydantic import AfterValidator, Field
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.options import Section
 
 
@@ -79,8 +83,12 @@ class Labels(Section):
         return tuple(label.error or error_column(name) for name, label in self.labels.items())
 
 
-#: A condition such as ``FE_H > -1``: the name of a label, a comparison and a number.
-CONDITION = r"^([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)$"
+#: A condition such as ``FE_H > -1``: the name of a label, a comparison and a number; several are
+#: joined by ``and``.
+_ONE = r"([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)"
+CONDITION = rf"^{_ONE}(?: and {_ONE})*$"
+
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 #: The paper's labels as `Label`, and their names.
 PAPER_LABELS = Labels().table()
@@ -93,6 +101,46 @@ IRON_POOR = -1.0
 #: A star with log g below 3.0 is a giant, one with log g above 4.0 a dwarf (paper section 4.2).
 GIANT_BELOW = 3.0
 DWARF_ABOVE = 4.0
+
+
+def labels_in(condition: str) -> list[str]:
+    """Names of the labels in a condition."""
+    return [name for name, _, _ in re.findall(_ONE, condition)]
+
+
+def fulfils(condition: str, labels: Sequence[Label], values: np.ndarray) -> np.ndarray:
+    """Mask of the stars that fulfil a condition; a star without a label does not, shape (n,).
+
+    Parameters
+    ----------
+    condition : str
+        As `CONDITION`.
+    labels : sequence of Label
+    values : numpy.ndarray, shape (n, labels)
+
+    Raises
+    ------
+    SpectraFMError
+        When there is no such label.
+    """
+    found = np.ones(len(values), bool)
+    for name, comparison, bound in re.findall(_ONE, condition):
+        found &= _COMPARE[comparison](values[:, place_of(name, labels)], float(bound))
+    return found
+
+
+def place_of(name: str, labels: Sequence[Label]) -> int:
+    """Place of a label among others.
+
+    Raises
+    ------
+    SpectraFMError
+        When it is not among them.
+    """
+    names = [label.name for label in labels]
+    if name not in names:
+        raise SpectraFMError(f"the store has no label {name}; it has {', '.join(names)}")
+    return names.index(name)
 
 
 def error_column(label: str) -> str:

@@ -74,7 +74,9 @@ def test_the_harmonics_tell_all_pixels_of_a_token_apart(cells):
 def test_a_token_without_a_valid_pixel_is_empty(network, cells):
     missing = torch.zeros(3, len(GRID), dtype=torch.bool)
     missing[1] = cells.token == 5
-    _, empty = network.embedding.binding(spectra(), network.encoding(GRID), missing, None)
+    _, empty = network.embedding.binding(
+        spectra()[..., None], network.encoding(GRID), missing, None
+    )
     assert empty[1].nonzero().tolist() == [[5]]
     assert not empty[[0, 2]].any()
 
@@ -99,7 +101,10 @@ def test_the_errors_of_missing_pixels_and_of_no_pixel_are_not_read(network, cell
     error = torch.full((3, len(GRID)), 0.01)
     other = error.masked_fill(missing, 5.0)
     position = network.encoding(GRID)
-    bound = [network.embedding.binding(spectra(), position, missing, e)[0] for e in (error, other)]
+    bound = [
+        network.embedding.binding(spectra()[..., None], position, missing, e)[0]
+        for e in (error, other)
+    ]
     assert torch.equal(*bound)
 
 
@@ -107,7 +112,7 @@ def test_tokens_are_dropped_in_training_alone():
     torch.manual_seed(0)
     binding = Binding(8, TOKEN.model_copy(update={"drop": 0.5}))
     cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
-    depth = torch.zeros(500, len(GRID))
+    depth = torch.zeros(500, len(GRID), 1)
     share = binding.train()(depth, cells, None, None)[1].float().mean()
     assert 0.2 < share < 0.3, "half of the largest share, on average"
     assert not binding.eval()(depth, cells, None, None)[1].any()
@@ -117,7 +122,7 @@ def test_a_share_of_the_stars_shows_a_stretch_of_neighbours_in_training():
     torch.manual_seed(0)
     binding = Binding(8, TOKEN.model_copy(update={"stretch": 0.5}))
     cells = cells_of(GRID, TOKEN, LogWavelengthEncoding(8))
-    depth = torch.zeros(800, len(GRID))
+    depth = torch.zeros(800, len(GRID), 1)
     shown = ~binding.train()(depth, cells, None, None)[1]
     assert shown.any(dim=1).all()
     steps = shown.int().diff(dim=1, prepend=torch.zeros(800, 1, dtype=torch.int))

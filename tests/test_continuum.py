@@ -54,6 +54,12 @@ def test_a_smooth_continuum_of_any_scale_is_removed(name, at_edges):
     assert tilted.provenance["flux_unit"] == ""
 
 
+def test_the_continuum_does_not_climb_to_the_peaks_of_the_noise():
+    noisy = np.random.default_rng(1).normal(1, 0.03, len(GRID))
+    level = np.median(normalise(made(GRID, noisy, 0.03), "aspcap").flux)
+    assert 0.965 < level < 0.99, "the upper envelope, by less than one standard deviation"
+
+
 def test_each_detector_has_a_polynomial_of_its_own():
     """A step between detectors, which one polynomial for all could not follow."""
     step = np.where(GRID < 15833, 1.0, np.where(GRID < 16454, 0.7, 1.3))

@@ -66,6 +66,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     ),
     "score": ("predictions/pretrain--all.parquet",),
     "table-draws": ("predictions/pretrain--all.parquet",),
+    "paper-comparison": ("predictions/pretrain--all.parquet",),
     "table-calibration": ("predictions/pretrain--all.parquet",),
     "table-learning-curve": ("predictions/pretrain--all.parquet",),
     "learning_curve": ("tables/learning_curve.csv",),

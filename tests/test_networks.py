@@ -12,8 +12,9 @@ from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import LABELS, PAPER_LABELS, Label
 from spectrafm.networks import NETWORKS, ridge, saved
-from spectrafm.networks.base import ClosedForm, GridNetwork
+from spectrafm.networks.base import ClosedForm
 from spectrafm.networks.cannon import Cannon, polynomial, polynomial_slope
+from spectrafm.networks.grid import GridNetwork
 from spectrafm.networks.ridge import Ridge
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.plugs import load
@@ -208,7 +209,8 @@ def device_stars(flux, label, error=None):
     """The part of `DeviceStars` that a closed form reads."""
     return SimpleNamespace(
         flux=flux, valid=flux.isfinite(), flux_error=error, label=label,
-        teaches=label.isfinite(), every_window=torch.arange(flux.shape[1]),
+        teaches=label.isfinite(), every_window=torch.arange(flux.shape[1]), windows=(),
+        position_of=lambda number: torch.zeros(flux.shape[1], 0), inputs=None,
     )  # fmt: skip
 
 

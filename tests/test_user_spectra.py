@@ -226,6 +226,13 @@ def test_air_wavelengths_become_those_in_vacuum():
         Spectra(FLUX, (WAVELENGTH * u.AA).to(u.Hz, u.spectral()), medium="air")
 
 
+def test_air_and_vacuum_are_as_in_specutils():
+    wcs_utils = pytest.importorskip("specutils.utils.wcs_utils")
+    grid = np.geomspace(3000, 25000, 50)
+    theirs = wcs_utils.vac_to_air(grid * u.AA, method="Ciddor1996").value
+    np.testing.assert_allclose(vacuum_to_air(grid), theirs, rtol=1e-12)
+
+
 def test_a_spectrum_at_rest_has_its_lines_where_they_are():
     (one,) = Spectra(FLUX, WAVELENGTH * u.AA, medium="vacuum", frame="barycentric")
     rest = one.at_rest(100.0)

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from spectrafm.networks.base import Answer, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, requested, with_gaps
+from spectrafm.networks.grid import GridNetwork
 
 
 class Median(GridNetwork):

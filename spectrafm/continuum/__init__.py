@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NORMALISERS = {
     "aspcap": "spectrafm.continuum.aspcap:aspcap",
     "running": "spectrafm.continuum.running:running",
+    "xp": "spectrafm.continuum.xp:xp",
     "none": "spectrafm.continuum.none:none",
 }
 

@@ -9,6 +9,7 @@ Shapes: n stars, K repeats, B bootstrap samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,9 @@ class Bootstrap:
 
     def __init__(self, stars: int, seed: int = 0):
         self._generator = np.random.default_rng(seed)
-        self._counts = self._generator.multinomial(stars, np.full(stars, 1 / stars), SAMPLES).T
+        self._counts = self._generator.multinomial(
+            stars, np.full(stars, 1 / stars), SAMPLES
+        ).T.astype(np.float32)
         self._repeats: dict[int, np.ndarray] = {}
 
     def rmse(self, residual: np.ndarray, group: np.ndarray) -> Interval | None:
@@ -96,6 +99,41 @@ def _rmse(residual: np.ndarray, group: np.ndarray, counts: np.ndarray | None = N
     with np.errstate(invalid="ignore"):  # a sample may hold no star of a small group
         found = np.sqrt(np.where(known, square, 0.0) @ counts / (known.astype(float) @ counts))
     return found[:, 0] if counts.shape[1] == 1 else found
+
+
+def resampled(
+    measure: Callable[[np.ndarray], float],
+    residual: np.ndarray,
+    other: np.ndarray | None = None,
+    compare: Callable[[float, float], float] | None = None,
+    seed: int = 0,
+) -> Interval:
+    """Median over repeats of any measure of residuals, or its comparison with another model's.
+
+    Parameters
+    ----------
+    measure : callable
+        From residuals, shape (n,), to a number.
+    residual : numpy.ndarray, shape (K, n)
+        Without missing values.
+    other : numpy.ndarray, shape (K', n), optional
+        Of the same stars.
+    compare : callable, optional
+        From both medians to a number, such as `numpy.divide`.
+    seed : int
+    """
+    generator = np.random.default_rng(seed)
+
+    def value(stars: np.ndarray | slice, draw: bool) -> float:
+        medians = []
+        for part in (residual, other) if other is not None else (residual,):
+            repeats = generator.integers(len(part), size=len(part)) if draw else range(len(part))
+            medians.append(np.median([measure(part[repeat, stars]) for repeat in repeats]))
+        return medians[0] if compare is None else compare(*medians)
+
+    n = residual.shape[1]
+    samples = [value(generator.integers(n, size=n), draw=True) for _ in range(SAMPLES)]
+    return _interval(value(slice(None), draw=False), np.array(samples))
 
 
 def _interval(value: float, samples: np.ndarray) -> Interval:

@@ -76,7 +76,7 @@ class Table(NamedTuple):
 def table1(
     predictions: Sequence[Path],
     *,
-    astronn: Path,
+    astronn: Path | None = None,
     logg: tuple[float, float] = (1.0, 3.5),
     output: Path,
 ) -> None:
@@ -86,7 +86,7 @@ def table1(
     ----------
     predictions : sequence of pathlib.Path
         Parquet files of predict, one column each, in this order.
-    astronn : pathlib.Path
+    astronn : pathlib.Path, optional
         Parquet file of fetch-astronn, catalogue/astronn.parquet: the labels of the AstroNN
         catalogue. A file without rows gives no column. With a catalogue of release dr17 the
         published numbers are given too.
@@ -111,7 +111,7 @@ def table1(
     csv, tex, md = (Path(output).with_suffix(suffix) for suffix in (".csv", ".tex", ".md"))
     write_text(csv, _csv(table))
     write_text(tex, _latex(table))
-    inputs = hashes_beside(csv.parent, [*predictions, astronn])
+    inputs = hashes_beside(csv.parent, [*predictions, *([] if astronn is None else [astronn])])
     write_text(md, f"{_markdown(table)}\n{made_with_text(inputs, [csv, tex])}")
     stars = max(found["n"] for column in table.columns for found in column.scores.values())
     logger.info(
@@ -120,7 +120,7 @@ def table1(
     )  # fmt: skip
 
 
-def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float]) -> Table:
+def _gather(predictions: Sequence[Path], astronn: Path | None, logg: tuple[float, float]) -> Table:
     tables = [_with_giants(path, logg) for path in predictions]
     facts = [table.attrs for table in tables]
     mock = facts[0]["mock"]
@@ -132,14 +132,14 @@ def _gather(predictions: Sequence[Path], astronn: Path, logg: tuple[float, float
         for table, heading in zip(tables, headings, strict=True)
     ]
     notes = [f"Stars: {_shown_range(logg)} by the catalogue.", MEANING]
-    catalogue = read_parquet(astronn)
+    catalogue = pd.DataFrame() if astronn is None else read_parquet(astronn)
     if len(catalogue):
         columns.insert(0, _astronn_column(tables[0], catalogue, astronn))
         notes.append(
             "AstroNN: its value-added catalogue, from full spectra; it probably learned from "
             "some of these stars."
         )
-    else:
+    elif astronn is not None:
         notes.append(f"AstroNN left out: {catalogue.attrs.get('note', 'no catalogue')}.")
     notes += [
         f"{column.heading}: {note}."

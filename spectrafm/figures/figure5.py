@@ -56,12 +56,13 @@ def figure5(attention: Path, *, output: Path) -> None:
     maps = read_maps(attention)
     counts = zip(maps["n_stars"].values, maps["population"].values, strict=True)
     text = ", ".join(f"{n} {name}" for n, name in counts)
-    save(draw(maps, read_lines()), output, text, [attention])
+    lines = pd.concat([read_lines(), read_lines("features.csv")])
+    save(draw(maps, lines), output, text, [attention])
 
 
-def read_lines() -> pd.DataFrame:
+def read_lines(file: str = "lines.csv") -> pd.DataFrame:
     """Read the spectral lines to mark: vacuum wavelength (Angstrom), element, row of its name."""
-    return pd.read_csv(Path(__file__).with_name("lines.csv"), comment="#")
+    return pd.read_csv(Path(__file__).with_name(file), comment="#")
 
 
 @styled()
@@ -115,7 +116,7 @@ def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
         Increasing, Angstrom.
     """
     broken = [gap for gap in gaps(wavelength) if gap[1] - gap[0] > BREAK]
-    if not broken:
+    if not broken and RANGE[0] <= wavelength[0] <= wavelength[-1] <= RANGE[1]:
         return [RANGE]
     starts = [wavelength[0], *(after for _, after in broken)]
     ends = [*(before for before, _ in broken), wavelength[-1]]

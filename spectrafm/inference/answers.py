@@ -182,7 +182,8 @@ def _of_one_grid(
         value, sigma = trained.answer(stars, labels, chunks, OPTIONS)
     predicted = {label: value[:, i] for i, label in enumerate(labels)}
     if trained.domain is not None and len(wavelength):
-        judgement = trained.domain.judge(wavelength, flux, predicted, snr)
+        scaled = trained.network.scaled(wavelength, flux)
+        judgement = trained.domain.judge(wavelength, scaled, predicted, snr)
         score, found = judgement.score, judgement.flags
     columns = _of_labels(trained, labels, predicted, sigma, snr)
     good = np.isfinite(flux).sum(axis=1).astype(np.int32)

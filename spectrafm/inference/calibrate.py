@@ -62,8 +62,9 @@ def calibrate(
         rows = slice(start, start + BLOCK)
         error = None if errors is None else errors[rows]
         predicted[rows], sigma[rows] = infer(
-            network, stars.flux[rows], stars.wavelength, labels, chunks, fitted_on.combine, error
-        )
+            network, stars.flux[rows], stars.wavelength, labels, chunks, fitted_on.combine, error,
+            columns={name: values[rows] for name, values in stars.columns.items()},
+        )  # fmt: skip
     names = [label.name for label in stars.labels]
     actual = stars.label[:, [names.index(label) for label in labels]].astype(np.float64)
     # A synthetic spectrum has no noise, and a painted one that of another star.

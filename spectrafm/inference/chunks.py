@@ -37,6 +37,7 @@ class ChunkBatch(NamedTuple):
     position: Tensor  # (T, D)
     missing: Tensor  # (B, T)
     error: Tensor | None  # (B, T), NaN where unknown
+    inputs: Tensor | None  # (B, I), NaN where unknown
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -55,6 +56,7 @@ def iterate_chunks(
     wavelength: np.ndarray,
     chunks: Iterable[np.ndarray],
     error: np.ndarray | None = None,
+    inputs: Tensor | None = None,
 ) -> Iterator[ChunkBatch]:
     """Iterate over every chunk of every star, in batches, on the network's device.
 
@@ -68,6 +70,8 @@ def iterate_chunks(
         From the network's ``contexts``.
     error : numpy.ndarray, shape (n, P), optional
         One-sigma errors of the flux.
+    inputs : Tensor, shape (n, I), optional
+        Of the network's ``inputs_of``.
 
     Yields
     ------
@@ -91,7 +95,8 @@ def iterate_chunks(
             sigma = None
             if errors is not None:
                 sigma = _with_guards(errors[rows].index_select(1, pixels), torch.nan)
-            yield ChunkBatch(number, pixels, rows, shown, position, missing, sigma)
+            given = None if inputs is None else _with_guards(inputs[rows], torch.nan)
+            yield ChunkBatch(number, pixels, rows, shown, position, missing, sigma, given)
 
 
 def _with_guards(values: Tensor, guard: float) -> Tensor:

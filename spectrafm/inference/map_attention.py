@@ -157,7 +157,11 @@ def mean_attention(
     count = torch.zeros_like(total[0])
     tracked = track(chunks, "attention", unit="chunk")
     errors = None if stars.flux_error is None else stars.flux_error[rows]
-    for batch in iterate_chunks(network, stars.flux[rows], stars.wavelength, tracked, errors):
+    columns = {name: values[rows] for name, values in stars.columns.items()}
+    inputs = network.inputs_of(columns, len(rows))
+    for batch in iterate_chunks(
+        network, stars.flux[rows], stars.wavelength, tracked, errors, inputs
+    ):
         attention = _attention_of(network, batch)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far outside the range of stars gives no finite attention: such a star is skipped.
@@ -179,8 +183,9 @@ def _attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
     with torch.enable_grad():
         flux = batch.flux.nan_to_num(1.0).requires_grad_()
         answer, attention = network(
-            flux, batch.position, batch.missing, error=batch.error, return_attention=True
-        )
+            flux, batch.position, batch.missing, error=batch.error, inputs=batch.inputs,
+            return_attention=True,
+        )  # fmt: skip
         gradients = [
             torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0]
             for mean in answer.mean.unbind(dim=1)

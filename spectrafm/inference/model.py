@@ -100,6 +100,7 @@ class TrainedModel:
         windows: Windows,
         flux_range: tuple[float, float] | None,
         columns: Sequence[str] = (),
+        where: str | None = None,
     ) -> StarReader:
         """Open the stars of a store as this model reads them, with errors where it uses them.
 
@@ -107,7 +108,8 @@ class TrainedModel:
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
         errors = self.network.wants_errors
-        stars = StarReader(store, spectra, split, windows, flux_range, errors, columns)
+        columns = (*dict.fromkeys((*columns, *self.network.reads.inputs)),)
+        stars = StarReader(store, spectra, split, windows, flux_range, errors, columns, where)
         if self.mock and not stars.mock:
             logger.warning(
                 "%s: trained on the MOCK SURVEY: its results for real stars (%s) mean nothing",
@@ -243,6 +245,7 @@ class TrainedModel:
             options.combine,
             error,
             meter,
+            stars.columns,
         )
 
     def contexts(self, wavelength: np.ndarray, windows: Windows) -> list[np.ndarray]:

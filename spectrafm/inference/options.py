@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spectrafm.labels import LabelName
+from spectrafm.labels import CONDITION, LabelName
 from spectrafm.options import Count, Section
 from spectrafm.spectra import FluxRange, Kind, Split, Window
 
@@ -41,6 +41,11 @@ class Predict(Section):
     flux_range: GoodFlux = None
     split: Split | Literal["all"] = Field(
         "test", description="side of the split: train, validation, test, or all stars"
+    )
+    where: Annotated[str, Field(pattern=CONDITION, max_length=64)] | None = Field(
+        None,
+        description="condition on labels of the stars, such as 'LOGG < 3.5 and FE_H > -1'; null: "
+        "all stars of the split",
     )
     combine: Literal["inverse_variance", "mean"] = Field(
         "inverse_variance",

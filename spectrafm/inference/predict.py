@@ -95,6 +95,8 @@ def predict(
 --output results/demo/predictions/pretrain--all.parquet
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if name is not None:
+        checked_name(name, "--name")
     trained = TrainedModel.load(model_folder(model))
     stores = [path for path in several if Path(path).is_dir()]
     if not stores and not (len(several) == 1 and Path(several[0]).suffix == ".zarr"):
@@ -118,7 +120,7 @@ def predict_store(
     labels = trained.choose_labels(options.labels)
     split = None if options.split == "all" else options.split
     stars = trained.open_stars(
-        store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS)
+        store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS), options.where
     )
     calibration, void = trained.calibration_of(labels, windows, options)
     doubts = trained.doubts(stars.wavelength, windows, labels) + void
@@ -139,6 +141,7 @@ def predict_store(
             "spectra": options.spectra,
             "windows": [list(window) for window in windows],
             "split": options.split,
+            "where": options.where,
             "combine": options.combine,
             "chunks": len(chunks),
             "trained": {
@@ -176,7 +179,8 @@ def _tables(
                 predicted = dict(zip(labels, answer.value.T, strict=True))
                 # A synthetic spectrum has no noise.
                 snr = some.columns.get("snr") if options.spectra == "observed" else None
-                judgement = trained.domain.judge(some.wavelength, some.flux, predicted, snr)
+                flux = trained.network.scaled(some.wavelength, some.flux)
+                judgement = trained.domain.judge(some.wavelength, flux, predicted, snr)
             table = prediction_table(some, labels, answer, doubts, calibration, judgement)
             flagged += int((table["flags"] != "").sum())
             yield table

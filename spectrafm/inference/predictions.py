@@ -42,7 +42,7 @@ PARTS = ("actual", "error", "predicted", "uncertainty")
 INTERVALS = tuple(f"{end}{level}" for level in LEVELS for end in ("lower", "upper"))
 
 #: Columns of the store that are copied where the store has them, with their units.
-COLUMNS = {"snr": "1", "logg": "dex(cm s-2)"}
+COLUMNS = {"snr": "1", "logg": "dex(cm s-2)", "g": "mag"}
 
 NO_GOOD_PIXEL = "no good pixel"
 NO_FINITE_ANSWER = "no finite answer"

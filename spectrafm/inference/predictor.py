@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
 from spectrafm.progress import Meter
+
+_NONE: Mapping[str, np.ndarray] = {}
 
 
 class Prediction(NamedTuple):
@@ -30,6 +32,7 @@ def infer(
     combine: str = "inverse_variance",
     error: np.ndarray | None = None,
     meter: Meter | None = None,
+    columns: Mapping[str, np.ndarray] = _NONE,
 ) -> Prediction:
     """Predict labels of many stars.
 
@@ -51,6 +54,8 @@ def infer(
         One-sigma errors of the flux, for a network that uses them.
     meter : Meter, optional
         Counts the chunks that are done.
+    columns : mapping of str to numpy.ndarray, shape (n,)
+        Those that the network reads as inputs, by name; without one, all stars lack it.
 
     Returns
     -------
@@ -66,9 +71,11 @@ def infer(
     variances = torch.empty_like(means)
     shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
     shown = chunks if meter is None else meter.over(chunks)
-    for batch in iterate_chunks(network, flux, wavelength, shown, error):
-        errors = {} if batch.error is None else {"error": batch.error}
-        answer = network(batch.flux, batch.position, batch.missing, request, **errors)
+    inputs = network.inputs_of(columns, len(flux))
+    for batch in iterate_chunks(network, flux, wavelength, shown, error, inputs):
+        further = {"error": batch.error, "inputs": batch.inputs}
+        further = {name: values for name, values in further.items() if values is not None}
+        answer = network(batch.flux, batch.position, batch.missing, request, **further)
         means[batch.chunk, batch.rows] = answer.mean[:-GUARD_STARS]
         variances[batch.chunk, batch.rows] = answer.log_variance[:-GUARD_STARS].exp()
         shows_star[batch.chunk, batch.rows] = ~batch.missing[:-GUARD_STARS].all(dim=1)

@@ -10,13 +10,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
+from spectrafm.networks.options import PLAIN, Reads
 from spectrafm.options import Section
-from spectrafm.spectra import pixels_in
 
 
 class Answer(NamedTuple):
@@ -31,8 +30,10 @@ class TrainingStars(Protocol):
 
     wavelength: np.ndarray  # (P,), Angstrom
     flux: np.ndarray  # (n, P), NaN = missing
+    flux_error: np.ndarray | None  # (n, P)
     label: np.ndarray  # (n, L), NaN = missing
     labels: tuple[Label, ...]
+    columns: Mapping[str, np.ndarray]  # (n,) each, those of ``Reads.inputs`` among them
 
 
 class Network(nn.Module):
@@ -48,6 +49,8 @@ class Network(nn.Module):
     label_table : tuple of Label
     label_centre, label_scale : Tensor, shape (L,)
         Labels are learned as (label - centre) / scale.
+    reads : Reads
+        What the network reads besides normalised flux; `scale_inputs` sets their centre and scale.
     """
 
     #: Its key in `spectrafm.networks.NETWORKS`.
@@ -59,11 +62,14 @@ class Network(nn.Module):
     #: Whether `forward` reads all pixels of a window at once, in the order of the grid.
     reads_whole: bool = False
 
-    def __init__(self, labels: Sequence[Label]):
+    def __init__(self, labels: Sequence[Label], reads: Reads = PLAIN):
         super().__init__()
-        self.label_table = tuple(labels)
+        self.label_table, self.reads = tuple(labels), reads
         self.register_buffer("label_centre", torch.zeros(len(self.label_table)))
         self.register_buffer("label_scale", torch.ones(len(self.label_table)))
+        if reads.inputs:
+            self.register_buffer("input_centre", torch.zeros(len(reads.inputs)))
+            self.register_buffer("input_scale", torch.ones(len(reads.inputs)))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -73,7 +79,9 @@ class Network(nn.Module):
     # Construction.
 
     @classmethod
-    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
+    def start(
+        cls, model: Section, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
+    ) -> Self:
         """Create a network with fresh weights for the training stars of a stage.
 
         Parameters
@@ -83,6 +91,8 @@ class Network(nn.Module):
         stars : TrainingStars
         labels : sequence of str
             Names of the labels that the stage trains.
+        reads : Reads
+            What the network reads.
 
         Returns
         -------
@@ -91,8 +101,8 @@ class Network(nn.Module):
         raise TypeError(f"{cls.__name__} does not implement start()")
 
     @classmethod
-    def reads_errors(cls, model: Section) -> bool:
-        """Whether a network that `start` creates with these sizes has `wants_errors`."""
+    def reads_errors(cls, model: Section, reads: Reads) -> bool:
+        """Whether a network that `start` creates with these options has `wants_errors`."""
         return cls.wants_errors
 
     @classmethod
@@ -127,6 +137,37 @@ class Network(nn.Module):
         """
         centre = label.nanmean(dim=0)
         return centre, (label - centre).square().nanmean(dim=0).sqrt()
+
+    def scale_inputs(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Set centre and scale of the inputs from columns of the training stars.
+
+        Raises
+        ------
+        SpectraFMError
+            When no star has one of the inputs.
+        """
+        for place, name in enumerate(self.reads.inputs):
+            values = np.asarray(columns.get(name, []), np.float64)
+            known = values[np.isfinite(values)]
+            if not len(known) or not known.std() > 0:
+                raise SpectraFMError(
+                    f"inputs: the training stars have no {name}, or one value of it"
+                )
+            self.input_centre[place], self.input_scale[place] = known.mean(), known.std()
+
+    def inputs_of(self, columns: Mapping[str, np.ndarray], stars: int) -> Tensor | None:
+        """Standardised inputs of some stars, shape (stars, I), from columns by name.
+
+        NaN where a star, or all of them, lack an input; None for a network without inputs.
+        """
+        if not self.reads.inputs:
+            return None
+        unknown = np.full(stars, np.nan)
+        values = [np.asarray(columns.get(name, unknown), "f4") for name in self.reads.inputs]
+        device = self.input_centre.device
+        every = torch.from_numpy(np.stack(values, axis=1)).float().to(device)
+        every = every.masked_fill(~every.isfinite(), torch.nan)
+        return (every - self.input_centre) / self.input_scale
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
         """Add labels to the network; the weights of the labels that it knows do not change.
@@ -179,6 +220,18 @@ class Network(nn.Module):
 
     # Pixels.
 
+    def scaled(self, wavelength: np.ndarray, flux: np.ndarray) -> np.ndarray:
+        """Flux, shape (n, P), in the unit in which spectra are compared with training spectra.
+
+        Parameters
+        ----------
+        wavelength : numpy.ndarray, shape (P,), Angstrom
+        flux : numpy.ndarray, shape (n, P)
+            As the network reads it; NaN where missing.
+        """
+        channels = getattr(self, "channels", None)
+        return flux if channels is None else channels.scaled(wavelength, flux)
+
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
     ) -> list[np.ndarray]:
@@ -216,6 +269,7 @@ class Network(nn.Module):
         request: Tensor | None = None,
         known: Tensor | None = None,
         error: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> Answer:
         """Answer requests about stars.
 
@@ -233,6 +287,8 @@ class Network(nn.Module):
             Standardised values of labels given as input; NaN where not given.
         error : Tensor, shape (B, T), optional
             One-sigma errors of the flux, for networks that read them.
+        inputs : Tensor, shape (B, I), optional
+            From `inputs_of`, for networks that read inputs; NaN where a star has none.
 
         Returns
         -------
@@ -256,106 +312,6 @@ class ClosedForm(Network):
             One-sigma flux noise that observed spectra have beyond that of the training spectra.
         """
         raise TypeError(f"{type(self).__name__} does not implement fit()")
-
-
-class GridSizes(Section):
-    """Sizes of a network that is bound to a wavelength grid."""
-
-    pixels: int = Field(ge=1, le=1_000_000, description="pixels that the network reads")
-
-
-class GridNetwork(Network):
-    """A network bound to the pixels of its first training, all of which it reads at once.
-
-    Parameters
-    ----------
-    wavelength : Tensor, shape (T,)
-        The only grid that the network can read, Angstrom.
-    labels : sequence of Label
-    """
-
-    Sizes = GridSizes
-    reads_whole = True
-
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
-        super().__init__(labels)
-        self.register_buffer("wavelength", wavelength.double())
-
-    @classmethod
-    def start(cls, model: Section, stars: TrainingStars, labels: Sequence[str]) -> Self:
-        column = [[label.name for label in stars.labels].index(name) for name in labels]
-        network = cls(torch.from_numpy(stars.wavelength.copy()), [stars.labels[i] for i in column])
-        network.scale_labels(stars.label[:, column])
-        network.standardise(torch.from_numpy(stars.flux))
-        return network
-
-    @classmethod
-    def build(cls, sizes: GridSizes, labels: Sequence[Label]) -> Self:
-        return cls(torch.zeros(sizes.pixels), labels)
-
-    def sizes(self) -> dict[str, Any]:
-        return {"pixels": len(self.wavelength)}
-
-    def standardise(self, flux: Tensor) -> None:
-        """Compute the standardisation of the flux from the spectra of the first training.
-
-        A fine-tune keeps this standardisation, since its starting weights were learned with it.
-
-        Parameters
-        ----------
-        flux : Tensor, shape (n, T)
-            NaN = missing.
-        """
-
-    def contexts(self, wavelength, windows, tokens) -> list[np.ndarray]:
-        return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
-
-    def encoding(self, wavelength: Tensor) -> Tensor:
-        """Check that the wavelengths are those of the training; the encoding itself is empty.
-
-        Returns
-        -------
-        Tensor, shape (T, 0)
-
-        Raises
-        ------
-        SpectraFMError
-            When the wavelengths are not the network's own.
-        """
-        if wavelength.shape != self.wavelength.shape or not torch.allclose(
-            wavelength.double(), self.wavelength, rtol=0, atol=1e-3
-        ):
-            raise SpectraFMError(
-                f"{self.architecture} reads only its own {len(self.wavelength)} pixels, "
-                f"{self.wavelength[0]:.1f}-{self.wavelength[-1]:.1f} Angstrom"
-            )
-        return self.label_scale.new_zeros(len(wavelength), 0)
-
-
-class Standardise(nn.Module):
-    """``(flux - mean of the pixel) / spread of all pixels``, 0 where a pixel is missing.
-
-    All pixels share one spread, so that neighbouring pixels stay comparable and a pixel that hardly
-    varies among the training stars does not magnify the noise of other spectra.
-
-    Parameters
-    ----------
-    pixels : int
-    """
-
-    def __init__(self, pixels: int):
-        super().__init__()
-        self.register_buffer("mean", torch.ones(pixels))
-        self.register_buffer("spread", torch.ones(()))
-
-    def learn(self, flux: Tensor) -> None:
-        """Compute mean and spread from training spectra, shape (n, T), NaN = missing."""
-        self.mean.copy_(flux.nanmean(dim=0).nan_to_num(1.0))
-        spread = (flux - self.mean).square().nanmean().sqrt()
-        self.spread.copy_(torch.where(spread > 0, spread, 1.0))
-
-    def forward(self, flux: Tensor) -> Tensor:
-        return ((flux - self.mean) / self.spread).nan_to_num(0.0)
 
 
 def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:

@@ -4,7 +4,8 @@ A token covers a fixed step in ln(wavelength), the same for every instrument. It
 linear projection of its valid pixels, whose weights are cosines of the pixel's place within the
 step; a small network makes the token of it.
 
-Shapes: B stars, T pixels, C tokens, M pixels of the fullest token, K harmonics, D dimension.
+Shapes: B stars, T pixels, F channels of each, C tokens, M pixels of the fullest token, K harmonics,
+D dimension.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spectrafm.networks.channels import ERROR_SCALE, Smoothing
 from spectrafm.networks.options import Token
-
-#: An error of the flux enters a token as ln(error / ERROR_SCALE), and at least as ln(1 / 20): the
-#: flux of APOGEE stars at S/N 100 has errors of about this size.
-ERROR_SCALE = 0.01
 
 #: Share of the stars of a training step whose errors are hidden, so that a network can also read
 #: spectra without them.
@@ -34,6 +32,7 @@ class Cells(NamedTuple):
     harmonic: Tensor  # (C, M, K), weights of the projection; 0 where there is no pixel
     encoding: Tensor  # (C, D), encoding of the token's central wavelength
     token: Tensor  # (T,) int, the token of each pixel of the grid
+    smoothing: Smoothing | None = None  # for a network that normalises the flux itself
 
 
 def cells_of(wavelength: Tensor, token: Token, encoding: nn.Module) -> Cells:
@@ -78,25 +77,28 @@ class Binding(nn.Module):
     ----------
     dimension : int
     token : Token
+    channels : int
+        Numbers of each pixel.
     """
 
-    def __init__(self, dimension: int, token: Token):
+    def __init__(self, dimension: int, token: Token, channels: int = 1):
         super().__init__()
         self.drop, self.stretch = token.drop, token.stretch
-        self.content = nn.Linear(2 * token.harmonics + 2, token.hidden)
+        self.content = nn.Linear((channels + 1) * token.harmonics + 2, token.hidden)
         self.gain = nn.Linear(dimension, token.hidden)
         self.offset = nn.Linear(dimension, token.hidden)
         self.out = nn.Linear(token.hidden, dimension)
 
     def forward(
-        self, depth: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None
+        self, channels: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Make the tokens of a batch of stars.
 
         Parameters
         ----------
-        depth : Tensor, shape (B, T)
-            Scaled distance of the flux from the continuum; any value where missing.
+        channels : Tensor, shape (B, T, F)
+            The numbers of each pixel, such as the scaled distance of the flux from the continuum;
+            any value where missing.
         cells : Cells
             Of the wavelengths of these pixels.
         missing : Tensor, shape (B, T), bool, optional
@@ -109,16 +111,20 @@ class Binding(nn.Module):
         empty : Tensor, shape (B, C), bool
             True where a token has no valid pixel, or is hidden in training.
         """
-        valid = cells.there.expand(len(depth), -1, -1)
+        valid = cells.there.expand(len(channels), -1, -1)
         if missing is not None:
             valid = valid & ~missing[:, cells.pixel]
         count = valid.sum(dim=-1, keepdim=True)
         share = count.clamp(min=1).reciprocal()
-        shown = depth[:, cells.pixel].masked_fill(~valid, 0.0)
-        # One matrix product per token: (B, C, M) x (C, M, K) -> (B, C, K).
-        flux = torch.einsum("bcm,cmk->bck", shown, cells.harmonic) * share
-        presence = torch.einsum("bcm,cmk->bck", valid.to(shown.dtype), cells.harmonic) * share
-        content = torch.cat([flux, presence, self._errors(valid, cells, share, error)], dim=-1)
+        # One matrix product per token and channel: (B, C, M) x (C, M, K) -> (B, C, K).
+        content = [
+            torch.einsum("bcm,cmk->bck", shown, cells.harmonic) * share
+            for shown in (
+                *(part[:, cells.pixel].masked_fill(~valid, 0.0) for part in channels.unbind(-1)),
+                valid.to(channels.dtype),
+            )
+        ]
+        content = torch.cat([*content, self._errors(valid, cells, share, error)], dim=-1)
         x = self.content(content) * (1 + self.gain(cells.encoding)) + self.offset(cells.encoding)
         empty = count.squeeze(-1) == 0
         if self.training and self.drop > 0:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, ClosedForm, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, ClosedForm, requested, with_gaps
+from spectrafm.networks.grid import GridNetwork
 
 #: Rounds of the fit, and steps towards the scatter in each.
 ROUNDS, SCATTER_STEPS = 5, 10

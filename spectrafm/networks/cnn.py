@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested, with_gaps
+from spectrafm.networks.base import Answer, requested, with_gaps
+from spectrafm.networks.grid import GridNetwork, Standardise
 
 FILTERS = (2, 4)
 FILTER_LENGTH = 8

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, requested
+from spectrafm.networks.base import Answer, requested
+from spectrafm.networks.grid import GridNetwork
+from spectrafm.networks.options import PLAIN, Reads
 
 WIDTHS = (2048, 1280, 1024)
 DROPOUT = 0.1
@@ -26,16 +28,18 @@ class FCNN(GridNetwork):
     wavelength : Tensor, shape (T,)
         The only grid that the network can read, Angstrom.
     labels : sequence of Label
+    reads : Reads
     """
 
+    reads_more = True
     architecture = "fcnn"
 
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
-        super().__init__(wavelength, labels)
-        self.register_buffer("flux_mean", torch.ones(len(wavelength)))
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label], reads: Reads = PLAIN):
+        super().__init__(wavelength, labels, reads)
+        self.register_buffer("flux_mean", torch.ones(self.width))
         first, second, third = WIDTHS
         self.dense = nn.Sequential(
-            nn.Linear(len(wavelength), first),
+            nn.Linear(self.width, first),
             nn.ReLU(),
             nn.Dropout(DROPOUT),
             nn.Linear(first, second),
@@ -50,7 +54,9 @@ class FCNN(GridNetwork):
     def standardise(self, flux: Tensor) -> None:
         self.flux_mean.copy_(flux.nan_to_num(1.0).mean(dim=0))
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        flux = flux if missing is None else flux.masked_fill(missing, 1.0)
-        x = self.dense(flux - self.flux_mean)
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        numbers = self.numbers(flux, position, missing, error, inputs)
+        x = self.dense(numbers.masked_fill(numbers.isnan(), 1.0) - self.flux_mean)
         return requested(Answer(self.mean(x), self.log_variance(x)), request)

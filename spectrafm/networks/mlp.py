@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, GridNetwork, Standardise, requested, with_gaps
+from spectrafm.networks.base import Answer, requested
+from spectrafm.networks.grid import GridNetwork, Standardise
+from spectrafm.networks.options import PLAIN, Reads
 
 WIDTHS = (512, 512)
 
@@ -23,15 +25,17 @@ class MLP(GridNetwork):
     wavelength : Tensor, shape (T,)
         The only grid that the network can read, Angstrom.
     labels : sequence of Label
+    reads : Reads
     """
 
+    reads_more = True
     architecture = "mlp"
 
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
-        super().__init__(wavelength, labels)
-        self.pixels = Standardise(len(wavelength))
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label], reads: Reads = PLAIN):
+        super().__init__(wavelength, labels, reads)
+        self.pixels = Standardise(self.width)
         layers: list[nn.Module] = []
-        for before, after in zip((len(wavelength), *WIDTHS), WIDTHS, strict=False):
+        for before, after in zip((self.width, *WIDTHS), WIDTHS, strict=False):
             layers += [nn.Linear(before, after), nn.GELU()]
         self.dense = nn.Sequential(*layers)
         self.mean = nn.Linear(WIDTHS[-1], len(self.labels))
@@ -40,6 +44,8 @@ class MLP(GridNetwork):
     def standardise(self, flux: Tensor) -> None:
         self.pixels.learn(flux)
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        x = self.dense(self.pixels(with_gaps(flux, missing)))
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        x = self.dense(self.pixels(self.numbers(flux, position, missing, error, inputs)))
         return requested(Answer(self.mean(x), self.log_variance(x)), request)

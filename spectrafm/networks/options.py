@@ -12,6 +12,10 @@ from spectrafm.options import Section
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
+#: Name of a store's column that a network reads.
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+
+
 class Block(Section):
     """One Transformer block."""
 
@@ -44,6 +48,32 @@ class Token(Section):
         "neighbouring tokens, of random place and length, so that later stages can read a part of "
         "a long window",
     )
+
+
+class Reads(Section):
+    """What a network reads, besides plain normalised flux."""
+
+    normaliser: Literal["xp"] | None = Field(
+        None,
+        description="how the network divides the flux by its continuum: xp, for Gaia XP spectra as "
+        "observed, in any unit; null: the spectra are continuum-normalised",
+    )
+    errors: bool = Field(
+        False,
+        description="whether a network bound to a grid reads ln of the flux errors too; a token of "
+        "several pixels always does",
+    )
+    inputs: list[InputName] = Field(
+        [],
+        max_length=64,
+        description="columns of the store that the network reads beside the spectrum, such as "
+        "colours, extinction or known labels; each may be missing, and each star lacks some of "
+        "them in training",
+    )
+
+
+#: A network that reads normalised flux alone.
+PLAIN = Reads()
 
 
 class Model(Section):

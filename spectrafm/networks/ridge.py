@@ -9,13 +9,15 @@ the error that this noise will cause, its variance times ``||weight||^2``, is th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, ClosedForm, GridNetwork, requested, with_gaps
+from spectrafm.networks.base import Answer, ClosedForm, requested
+from spectrafm.networks.grid import GridNetwork
+from spectrafm.networks.options import PLAIN, Reads
 
 #: Penalties tried, in units of the largest eigenvalue of the spectra's scatter matrix.
 PENALTIES = torch.logspace(-8, 2, 61, dtype=torch.float64)
@@ -43,13 +45,15 @@ class Ridge(GridNetwork, ClosedForm):
     wavelength : Tensor, shape (T,)
         The only grid that the network can read, Angstrom.
     labels : sequence of Label
+    reads : Reads
     """
 
+    reads_more = True
     architecture = "ridge"
 
-    def __init__(self, wavelength: Tensor, labels: Sequence[Label]):
-        super().__init__(wavelength, labels)
-        pixels, count = len(wavelength), len(self.labels)
+    def __init__(self, wavelength: Tensor, labels: Sequence[Label], reads: Reads = PLAIN):
+        super().__init__(wavelength, labels, reads)
+        pixels, count = self.width, len(self.labels)
         self.register_buffer("flux_mean", torch.ones(pixels))
         self.register_buffer("weight", torch.zeros(count, pixels, dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(count, dtype=torch.float64))
@@ -61,7 +65,7 @@ class Ridge(GridNetwork, ClosedForm):
 
     def fit(self, stars, request: Tensor, noise: float = 0.0) -> None:
         # A star without a label is left out of that label's fit.
-        x = self._centred(with_gaps(stars.flux, ~stars.valid)[:, stars.every_window])
+        x = self._centred(self.numbers_of(stars))
         for column, k in enumerate(request.tolist()):
             known = stars.teaches[:, column]
             self._fit_one(k, x[known], stars.label[known, column].double(), noise)
@@ -85,11 +89,25 @@ class Ridge(GridNetwork, ClosedForm):
         self.log_variance[k] = error[best].log()
         self.penalty[k] = penalty[best]
 
+    def numbers_of(self, stars: Any) -> Tensor:
+        """`numbers` of training stars, from the pixels of all windows."""
+        pixels, error = stars.every_window, stars.flux_error
+        return self.numbers(
+            stars.flux[:, pixels],
+            stars.position_of(len(stars.windows)),
+            ~stars.valid[:, pixels],
+            None if error is None else error[:, pixels],
+            stars.inputs,
+        )
+
     def _centred(self, flux: Tensor) -> Tensor:
         return (flux.double() - self.flux_mean).nan_to_num(0.0)
 
-    def forward(self, flux, position, missing=None, request=None, known=None, error=None) -> Answer:
-        mean = self._centred(with_gaps(flux, missing)) @ self.weight.T + self.bias
+    def forward(
+        self, flux, position, missing=None, request=None, known=None, error=None, inputs=None
+    ) -> Answer:
+        numbers = self.numbers(flux, position, missing, error, inputs)
+        mean = self._centred(numbers) @ self.weight.T + self.bias
         answer = Answer(mean.float(), self.log_variance.float().expand(len(mean), -1))
         return requested(answer, request)
 

@@ -15,88 +15,16 @@ from astropy.stats import mad_std
 from pydantic import Field
 from torch import Tensor, nn
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
-from spectrafm.networks.attention import CrossAttention, SelfAttention
 from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.binding import Binding, Cells, cells_of
+from spectrafm.networks.blocks import DecoderBlock, EncoderBlock
+from spectrafm.networks.channels import Channels
 from spectrafm.networks.encoding import ENCODINGS
-from spectrafm.networks.options import Block, Model, Token
+from spectrafm.networks.options import PLAIN, Model, Reads, Token
 from spectrafm.options import Section
 from spectrafm.spectra import pixels_in
-
-
-class FeedForward(nn.Sequential):
-    """Two dense layers with an exact GELU between them."""
-
-    def __init__(self, dimension: int, inner: int, dropout: float):
-        super().__init__(
-            nn.Linear(dimension, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, dimension)
-        )
-
-
-class PostNorm(nn.LayerNorm):
-    """Normalisation after each sum of a block, as in the paper."""
-
-    def before(self, x: Tensor) -> Tensor:
-        """Input of the block's layer."""
-        return x
-
-    def after(self, x: Tensor) -> Tensor:
-        """Output of the block, from the sum."""
-        return self(x)
-
-
-class PreNorm(nn.LayerNorm):
-    """Normalisation before each layer of a block; the sums pass unchanged."""
-
-    def before(self, x: Tensor) -> Tensor:
-        """Input of the block's layer."""
-        return self(x)
-
-    def after(self, x: Tensor) -> Tensor:
-        """Output of the block, from the sum."""
-        return x
-
-
-NORMS = {"post": PostNorm, "pre": PreNorm}
-
-
-class EncoderBlock(nn.Module):
-    """Self-attention and a feed-forward layer, each added to its input."""
-
-    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
-        super().__init__()
-        self.attention = SelfAttention(dimension, block.heads, dropout)
-        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
-        self.attention_norm = NORMS[norm](dimension)
-        self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
-        norm = self.attention_norm
-        x = norm.after(x + self.dropout(self.attention(norm.before(x), missing)))
-        norm = self.feedforward_norm
-        return norm.after(x + self.dropout(self.feedforward(norm.before(x))))
-
-
-class DecoderBlock(nn.Module):
-    """Cross-attention from requests to tokens; requests do not attend to each other."""
-
-    def __init__(self, dimension: int, block: Block, norm: str, dropout: float):
-        super().__init__()
-        self.attention = CrossAttention(dimension, block.heads, dropout)
-        self.feedforward = FeedForward(dimension, block.feedforward, dropout)
-        self.attention_norm = NORMS[norm](dimension)
-        self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, request: Tensor, x: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
-        norm = self.attention_norm
-        answer, attention = self.attention(norm.before(request), x, missing)
-        request = norm.after(request + self.dropout(answer))
-        norm = self.feedforward_norm
-        answer = self.dropout(self.feedforward(norm.before(request)))
-        return norm.after(request + answer), attention
 
 
 class Embedding(nn.Module):
@@ -106,15 +34,20 @@ class Embedding(nn.Module):
     of its own, and its w is also the vector by which the label is requested.
     """
 
-    def __init__(self, dimension: int, labels: int, token: Token):
+    def __init__(
+        self, dimension: int, labels: int, token: Token, channels: int = 1, inputs: int = 0
+    ):
         super().__init__()
         if token.width:
-            self.binding = Binding(dimension, token)
+            self.binding = Binding(dimension, token, channels)
         else:
             self.flux_weight = nn.Parameter(torch.randn(dimension))
             self.flux_bias = nn.Parameter(torch.randn(dimension))
         self.label_weight = nn.Parameter(torch.randn(labels, dimension))
         self.label_bias = nn.Parameter(torch.randn(labels, dimension))
+        if inputs:
+            self.input_weight = nn.Parameter(torch.randn(inputs, dimension))
+            self.input_bias = nn.Parameter(torch.randn(inputs, dimension))
 
     def flux(self, scaled_flux: Tensor) -> Tensor:
         """Embed scaled flux: (B, T) -> (B, T, D)."""
@@ -123,6 +56,10 @@ class Embedding(nn.Module):
     def label(self, value: Tensor) -> Tensor:
         """Embed standardised label values: (B, L) -> (B, L, D)."""
         return nn.functional.gelu(value[..., None] * self.label_weight + self.label_bias)
+
+    def input(self, value: Tensor) -> Tensor:
+        """Embed standardised inputs: (B, I) -> (B, I, D)."""
+        return nn.functional.gelu(value[..., None] * self.input_weight + self.input_bias)
 
 
 class Head(nn.Module):
@@ -152,6 +89,7 @@ class TransformerSizes(Section):
     """Sizes of a SpectraFM network in ``config.json``."""
 
     model: Model = Field(description="sizes of the network")
+    reads: Reads = Field(PLAIN, description="what the network reads")
 
 
 class SpectraFM(Network):
@@ -163,6 +101,8 @@ class SpectraFM(Network):
         Sizes. The defaults are the paper's: 8.02 million parameters.
     labels : sequence of Label
         Labels that the model knows, in the order of its outputs.
+    reads : Reads
+        What the network reads. A normaliser needs tokens of several pixels.
 
     Notes
     -----
@@ -173,12 +113,19 @@ class SpectraFM(Network):
     architecture = "spectrafm"
     Sizes = TransformerSizes
 
-    def __init__(self, options: Model, labels: Sequence[Label]):
-        super().__init__(labels)
+    def __init__(self, options: Model, labels: Sequence[Label], reads: Reads = PLAIN):
+        super().__init__(labels, reads)
         self.options = options
+        if reads.normaliser and not options.token.width:
+            raise SpectraFMError(
+                "normaliser: needs tokens of several pixels: set model.token.width"
+            )
         size, dropout = options.dimension, options.dropout
         self.wavelength_encoding = ENCODINGS[options.encoding](size)
-        self.embedding = Embedding(size, len(self.labels), options.token)
+        self.channels = Channels(reads, options.flux_scale)
+        self.embedding = Embedding(
+            size, len(self.labels), options.token, self.channels.count, len(reads.inputs)
+        )
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(
             EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
@@ -193,19 +140,25 @@ class SpectraFM(Network):
         self.decoder_norm = last(size)
 
     @classmethod
-    def start(cls, model: Model, stars: TrainingStars, labels: Sequence[str]) -> Self:
+    def start(
+        cls, model: Model, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
+    ) -> Self:
         # The network knows every label of the store, so that a later stage can train labels that
         # this stage does not.
-        network = cls(model, stars.labels)
+        network = cls(model, stars.labels, reads)
         network.scale_labels(stars.label)
+        network.scale_inputs(stars.columns)
         return network
 
     @classmethod
     def build(cls, sizes: TransformerSizes, labels: Sequence[Label]) -> Self:
-        return cls(sizes.model, labels)
+        return cls(sizes.model, labels, sizes.reads)
 
     def sizes(self) -> dict[str, Any]:
-        return {"model": self.options.model_dump(mode="json")}
+        return {
+            "model": self.options.model_dump(mode="json"),
+            "reads": self.reads.model_dump(mode="json"),
+        }
 
     @staticmethod
     def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +169,7 @@ class SpectraFM(Network):
         return torch.from_numpy(centre), torch.from_numpy(scale)
 
     def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
-        new = type(self)(self.options, labels)
+        new = type(self)(self.options, labels, self.reads)
         new.scale_labels(label)
         self.label_table += new.label_table
         for name in ("label_weight", "label_bias"):
@@ -232,10 +185,10 @@ class SpectraFM(Network):
 
     @property
     def wants_errors(self) -> bool:
-        return self.reads_errors(self.options)
+        return self.reads_errors(self.options, self.reads)
 
     @classmethod
-    def reads_errors(cls, model: Model) -> bool:
+    def reads_errors(cls, model: Model, reads: Reads) -> bool:
         return model.token.width > 0
 
     def contexts(
@@ -269,7 +222,8 @@ class SpectraFM(Network):
         """
         token = self.options.token
         if token.width:
-            return cells_of(wavelength, token, self.wavelength_encoding)
+            cells = cells_of(wavelength, token, self.wavelength_encoding)
+            return cells._replace(smoothing=self.channels.smoothing(wavelength))
         return self.wavelength_encoding(wavelength)
 
     def forward(
@@ -280,6 +234,7 @@ class SpectraFM(Network):
         request: Tensor | None = None,
         known: Tensor | None = None,
         error: Tensor | None = None,
+        inputs: Tensor | None = None,
         return_attention: bool = False,
     ) -> Answer | tuple[Answer, Tensor]:
         """Answer requests about stars.
@@ -287,7 +242,7 @@ class SpectraFM(Network):
         Parameters
         ----------
         flux : Tensor, shape (B, P)
-            Continuum-normalised flux.
+            Continuum-normalised flux; with a normaliser, flux as observed, in any unit.
         position : Tensor, shape (B, P, D) or (P, D), or Cells
             `encoding` of the pixels' wavelengths. It has no trained weights, so that callers
             compute it once per grid.
@@ -300,6 +255,8 @@ class SpectraFM(Network):
         error : Tensor, shape (B, P), optional
             One-sigma errors of the flux, NaN where unknown; read where a token holds several
             pixels, else ignored.
+        inputs : Tensor, shape (B, I), optional
+            Standardised inputs, a token each; NaN where a star has none.
         return_attention : bool
             Also return the last decoder block's attention.
 
@@ -311,8 +268,8 @@ class SpectraFM(Network):
             equally. Only with ``return_attention``.
         """
         if isinstance(position, Cells):
-            depth = (1.0 - flux) / self.options.flux_scale
-            x, empty = self.embedding.binding(depth, position, missing, error)
+            channels, error = self.channels(flux, position.smoothing, missing, error)
+            x, empty = self.embedding.binding(channels, position, missing, error)
         else:
             x, empty = self._pixel_tokens(flux, position, missing)
         order, tokens = None, x.shape[1]
@@ -320,14 +277,15 @@ class SpectraFM(Network):
             order, empty = _valid_first(empty)
             x = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
         shown = x.shape[1]
-        if known is not None:
-            unknown = known.isnan()
-            x = torch.cat([x, self.embedding.label(known.nan_to_num())], dim=1)
+        for given, embed in ((known, self.embedding.label), (inputs, self.embedding.input)):
+            if given is None:
+                continue
+            unknown = given.isnan()
+            x = torch.cat([x, embed(given.nan_to_num())], dim=1)
             if empty is None:
-                empty = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-                empty[:, shown:] = unknown
-            else:
-                empty = torch.cat([empty, unknown], dim=1)
+                before = x.shape[1] - unknown.shape[1]
+                empty = torch.zeros(len(x), before, dtype=torch.bool, device=x.device)
+            empty = torch.cat([empty, unknown], dim=1)
         x = self.dropout(x)
         for block in self.encoder:
             x = block(x, empty)

@@ -161,9 +161,12 @@ def spectra_of(table: Table, path: Path, **given: Any) -> Spectra:
         rows = _groups(table, found, path)
     if not rows:
         raise SpectraFMError(f"{path}: the table is empty")
-    return Spectra.of(
-        [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
-    )
+    try:
+        return Spectra.of(
+            [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
+        )
+    except SpectrumError as error:
+        raise SpectraFMError(f"{path}: {error}") from None
 
 
 class First(NamedTuple):
@@ -272,17 +275,14 @@ def _spectrum(
             if values.shape != flux.shape:
                 raise SpectrumError(name, key, f"{len(values)} pixels, but flux has {len(flux)}")
             bad = bad | (values if key == "mask" else ~values)
-    try:
-        (one,) = Spectra(
-            flux if flux_unit is None else flux * flux_unit,
-            wavelength if unit is None else wavelength * u.Unit(unit),
-            error,
-            bad,
-            names=name,
-            **about,
-        )
-    except SpectrumError as error:
-        raise SpectraFMError(f"{path}: {error}") from None
+    (one,) = Spectra(
+        flux if flux_unit is None else flux * flux_unit,
+        wavelength if unit is None else wavelength * u.Unit(unit),
+        error,
+        bad,
+        names=name,
+        **about,
+    )
     return one.replace(source=str(path), provenance={**one.provenance, "format": "table"})
 
 

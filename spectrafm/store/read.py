@@ -15,7 +15,7 @@ from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import PAPER_LABELS, Label
+from spectrafm.labels import PAPER_LABELS, Label, fulfils
 from spectrafm.reading import problem_in, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
@@ -237,6 +237,8 @@ class StarReader:
         Whether ``flux_error`` is loaded too; synthetic spectra have no noise: zeros.
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
+    where : str, optional
+        Condition on labels that the stars fulfil, such as ``LOGG < 3.5``. Default: all stars.
 
     Attributes
     ----------
@@ -259,6 +261,7 @@ class StarReader:
         flux_range: tuple[float, float] | None = None,
         errors: bool = False,
         columns: Sequence[str] = (),
+        where: str | None = None,
     ):
         group = self._group = open_whole_store(path)
         self._path = path
@@ -269,9 +272,12 @@ class StarReader:
         self._range = flux_range or (-np.inf, np.inf)
         self._pixels = pixel_mask(wavelength, windows, str(path))
         splits = read(group, "split")
-        self._rows = rows = np.flatnonzero((splits == split) | (split is None))
+        chosen = (splits == split) | (split is None)
         self.wavelength = wavelength[self._pixels]
         self.labels = labels_of(group)
+        if where is not None:
+            chosen &= fulfils(where, self.labels, read(group, "label"))
+        self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
         self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
         self._of_stars = {

@@ -15,6 +15,7 @@ class Source(NamedTuple):
 
 
 _APOGEE = "spectrafm.surveys.apogee"
+_XP = "spectrafm.surveys.gaia_xp"
 _OWN = "spectrafm.surveys.own"
 
 SURVEYS = {
@@ -31,6 +32,15 @@ SURVEYS = {
             "check-selection": f"{_APOGEE}.check_selection:check_selection",
         },
         f"{_APOGEE}.grid:RANGE",
+    ),
+    "gaia_xp": Source(
+        f"{_XP}.options:Survey",
+        "gaia_xp/survey.smk",
+        {
+            "fetch-xp": f"{_XP}.fetch_xp:fetch_xp",
+            "select-xp": f"{_XP}.select_xp:select_xp",
+        },
+        f"{_XP}.table:RANGE",
     ),
     "own": Source(
         f"{_OWN}.options:Survey",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spectrafm.plugs import load
 from spectrafm.training.options import Sampling
@@ -23,6 +24,7 @@ class Batch(NamedTuple):
     error: Tensor | None  # (B, T), one sigma of the flux; None where the network does not read it
     position: Any  # (B, T, D), or what the network makes of a window that all stars show whole
     missing: Tensor | None  # (B, T)
+    inputs: Tensor | None  # (B, I), standardised; NaN = not given; None for networks without
     known: Tensor | None  # (B, R), labels given as input; NaN = not given
     label: Tensor  # (B, R)
     label_error: Tensor  # (B, R)
@@ -86,6 +88,15 @@ def draw_batch(
         batch = batch._replace(flux=batch.flux + noise[share])
         if batch.error is not None:
             batch = batch._replace(error=torch.hypot(batch.error, sigma[share]))
+    if sampling.error_noise > 0 and batch.error is not None:
+        factor, noise = _noise(len(rows), pixel.shape[1], sampling.error_noise, generator)
+        noise = correlated(noise[share], sampling.noise_pixels)
+        flux = batch.flux + noise * batch.error.nan_to_num(0.0)
+        error = batch.error * torch.hypot(factor[share], torch.ones_like(factor[share]))
+        batch = batch._replace(flux=flux, error=error)
+    if batch.inputs is not None:
+        hidden = _hidden(len(rows), batch.inputs.shape[1], generator)
+        batch = batch._replace(inputs=batch.inputs.masked_fill(hidden[share], torch.nan))
     if sampling.known_labels > 0:
         drawn = torch.rand(requested.shape, generator=generator, device=generator.device)
         given = (drawn < sampling.known_labels) & requested
@@ -175,12 +186,41 @@ def _show(
         error=None if error is None else error[rows[:, None], pixel],
         position=position,
         missing=missing,
+        inputs=None if stars.inputs is None else stars.inputs[rows],
         known=None,
         label=stars.label[rows],
         label_error=stars.label_error[rows],
         requested=requested,
         count=requested.sum(),
     )
+
+
+def _hidden(stars: int, inputs: int, generator: torch.Generator) -> Tensor:
+    """Draw the inputs that each star lacks, shape (B, I), each by itself.
+
+    The share of them is drawn for each star first, so that all and none are as frequent as some.
+    """
+    share = torch.rand(stars, 1, generator=generator, device=generator.device)
+    return torch.rand(stars, inputs, generator=generator, device=generator.device) < share
+
+
+def correlated(noise: Tensor, pixels: float) -> Tensor:
+    """Smooth white noise along the pixels, keeping its variance.
+
+    Parameters
+    ----------
+    noise : Tensor, shape (B, T)
+    pixels : float
+        One sigma of the Gaussian; 0: the noise stays white.
+    """
+    if not pixels:
+        return noise
+    reach = max(1, round(4 * pixels))
+    offset = torch.arange(-reach, reach + 1, device=noise.device)
+    kernel = (-0.5 * (offset / pixels) ** 2).exp()
+    kernel = kernel / kernel.square().sum().sqrt()
+    padded = functional.pad(noise[:, None], (reach, reach), mode="circular")
+    return functional.conv1d(padded, kernel.to(noise)[None, None])[:, 0]
 
 
 def _noise(

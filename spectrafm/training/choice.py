@@ -53,7 +53,7 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     """
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
     needs_gap = paints or stage.twin.components is not None
-    options = (stage.windows, stage.flux_range, errors or needs_gap)
+    options = (stage.windows, stage.flux_range, errors or needs_gap, tuple(stage.inputs))
     everyone = load_stars(store, stage.spectra, "train", *options)
     training = choose(everyone, stage.stars)
     synthetic = gap = twin = None
@@ -84,5 +84,6 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    found = load_stars(store, stage.spectra, "validation", *options, COLUMNS)
+    *options, inputs = options
+    found = load_stars(store, stage.spectra, "validation", *options, (*inputs, *COLUMNS))
     return subset(found, meets(found, stage.stars.where))

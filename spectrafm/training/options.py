@@ -8,6 +8,7 @@ from pydantic import Field, create_model, model_validator
 
 from spectrafm.labels import CONDITION, LabelName
 from spectrafm.networks import NETWORKS
+from spectrafm.networks.options import Reads
 from spectrafm.options import Count, Name, Section, Seed
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 from spectrafm.training.schemes import SCHEMES
@@ -20,7 +21,9 @@ class Stars(Section):
     """Stars of the training split that a stage learns from."""
 
     where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
-        None, description="condition on a label in its unit, such as 'FE_H > -1'; null: all stars"
+        None,
+        description="condition on labels in their units, such as 'FE_H > -1' or 'FE_H > -1 and "
+        "LOGG < 3.5'; null: all stars",
     )
     count: Count | None = Field(
         None, description="number of stars, drawn with the seed; null: all that fulfil where"
@@ -41,6 +44,19 @@ class Sampling(Section):
     tokens: Count = Field(512, description="pixels shown per star and step")
     noise: float = Field(
         0.0, ge=0, description="largest one-sigma Gaussian noise added to the flux while training"
+    )
+    error_noise: float = Field(
+        0.0,
+        ge=0,
+        description="largest Gaussian noise added to the flux while training, in units of the "
+        "flux's own error",
+    )
+    noise_pixels: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="correlation of the noise of error_noise: it is smoothed by a Gaussian of so "
+        "many pixels, one sigma, without losing variance; 0: none",
     )
     known_labels: float = Field(
         0.0,
@@ -103,7 +119,7 @@ class Schedule(Section):
     restart_epochs: float = Field(50.0, gt=0, description="length of each cosine, in epochs")
 
 
-class Stage(Section):
+class Stage(Reads):
     """One training: its start, spectra, windows, stars, labels, frozen parts and length."""
 
     architecture: Literal[tuple(NETWORKS)] = Field("spectrafm", description="the network")
@@ -163,6 +179,11 @@ class Stage(Section):
         "options",
     )
     seed: Seed = Field(0, description="seed of weights, of star order and of pixels")
+
+    @property
+    def reads(self) -> Reads:
+        """What a network that the stage creates reads."""
+        return Reads(**{key: getattr(self, key) for key in Reads.model_fields})
 
     @model_validator(mode="after")
     def _fits_its_network(self):

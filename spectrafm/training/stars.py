@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,13 +12,11 @@ import torch
 from torch import Tensor
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import CONDITION, IRON_POOR
+from spectrafm.labels import IRON_POOR, fulfils, place_of
 from spectrafm.networks.base import Network
 from spectrafm.spectra import pixels_in
 from spectrafm.store.read import StarSet
 from spectrafm.training.options import Stars
-
-_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
@@ -49,8 +45,7 @@ def meets(stars: StarSet, where: str | None) -> np.ndarray:
     """
     if where is None:
         return np.isfinite(stars.label).any(axis=1)
-    name, comparison, bound = re.match(CONDITION, where).groups()
-    return _COMPARE[comparison](stars.label[:, column_of(stars, name)], float(bound))
+    return fulfils(where, stars.labels, stars.label)
 
 
 def column_of(stars: StarSet, label: str) -> int:
@@ -61,10 +56,7 @@ def column_of(stars: StarSet, label: str) -> int:
     SpectraFMError
         When the store does not hold the label.
     """
-    names = [known.name for known in stars.labels]
-    if label not in names:
-        raise SpectraFMError(f"the store has no label {label}; it has {', '.join(names)}")
-    return names.index(label)
+    return place_of(label, stars.labels)
 
 
 def choose(stars: StarSet, options: Stars) -> StarSet:
@@ -118,6 +110,8 @@ class DeviceStars:
         One-sigma errors of the flux, for networks that read them.
     valid : Tensor, shape (n, P), bool
         True where the flux is finite.
+    inputs : Tensor, shape (n, I), or None
+        Standardised inputs, for networks that read some; NaN = missing.
     label, label_error : Tensor, shape (n, R)
         Labels of the stage and their errors, in standardised units; NaN = missing.
     encode : callable
@@ -137,6 +131,7 @@ class DeviceStars:
     encode: Callable[[Tensor], Any]
     windows: tuple[Tensor, ...]
     apogee_id: np.ndarray
+    inputs: Tensor | None = None
     window_positions: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -230,6 +225,7 @@ def to_device(
         encode=lambda pixels: network.encoding(wavelength[pixels]),
         windows=tuple(torch.from_numpy(pixels).to(device) for pixels in inside),
         apogee_id=stars.apogee_id,
+        inputs=network.inputs_of(stars.columns, len(stars)),
     )
 
 

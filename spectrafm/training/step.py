@@ -168,7 +168,8 @@ def request_labels(
         every = known.new_full((len(known), known_labels), torch.nan)
         every[:, request] = known
         known = every
-    return forward(batch.flux, batch.position, batch.missing, request, known, batch.error)
+    inputs = {} if batch.inputs is None else {"inputs": batch.inputs}
+    return forward(batch.flux, batch.position, batch.missing, request, known, batch.error, **inputs)
 
 
 def _optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:

@@ -100,14 +100,14 @@ def train(
         device = _device(together)
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
-        errors = found.reads_errors(model) if network is None else network.wants_errors
+        errors = found.reads_errors(model, stage.reads) if network is None else network.wants_errors
         chosen = stars_of(store, stage, errors)
         training, validation = chosen.training, chosen.validation
         made_with = hashes_beside(output, [store, *([] if start is None else [start])])
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
-            network = found.start(model, training, labels)
+            network = found.start(model, training, labels, stage.reads)
         else:
             _learn_new_labels(network, training, labels)
         _require_scheme(network, stage)
@@ -184,6 +184,11 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
         raise SpectraFMError(
             f"{start}: holds the model of stage {facts['stage_name']!r}, not of "
             f"{stage.start_from!r} (--start_from)"
+        )
+    if network.reads != stage.reads:
+        raise SpectraFMError(
+            f"{start}: its network reads {network.reads.model_dump()}, but the stage "
+            f"{stage.reads.model_dump()}: a fine-tune reads what its start reads"
         )
     if network.architecture != stage.architecture:
         raise SpectraFMError(
@@ -263,8 +268,8 @@ def _write(
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
-            stars.lessons,
-            stars.unseen,
+            under_way.network.scaled(training.wavelength, stars.lessons),
+            under_way.network.scaled(training.wavelength, stars.unseen),
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,

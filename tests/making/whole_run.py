@@ -79,6 +79,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
          "--output=tables/table1.csv"],
         [f"tables/table1.{kind}" for kind in ("csv", "md", "tex")],
     ),
+    "paper-comparison": (
+        ["predictions/pretrain--all.parquet", "--output=tables/paper_comparison.csv"],
+        ["tables/paper_comparison.csv", "tables/paper_comparison.md"],
+    ),
     "table-draws": (
         ["predictions/pretrain--all.parquet", "--output=tables/draws.csv"],
         ["tables/draws.csv", "tables/draws.md"],

@@ -3,6 +3,7 @@
 from mutants import Mutant
 
 BASE = "spectrafm/networks/base.py"
+GRID = "spectrafm/networks/grid.py"
 TRANSFORMER = "spectrafm/networks/transformer.py"
 ATTENTION = "spectrafm/networks/attention.py"
 ENCODING = "spectrafm/networks/encoding.py"
@@ -31,7 +32,7 @@ MUTANTS = [
         "a label that all stars share is divided by zero",
     ),
     Mutant(
-        BASE,
+        GRID,
         "rtol=0, atol=1e-3",
         "rtol=1, atol=1e-3",
         "tests/test_model.py::test_fcnn_refuses_other_pixels",
@@ -46,7 +47,7 @@ MUTANTS = [
     ),
     Mutant(
         "spectrafm/networks/fcnn.py",
-        "flux.masked_fill(missing, 1.0)",
+        "numbers.masked_fill(numbers.isnan(), 1.0)",
         "flux",
         MISSING,
         "FCNN reads what stands in missing pixels",
@@ -96,8 +97,8 @@ MUTANTS = [
     ),
     Mutant(
         TRANSFORMER,
-        "empty[:, shown:] = unknown",
-        "empty[:, shown:] = ~unknown",
+        "torch.cat([empty, unknown], dim=1)",
+        "torch.cat([empty, ~unknown], dim=1)",
         "tests/test_model.py::test_a_known_label_changes_the_answer_and_an_unknown_one_does_not",
         "unknown labels are read as zero, and known ones are not read",
     ),

@@ -206,6 +206,11 @@ def shown_in(figure):
     }[FIGURES[figure].shows]
 
 
+def astronn_option(wildcards, input):
+    """`--astronn=<table>` of `spectrafm table1`; empty where the survey has none."""
+    return [f"--astronn={input.astronn}"] if input.astronn else []
+
+
 def literal(value):
     """Parameter that is taken as it is: Snakemake reads braces in a plain string as wildcards."""
 

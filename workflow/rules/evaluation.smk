@@ -1,5 +1,6 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
-# Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/draws.*,
+# Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/paper_comparison.*,
+#           tables/draws.*,
 #           tables/learning_curve.*, tables/calibration.*, attention/<stage>.zarr
 #
 #   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
@@ -47,11 +48,19 @@ rule collect_metrics:
         "spectrafm collect-metrics {input:q} --output {output:q} > {log:q} 2>&1"
 
 
+# A survey with no other catalogue of labels has no such rule.
+ASTRONN = (
+    rules.fetch_astronn.output
+    if "fetch-astronn" in SURVEYS[RUN.survey.name].commands
+    else []
+)
+
+
 rule table1:
     """Write Table 1: scatter and bias of each label, next to those of astroNN."""
     input:
         predictions=prediction_files(RUN.figures.table1),
-        astronn=rules.fetch_astronn.output,
+        astronn=ASTRONN,
     output:
         csv=report(
             f"{RESULTS}/tables/table1.csv",
@@ -71,9 +80,34 @@ rule table1:
     params:
         caption=caption(COMMANDS["table1"]),
         logg=RUN.figures.table1_logg,
+        astronn=astronn_option,
     shell:
-        "spectrafm table1 {input.predictions:q} --astronn {input.astronn:q} --logg {params.logg:q}"
+        "spectrafm table1 {input.predictions:q} {params.astronn:q} --logg {params.logg:q}"
         " --output {output.csv:q} > {log:q} 2>&1"
+
+
+if RUN.published:
+
+    rule paper_comparison:
+        """Write every published number beside that of the run."""
+        input:
+            predictions=prediction_files(RUN.published),
+            astronn=rules.fetch_astronn.output,
+        output:
+            csv=f"{RESULTS}/tables/paper_comparison.csv",
+            md=f"{RESULTS}/tables/paper_comparison.md",
+        log:
+            f"{LOGS}/paper_comparison.log",
+        benchmark:
+            f"{BENCHMARKS}/paper_comparison.tsv"
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            logg=RUN.figures.table1_logg,
+        shell:
+            "spectrafm paper-comparison {input.predictions:q} --astronn {input.astronn:q}"
+            " --logg {params.logg:q} --output {output.csv:q} > {log:q} 2>&1"
 
 
 if RUN.fewshot.stages:

@@ -12,6 +12,7 @@ rule report:
         models_of(RUN.predictions),
         rules.collect_metrics.output,
         rules.table1.output,
+        rules.paper_comparison.output if RUN.published else [],
         FIGURE_FILES,
     output:
         page=report(

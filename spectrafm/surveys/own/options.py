@@ -96,4 +96,6 @@ class Survey(Spectra, LabelColumns):
     """The section ``survey`` of the configuration, for your own table."""
 
     name: Literal["own"] = Field("own", description="name of the survey, as in spectrafm/surveys/")
-    table: str = Field(min_length=1, description="path of the table of your spectra and labels")
+    table: str = Field(
+        "mine.ecsv", min_length=1, description="path of the table of your spectra and labels"
+    )

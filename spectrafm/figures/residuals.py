@@ -1,0 +1,99 @@
+"""The command ``residuals``: predictions/<stage>--<evaluation>.parquet -> figures/residuals.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spectrafm.evaluation.wording import model_name, stars_text, unit_text
+from spectrafm.figures.style import check_output, new_figure, point_area, save, styled
+from spectrafm.inference.predictions import read_predictions, values_of
+
+#: Columns of a prediction that the residuals are drawn against where it has them, and their names.
+AGAINST = {"FE_H_actual": "[Fe/H]", "g": "G (mag)", "TEFF_actual": "Effective temperature (K)"}
+
+#: The vertical axis ends at this many times the half-width of the central 90 % of the residuals.
+REACH = 2.5
+
+#: Number of bins, each with as many stars, whose quantiles are drawn.
+BINS = 12
+
+#: Quantiles of a bin: its median, and the central 68 %.
+QUANTILES = (0.16, 0.5, 0.84)
+
+
+def residuals(prediction: Path, *, output: Path) -> None:
+    """Predicted minus catalogued labels against [Fe/H], G and effective temperature.
+
+    Parameters
+    ----------
+    prediction : pathlib.Path
+        Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
+    output : pathlib.Path
+        PNG to write; the PDF is written beside it.
+
+    Raises
+    ------
+    SpectraFMError
+        When the file is missing or damaged.
+
+    Examples
+    --------
+    $ spectrafm residuals results/gaia_xp/predictions/xp_all--all.parquet \
+--output results/gaia_xp/figures/residuals.png
+    """
+    check_output(output)
+    table = read_predictions(prediction)
+    text = f"{len(table)} stars, {len(table.attrs['labels'])} labels"
+    save(draw(table), output, text, [prediction])
+
+
+@styled()
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw a row of panels a label, one panel for each column that the table has.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Predictions, as from `spectrafm.inference.predictions.read_predictions`.
+    """
+    facts, labels = table.attrs, table.attrs["labels"]
+    columns = [name for name in AGAINST if name in table and table[name].notna().any()]
+    shape = len(labels), len(columns)
+    size = 1 + 4.2 * shape[1], 1.6 + 2.3 * shape[0]
+    figure = new_figure(*size, stars_text(table), facts["mock"], strip=0.3)
+    panels = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False)
+    for row, label in zip(panels, labels, strict=True):
+        actual, predicted, _ = values_of(table, label)
+        off = predicted - actual
+        for axes, name in zip(row, columns, strict=True):
+            _draw_against(axes, table[name].to_numpy(np.float64), off)
+        known = np.abs(off[np.isfinite(off)])
+        reach = REACH * np.quantile(known, 0.9) if known.size else 1.0
+        row[0].set_ylim(-reach, reach)
+        row[0].set_ylabel(f"{facts['symbols'][label]} ({unit_text(facts['label_units'][label])})")
+    for axes, name in zip(panels[-1], columns, strict=True):
+        axes.set_xlabel(AGAINST[name])
+    figure.supylabel("Predicted minus catalogued")
+    figure.suptitle(model_name(facts["trained"]))
+    return figure
+
+
+def _draw_against(axes: Axes, x: np.ndarray, off: np.ndarray) -> None:
+    """Draw the stars, and median and central 68 % of bins with equally many of them."""
+    shown = np.isfinite(x) & np.isfinite(off)
+    x, off = x[shown], off[shown]
+    axes.axhline(0, color="0.5", lw=1, zorder=0)
+    if not x.size:
+        return
+    axes.scatter(x, off, s=point_area(x.size), lw=0, color="C0", alpha=0.35, rasterized=True)
+    places = np.array_split(np.argsort(x, kind="stable"), min(BINS, max(x.size // 20, 1)))
+    middle = [np.median(x[rows]) for rows in places]
+    low, median, high = np.transpose([np.quantile(off[rows], QUANTILES) for rows in places])
+    axes.plot(middle, median, color="C1", lw=2)
+    for edge in (low, high):
+        axes.plot(middle, edge, color="C1", lw=1.2, ls="--")
