@@ -184,7 +184,7 @@ def test_score_prints_a_table(table, capsys):
         (["train", "no.zarr", "--name=x", "--output=m"], "options: spectra: required"),
         (["train", "no.zarr", "--name=x", "--output=m", *REQUIRED], "no.zarr"),
         (["train", "no.zarr", "--name=x", "--output=m", "--stars.where=SNR", *REQUIRED],
-         "options: stars.where: 'SNR' is not as described: condition on a label"),
+         "options: stars.where: 'SNR' is not as described: condition on labels"),
         (["predict", "no", "no.zarr", "--name=x", "--output=p.parquet"], "no: no such model"),
         (["map-attention", "no", "no.zarr", "--output=p.zarr"], "no: no such model"),
         (["figure3", "no.parquet", "--output=f.png"], "no.parquet"),

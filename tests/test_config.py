@@ -78,7 +78,7 @@ def paper():
         ),
         (
             {"stages": {"finetune_iron": {"stars": {"where": "FE_H"}}}},
-            r"stars\.where: 'FE_H' is not as described: condition on a label",
+            r"stars\.where: 'FE_H' is not as described: condition on labels",
         ),
         (
             {"labels": {"C_FE": {"unit": "log10(cm s-2)"}}},
@@ -188,7 +188,7 @@ def paper():
         ({"selection": {"split": {"seed": -1}}}, r"split\.seed: .*greater than or equal to 0"),
         (
             {"stages": {"finetune_iron": {"stars": {"where": "FE_H > 1.2.3"}}}},
-            r"stars\.where: 'FE_H > 1\.2\.3' is not as described: condition on a label",
+            r"stars\.where: 'FE_H > 1\.2\.3' is not as described: condition on labels",
         ),
         (
             {"stages": {"pretrain": {"flux_range": [1.2, 0.05]}}},

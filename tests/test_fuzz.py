@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -180,6 +180,7 @@ def toy_labels():
     class Stars:
         labels = PAPER_LABELS
         label = fabricated.labels_of(40)
+        columns: ClassVar = {}
 
     return Stars
 

@@ -127,8 +127,8 @@ from spectrafm.inference.options import Predict
 block, model, store, output = int(sys.argv[1]), *map(Path, sys.argv[2:])
 seen, infer = [], command.infer
 
-def watched(*arguments):
-    answer = infer(*arguments)
+def watched(*arguments, **named):
+    answer = infer(*arguments, **named)
     lines = Path("/proc/self/status").read_text().splitlines()
     memory = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
     seen.append((memory, len(os.listdir("/proc/self/fd"))))

@@ -45,7 +45,8 @@ FIGURES = {
             "finetune_iron--iron_window",
         ),
     ),
-    "residuals": Plot("spectrafm.figures.residuals:residuals", "prediction"),
+    # Made where the configuration names a prediction.
+    "residuals": Plot("spectrafm.figures.residuals:residuals", "prediction", alone=True),
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
     # Drawn from the table of the predictions that the configuration names.
     "calibration": Plot("spectrafm.figures.calibration:calibration", "calibration"),

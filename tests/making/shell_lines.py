@@ -19,7 +19,7 @@ from snakemake.settings.types import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-TARGETS = {"all", "draws", "verify"}
+TARGETS = {"all", "fewshot", "verify"}
 
 
 def main(folder: str, *configurations: str) -> None:
