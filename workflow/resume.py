@@ -10,7 +10,12 @@ import fcntl
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import IO
+
+#: Seconds to wait for processes that were killed a moment ago, and have not ended yet.
+PATIENCE = 10.0
 
 #: The folder with Snakemake's locks, and the file that each living Snakemake holds (common.smk).
 LOCKS, ALIVE = Path(".snakemake/locks"), Path(".snakemake/alive")
@@ -22,15 +27,27 @@ def unlock() -> None:
         return
     with open(ALIVE, "a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"resume: a Snakemake, or one of its jobs, still runs in {Path.cwd()}")
+            if not _locked(handle):
+                sys.exit(f"resume: a Snakemake, or one of its jobs, still runs in {Path.cwd()}")
         except OSError as error:
             sys.exit(
                 f"resume: cannot tell whether a Snakemake runs in {Path.cwd()} ({error.strerror}); "
                 "if none does: snakemake --unlock"
             )
         shutil.rmtree(LOCKS)
+
+
+def _locked(handle: IO) -> bool:
+    """Lock a file, unless another process holds it for longer than `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
 
 
 def main(arguments: list[str]) -> int:
