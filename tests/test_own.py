@@ -224,5 +224,5 @@ def test_the_configuration_of_an_own_survey_is_whole():
     assert (run.survey.name, run.survey.columns) == ("own", list(run.labels))
     lines = flags_of(run.survey, only=[Spectra, LabelColumns])
     lines += flags_of(run.selection, only=["split"])
-    assert '--columns=["TEFF", "FE_H"]' in lines
+    assert '--columns=["TEFF", "LOGG", "FE_H"]' in lines
     assert not any(line.startswith("--preset") for line in lines)
