@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from astropy import units as u
 from astropy.table import Table
 
@@ -15,9 +16,11 @@ from making.spectra_files import write_apstar, write_jwst
 from making.toy_training import TINY, stage
 from making.toy_training import command as training_command
 from spectrafm.cli import main
+from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.networks.saved import from_pretrained
+from spectrafm.options import options as flags_of
 from spectrafm.store.read import labels_of, load_stars, open_store, read
 from spectrafm.surveys.apogee.options import SplitShares
 from spectrafm.surveys.apogee.select_stars import split_of
@@ -213,3 +216,13 @@ def test_a_grid_is_interpolated_within_the_spectrum_and_beside_good_pixels():
     same, _, _, interpolated = on_grid(one, wavelength)
     assert not interpolated
     np.testing.assert_array_equal(np.isnan(same), mask)
+
+
+def test_the_configuration_of_an_own_survey_is_whole():
+    content = yaml.safe_load((Path(__file__).parents[1] / "configs/own.yaml").read_text())
+    run = read_config(content)
+    assert (run.survey.name, run.survey.columns) == ("own", list(run.labels))
+    lines = flags_of(run.survey, only=[Spectra, LabelColumns])
+    lines += flags_of(run.selection, only=["split"])
+    assert '--columns=["TEFF", "LOGG", "FE_H"]' in lines
+    assert not any(line.startswith("--preset") for line in lines)
