@@ -289,7 +289,7 @@ def test_the_untouched_base_reads_twins_better_than_spectra(store, base, twin_mo
     assert all(torch.equal(start[name], value) for name, value in kept.items())
     table = predicted(twin_model, store, tmp_path / "twin.parquet")
     plain = predicted(twin_model, store, tmp_path / "plain.parquet", twin=False)
-    assert poor_rmse(table) < 0.6 * poor_rmse(plain)
+    assert poor_rmse(table) < 0.75 * poor_rmse(plain)
     assert table.attrs["trained"]["twin"] == {"components": 8}
     assert model_name(table.attrs["trained"]) == "SpectraFM reading synthetic twins (40 stars)"
     assert plain.attrs["trained"]["twin"] == {"components": None}
