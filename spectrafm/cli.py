@@ -39,9 +39,12 @@ GROUPS: dict[str, dict[str, str]] = {
     "Use a model": {
         "predict": "spectrafm.inference.predict:predict",
         "inspect": "spectrafm.inference.inspect:inspect",
+        "attention": "spectrafm.inference.attention:attention",
+        "plot": "spectrafm.figures.plot:plot",
         "map-attention": "spectrafm.inference.map_attention:map_attention",
     },
     "Train a model": {
+        "finetune": "spectrafm.training.finetune:finetune",
         "train": "spectrafm.training.train:train",
     },
     "Evaluate predictions": {
