@@ -54,6 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "paper-comparison": "spectrafm.evaluation.paper_comparison:paper_comparison",
         "table-draws": "spectrafm.evaluation.table_draws:table_draws",
         "table-learning-curve": ("spectrafm.evaluation.table_learning_curve:table_learning_curve"),
+        "table-attention": "spectrafm.evaluation.table_attention:table_attention",
         "table-calibration": "spectrafm.evaluation.table_calibration:table_calibration",
     },
     "Figures": {name: plot.where for name, plot in FIGURES.items()},
