@@ -132,6 +132,13 @@ def networks() -> str:
     return table(("name", "title", "reads", "what it is"), rows)
 
 
+def flags() -> str:
+    """Table of the flags."""
+    from spectrafm.inference.flags import FLAGS
+
+    return table(("flag", "meaning"), [(f"`{name}`", meaning) for name, meaning in FLAGS.items()])
+
+
 def cards() -> str:
     """Model cards of the models that the package brings."""
     texts = []
@@ -145,7 +152,7 @@ def cards() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (commands, options, networks, cards)
+    part.__name__: part for part in (commands, options, networks, flags, cards)
 }
 
 
