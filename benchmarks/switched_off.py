@@ -20,7 +20,7 @@ class ProjectedAttention(nn.Module):
     def __init__(self, folded: CrossAttention):
         super().__init__()
         dimension = folded.out.in_features
-        self.plain = plain_attention(dimension, folded.heads, folded.dropout)
+        self.plain = plain_attention(dimension, folded.heads, folded.dropout.p)
         copy_attention(folded, self.plain)
         self.plain.to(folded.out.weight.device)
 

@@ -11,6 +11,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
+# The notebooks' shells find the command of this checkout.
+BIN = HERE.parent / "build/docs-bin"
+BIN.mkdir(parents=True, exist_ok=True)
+(BIN / "spectrafm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m spectrafm "$@"\n')
+(BIN / "spectrafm").chmod(0o755)
+os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ["PATH"]])
+
 from spectrafm import __version__  # noqa: E402
 
 project = "SpectraFM"
@@ -19,7 +26,7 @@ copyright = author
 release = version = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
-exclude_patterns = ["_static"]
+exclude_patterns = ["_static", "examples"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

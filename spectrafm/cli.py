@@ -39,9 +39,12 @@ GROUPS: dict[str, dict[str, str]] = {
     "Use a model": {
         "predict": "spectrafm.inference.predict:predict",
         "inspect": "spectrafm.inference.inspect:inspect",
+        "attention": "spectrafm.inference.attention:attention",
+        "plot": "spectrafm.figures.plot:plot",
         "map-attention": "spectrafm.inference.map_attention:map_attention",
     },
     "Train a model": {
+        "finetune": "spectrafm.training.finetune:finetune",
         "train": "spectrafm.training.train:train",
     },
     "Evaluate predictions": {
@@ -51,6 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "paper-comparison": "spectrafm.evaluation.paper_comparison:paper_comparison",
         "table-draws": "spectrafm.evaluation.table_draws:table_draws",
         "table-learning-curve": ("spectrafm.evaluation.table_learning_curve:table_learning_curve"),
+        "table-attention": "spectrafm.evaluation.table_attention:table_attention",
         "table-calibration": "spectrafm.evaluation.table_calibration:table_calibration",
     },
     "Figures": {name: plot.where for name, plot in FIGURES.items()},

@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from spectrafm.inference.predictions import read_predictions
 from spectrafm.inference.ranges import Hull, beyond_hulls, convex_hull
 from spectrafm.inference.shift import LIGHT
 from spectrafm.networks.saved import read_weights, write_weights
+from spectrafm.readers.read import read_spectra
 from spectrafm.spectra import FLUX_RANGE
 from spectrafm.surveys.apogee.grid import CHIP_PIXELS, WAVELENGTH
 from spectrafm.surveys.mock.aspcap import fit
@@ -37,6 +39,7 @@ from spectrafm.surveys.mock.options import Mock
 from spectrafm.surveys.mock.population import draw_stars
 from spectrafm.training.train import train
 
+REAL = Path(__file__).parents[2] / "shared/data/aspcapstar_dr13"
 ALL = [(15_152.2, 16_943.6)]
 
 
@@ -102,6 +105,20 @@ def test_wrong_spectra_are_told_from_right_ones(mock, spoil):
         WAVELENGTH, wrong, {}
     ).flags]  # fmt: skip
     assert np.mean([flags.OUT_OF_DISTRIBUTION in names for names in named]) > 0.95
+
+
+def test_real_dwarfs_that_are_cooler_than_any_mock_star_are_flagged(mock):
+    files = sorted(REAL.glob("aspcapStar-*.fits"))
+    if not files:
+        pytest.skip(f"no real aspcapStar files: {REAL} is not there")
+    domain, _ = mock
+    low, high = FLUX_RANGE
+    for file in files:
+        (star,) = read_spectra(file)
+        good = star.good & (star.flux >= low) & (star.flux <= high)
+        flux = np.where(good, star.flux, np.float32(np.nan))
+        ((*found,),) = domain.judge(star.wavelength, flux[None], {}).flags
+        assert any(text.startswith(flags.OUT_OF_DISTRIBUTION) for text in found), file.name
 
 
 def test_right_spectra_are_seldom_flagged(mock):

@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from making.toy_store import WINDOWS, toy_stars, write_toy_store
+from making.toy_store import LINES, WINDOWS, toy_stars, write_toy_store
 from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import grouped_scores
+from spectrafm.evaluation.table_attention import changes, table_attention
 from spectrafm.evaluation.wording import model_name
 from spectrafm.inference.model import TrainedModel
-from spectrafm.inference.options import Predict
+from spectrafm.inference.options import Attention, Predict
 from spectrafm.inference.predict import predict
 from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.inference.twin import TWIN, read_twin
+from spectrafm.labels import LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.options import Token
 from spectrafm.store.read import load_stars
@@ -317,3 +319,38 @@ def test_a_damaged_twin_is_refused(twin_model, tmp_path):
 def test_stages_that_cannot_have_a_twin_are_refused(changes):
     with pytest.raises(ValueError, match=r"twin\.components"):
         few(twin={"components": 8}, **{"replay": {}, **changes})
+
+
+def test_the_pixels_that_change_with_a_label_are_those_of_its_lines(store):
+    stars = load_stars(store, "synthetic", "train", WINDOWS)
+    found = changes(stars, list(LABELS))
+    for number, label in enumerate(LABELS):
+        near = [np.argmin(np.abs(stars.wavelength - line)) for line in LINES[label]]
+        assert set(near) <= set(np.argsort(-found[number])[:6]), label
+        others = [name for name in LABELS if name != label]
+        far = [np.argmin(np.abs(stars.wavelength - LINES[name][1])) for name in others]
+        assert found[number, far].max() < 0.05 * found[number, near].min(), "others are fixed"
+
+
+def attention_rows(model, store, path):
+    table_attention(model, store, output=path, options=Attention(windows=WINDOWS))
+    return pd.read_csv(path).set_index("label"), path.with_suffix(".md").read_text()
+
+
+def test_a_trained_network_looks_where_the_label_is_and_an_untrained_one_does_not(
+    store, base, tmp_path
+):
+    rows, text = attention_rows(base, store, tmp_path / "attention.csv")
+    iron = rows.loc["FE_H"]
+    assert iron["share"] > iron["shifted_95"]
+    assert iron["rmse_attended"] > 1.5 * max(iron["rmse_shifted"], iron["rmse_random"])
+    assert "MOCK SURVEY" in text
+    options = stage(
+        sampling={"scheme": "window"}, epochs=1, schedule={"learning_rate": 1e-9}, selection="last"
+    )
+    train(store, name="raw", output=tmp_path / "raw", stage=options, model=BOUND)
+    raw, text = attention_rows(tmp_path / "raw", store, tmp_path / "raw.csv")
+    assert (raw["rmse_attended"] < 1.1 * raw["rmse"]).all(), "it reads nothing, so loses nothing"
+    assert raw["share"].mean() < 0.6 * rows["share"].mean()
+    verdicts = [line for line in text.splitlines() if line.startswith("- ")]
+    assert all("does not hold for" in line for line in verdicts)

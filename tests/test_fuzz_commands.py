@@ -45,6 +45,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "inspect": ("star.fits",),
     "import-spectra": ("own/stars.csv",),
     "map-attention": (MODEL, *TOY),
+    "table-attention": (MODEL, *TOY),
     "collect-metrics": ("predictions/pretrain--all.parquet",),
     "table1": ("predictions/pretrain--all.parquet", "catalogue/astronn.parquet"),
     "figure1": TOY,

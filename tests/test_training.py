@@ -275,8 +275,8 @@ def test_label_scaling_is_median_and_mad():
 
 def test_a_trained_model_is_complete_and_better(store, pretrained):
     assert {path.name for path in pretrained.iterdir()} == {
-        "model.safetensors", "config.json", "calibration.json", "README.md", "metrics.csv",
-        "SHA256SUMS",
+        "model.safetensors", "config.json", "calibration.json", "domain.json",
+        "domain.safetensors", "fingerprint.safetensors", "README.md", "metrics.csv", "SHA256SUMS",
     }  # fmt: skip
     facts = read_json(pretrained / "config.json")
     assert facts["stage"] == {**STAGE.model_dump(mode="json"), "labels": list(LABELS)}

@@ -93,8 +93,7 @@ def unread(trained: TrainedModel, labels: Sequence[str], name: str, reason: str)
 
 def normaliser_of(trained: TrainedModel) -> str:
     """Name of the normaliser that makes the flux which the model reads; ``none``: its network's."""
-    reads = getattr(trained.network, "reads", None)
-    if getattr(reads, "normaliser", None):
+    if trained.network.reads.normaliser is not None:
         return "none"
     return str(trained.facts.get("normalisation", "aspcap"))
 
@@ -107,8 +106,7 @@ def _inputs_of(trained: TrainedModel, inputs: Inputs, spectra: Sequence[Spectrum
     SpectraFMError
         When an input is given that the network does not read, or not one for each spectrum.
     """
-    reads = getattr(trained.network, "reads", None)
-    known = list(getattr(reads, "inputs", ()))
+    known = list(trained.network.reads.inputs)
     for name, values in (inputs or {}).items():
         if name not in known:
             read = f"it reads {', '.join(known)}" if known else "it reads spectra alone"
@@ -125,8 +123,12 @@ def _input(inputs: Inputs, spectrum: Spectrum, name: str, row: int) -> float:
     return float(spectrum.inputs.get(name, np.nan))
 
 
-def _shown(trained: TrainedModel, spectrum: Spectrum) -> Shown:
-    """A spectrum normalised and cut to the wavelengths that the model reads."""
+def _shown(
+    trained: TrainedModel,
+    spectrum: Spectrum,
+    windows: Sequence[tuple[float, float]] | None = None,
+) -> Shown:
+    """A spectrum normalised and cut to some windows, by default those that the model reads."""
     notes = list(spectrum.assumed)
     name = normaliser_of(trained)
     if spectrum.normalisation not in (name, "none") and name != "none":
@@ -143,7 +145,7 @@ def _shown(trained: TrainedModel, spectrum: Spectrum) -> Shown:
             bad = ~((flux >= low) & (flux <= high))
         flux[bad] = error[bad] = np.nan
     wavelength = spectrum.wavelength
-    inside = np.unique(np.concatenate(pixels_in(wavelength, trained.windows)))
+    inside = np.unique(np.concatenate(pixels_in(wavelength, windows or trained.windows)))
     own = trained.grid
     if own is not None:
         near = np.searchsorted(wavelength, own).clip(1, max(len(wavelength) - 1, 1))
@@ -205,13 +207,17 @@ def _of_one_grid(
     return pd.DataFrame({**columns, "flags": names, "notes": notes})
 
 
-def as_stars(trained: TrainedModel, spectrum: Spectrum) -> StarSet:
-    """One spectrum as the model reads it: normalised, and cut to the model's wavelengths."""
+def as_stars(
+    trained: TrainedModel,
+    spectrum: Spectrum,
+    windows: Sequence[tuple[float, float]] | None = None,
+) -> StarSet:
+    """One spectrum as the model reads it: normalised, and cut to its windows or to other ones."""
     inputs = {
         name: np.float32([spectrum.inputs.get(name, np.nan)])
         for name in _inputs_of(trained, None, [spectrum])
     }
-    return _as_stars([_shown(trained, spectrum)], inputs)
+    return _as_stars([_shown(trained, spectrum, windows)], inputs)
 
 
 def _as_stars(shown: Sequence[Shown], inputs: Mapping[str, np.ndarray]) -> StarSet:

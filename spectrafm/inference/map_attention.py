@@ -162,7 +162,7 @@ def mean_attention(
     for batch in iterate_chunks(
         network, stars.flux[rows], stars.wavelength, tracked, errors, inputs
     ):
-        attention = _attention_of(network, batch)
+        attention = attention_of(network, batch)
         attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
         # A flux far outside the range of stars gives no finite attention: such a star is skipped.
         good = ~missing & attention.isfinite().all(dim=1)
@@ -172,7 +172,7 @@ def mean_attention(
     return (total / count).cpu().numpy()
 
 
-def _attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
+def attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
     """Attention of each star's requests to its pixels, shape (B, L, T).
 
     Where a token holds several pixels, they share its attention in proportion to the gradient of

@@ -141,17 +141,18 @@ class SpectraFM:
         ----------
         spectra : Spectra
         labels : mapping of str to array-like, or table
-            One value a spectrum for each label; a column ``<label>_ERR`` holds its one-sigma
-            errors. A label that the model does not know yet is added.
+            One value a spectrum for each label to learn; a column ``<label>_ERR`` holds its
+            one-sigma errors. A label that the model does not know yet is added.
         output : path
             Folder of the new model.
         **options
-            Those of `spectrafm.training.finetune.FineTune`, such as ``draws``.
+            Those of `spectrafm.training.finetune.finetune_spectra`, such as ``draws`` and ``units``
+            of new labels.
 
         Returns
         -------
         SpectraFM
-            The new model; ``trained.facts["comparison"]`` holds how it compares with others.
+            The new model; ``comparison.csv`` in its folder holds how it compares with others.
         """
         finetune = load("spectrafm.training.finetune:finetune_spectra")
         finetune(self.trained, as_spectra(spectra), labels, Path(output), **options)

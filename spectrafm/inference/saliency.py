@@ -63,11 +63,15 @@ def gradients(
     network = on_device(trained.network)
     request = network.request_of(labels).to(next(network.buffers()).device)
     found = np.full((len(labels), len(stars.wavelength)), np.nan, np.float32)
-    errors = stars.flux_error if network.wants_errors else None
+    errors = stars.flux_error[:1] if network.wants_errors else None
+    inputs = network.inputs_of({name: v[:1] for name, v in stars.columns.items()}, 1)
     with torch.enable_grad():
-        for batch in iterate_chunks(network, stars.flux[:1], stars.wavelength, chunks, errors):
+        for batch in iterate_chunks(
+            network, stars.flux[:1], stars.wavelength, chunks, errors, inputs
+        ):
             flux = batch.flux.nan_to_num(1.0).requires_grad_()
-            further = {} if batch.error is None else {"error": batch.error}
+            further = {"error": batch.error, "inputs": batch.inputs}
+            further = {name: values for name, values in further.items() if values is not None}
             answer = network(flux, batch.position, batch.missing, request, **further)
             missing = batch.missing[0].cpu().numpy()
             for place, mean in enumerate(answer.mean[0]):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spectrafm.networks.dropout import Dropout, dropped_scores
+
 
 class Attention(nn.Module):
     """The projections that self-attention and cross-attention share.
@@ -22,7 +24,7 @@ class Attention(nn.Module):
     def __init__(self, dimension: int, heads: int, dropout: float):
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.query = nn.Linear(dimension, dimension)
         self.key = nn.Linear(dimension, dimension)
         self.value = nn.Linear(dimension, dimension)
@@ -62,12 +64,19 @@ class SelfAttention(Attention):
         allowed = None
         if missing is not None:
             allowed = functional.pad(~missing, (0, 1), value=True)[:, None, None, :]
+        query = self.split_heads(self.query(x))
+        dropout = self.dropout.p if self.training else 0.0
+        if dropout and x.device.type == "cpu":
+            shape = (*query.shape[:3], key.shape[1])
+            hidden = dropped_scores(shape, dropout, query.dtype)
+            allowed = hidden if allowed is None else hidden.where(allowed, -torch.inf)
+            dropout = 0.0
         mixed = functional.scaled_dot_product_attention(
-            self.split_heads(self.query(x)),
+            query,
             self.split_heads(key),
             self.split_heads(value),
             attn_mask=allowed,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=dropout,
         )
         return self.out(mixed.transpose(1, 2).flatten(-2))
 
@@ -114,7 +123,7 @@ class CrossAttention(Attention):
         if missing is not None:
             hidden = functional.pad(missing, (0, 1), value=False)[:, None, None, :]
             scores = scores.masked_fill(hidden, -torch.inf)
-        weights = functional.dropout(scores.softmax(dim=-1), self.dropout, self.training)
+        weights = self.dropout(scores.softmax(dim=-1))
 
         attention = weights[..., :-1]
         pooled = attention.flatten(1, 2) @ x  # (B, H R, D)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from spectrafm.networks.attention import CrossAttention, SelfAttention
+from spectrafm.networks.dropout import Dropout
 from spectrafm.networks.options import Block
 
 
@@ -13,7 +14,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dimension: int, inner: int, dropout: float):
         super().__init__(
-            nn.Linear(dimension, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, dimension)
+            nn.Linear(dimension, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, dimension)
         )
 
 
@@ -53,7 +54,7 @@ class EncoderBlock(nn.Module):
         self.feedforward = FeedForward(dimension, block.feedforward, dropout)
         self.attention_norm = NORMS[norm](dimension)
         self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, missing: Tensor | None) -> Tensor:
         norm = self.attention_norm
@@ -71,7 +72,7 @@ class DecoderBlock(nn.Module):
         self.feedforward = FeedForward(dimension, block.feedforward, dropout)
         self.attention_norm = NORMS[norm](dimension)
         self.feedforward_norm = NORMS[norm](dimension)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, request: Tensor, x: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.attention_norm

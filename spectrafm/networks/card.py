@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from spectrafm.networks import NETWORKS
 
 
-def model_card(facts: dict[str, Any], calibration: str) -> str:
+def model_card(
+    facts: dict[str, Any], calibration: str, domain: str, scores: Mapping[str, float]
+) -> str:
     """Write the text of a model's ``README.md``.
 
     Parameters
@@ -16,6 +20,10 @@ def model_card(facts: dict[str, Any], calibration: str) -> str:
         The content of its ``config.json``.
     calibration : str
         A sentence or two on the model's calibrated intervals.
+    domain : str
+        What the model learned from, in words.
+    scores : mapping of str to float
+        RMSE on validation stars by label, in its unit; NaN or absent where unknown.
     """
     stage = facts["stage"]
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in stage["windows"])
@@ -41,24 +49,65 @@ def model_card(facts: dict[str, Any], calibration: str) -> str:
         f"- skipped: {facts['skipped_steps']} steps without a finite loss or gradient",
         f"- made by: spectrafm {facts['spectrafm']}, on {_places(facts['environments'])}",
         "",
-        *_label_table(facts),
+        "## Labels",
         "",
-        "A star whose labels lie outside these ranges is outside what the network has learned. The "
+        *_label_table(facts, scores),
+        "",
+        "A star whose labels lie outside these ranges is outside what the network has learned; "
+        "predictions flag it OUT_OF_LABEL_RANGE. The RMSE is that of validation stars. The "
         f"predicted one-sigma uncertainties are not calibrated. {calibration}",
         "",
-        "Load it with `spectrafm.from_pretrained(folder)`. `config.json` holds every option, "
+        "## Use",
+        "",
+        *_uses(facts, domain),
+        "",
+        "Load it with `spectrafm.SpectraFM.from_pretrained(folder)`; `spectrafm verify FOLDER` "
+        "checks its files and that it still gives its stored answer. `config.json` holds every "
+        "option, `domain.json` what it learned from, `calibration.json` its intervals, "
         "`metrics.csv` the course of the training, `SHA256SUMS` the files' checksums.",
+        "",
+        "## Licence and citation",
+        "",
+        "BSD-3-Clause, as the package. Please cite Koblischke & Bovy 2024, *SpectraFM: Tuning "
+        "into Stellar Foundation Models* (Foundation Models for Science Workshop, NeurIPS 2024), "
+        "and the survey whose spectra and labels it learned from.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _label_table(facts: dict[str, Any]) -> list[str]:
-    """Table of the trained labels: unit and range among the training stars."""
-    rows = ["| label | unit | training stars |", "| --- | --- | --- |"]
+def _label_table(facts: dict[str, Any], scores: Mapping[str, float]) -> list[str]:
+    """Table of the trained labels: unit, range among the training stars, and error."""
+    rows = ["| label | unit | training stars | RMSE |", "| --- | --- | --- | --- |"]
     for name in facts["stage"]["labels"]:
         low, high = facts["label_ranges"][name]
-        rows.append(f"| {name} | {facts['units'][name]} | {low:.4g} to {high:.4g} |")
+        rmse = scores.get(name, math.nan)
+        error = "unknown" if math.isnan(rmse) else f"{rmse:.3g}"
+        rows.append(f"| {name} | {facts['units'][name]} | {low:.4g} to {high:.4g} | {error} |")
     return rows
+
+
+def _uses(facts: dict[str, Any], domain: str) -> list[str]:
+    """What the model is for, what it is not for, and where it is known to fail."""
+    stage = facts["stage"]
+    stars = "simulated stars, as an example and in tests" if facts["mock"] else "such stars"
+    lines = [
+        f"- intended: labels of {stars}, from spectra like those that it learned from: {domain}.",
+        "- out of scope: other instruments, resolutions, wavelengths or kinds of stars. "
+        "Predictions flag what is unlike the training spectra (OUT_OF_DISTRIBUTION), shifted "
+        "(SHIFTED), has few good pixels (FEW_PIXELS) or a low signal-to-noise ratio (LOW_SNR); "
+        "a spectrum without a flag may still be wrong.",
+    ]
+    if stage["spectra"] == "synthetic":
+        lines.append(
+            "- known failure: it has seen no observed spectrum; labels of observed spectra are "
+            "biased by what separates them from synthetic ones, and their uncertainties too small."
+        )
+    if stage["stars"]["where"]:
+        lines.append(
+            f"- known failure: it has seen no observed star without {stage['stars']['where']}; "
+            "errors are larger there, and the intervals do not hold."
+        )
+    return lines
 
 
 def _places(environments: list[dict[str, Any]]) -> str:

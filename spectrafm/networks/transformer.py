@@ -21,6 +21,7 @@ from spectrafm.networks.base import Answer, Network, TrainingStars
 from spectrafm.networks.binding import Binding, Cells, cells_of
 from spectrafm.networks.blocks import DecoderBlock, EncoderBlock
 from spectrafm.networks.channels import Channels
+from spectrafm.networks.dropout import Dropout
 from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import PLAIN, Model, Reads, Token
 from spectrafm.options import Section
@@ -69,7 +70,7 @@ class Head(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((dimension, *widths), widths, strict=False):
-            layers += [nn.Linear(before, after), nn.GELU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(before, after), nn.GELU(), Dropout(dropout)]
         self.dense = nn.Sequential(*layers)
         last = widths[-1] if widths else dimension
         self.mean = nn.Linear(last, 1)
@@ -126,7 +127,7 @@ class SpectraFM(Network):
         self.embedding = Embedding(
             size, len(self.labels), options.token, self.channels.count, len(reads.inputs)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = nn.ModuleList(
             EncoderBlock(size, block, options.norm, dropout) for block in options.encoder
         )

@@ -46,7 +46,10 @@ RVS = Product("Gaia RVS", np.linspace(846.0, 870.0, 2401), u.one, "rest", 11500.
 
 def recognises(file: Peek) -> bool:
     """The wavelengths, or the number of values a row, are those of XP or of RVS."""
-    return file.kind != "fits" and _product(_table(file.path, file.kind, rows=2500)) is not None
+    return (
+        file.kind in ("text", "votable")
+        and _product(_table(file.path, file.kind, rows=2500)) is not None
+    )
 
 
 def _table(path: Path, kind: str, rows: int | None = None) -> Table:

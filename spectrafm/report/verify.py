@@ -23,6 +23,7 @@ from spectrafm.figures.models import facts_of
 from spectrafm.files import read_parquet
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import CHECKSUMS, faults_in, read_checksums
+from spectrafm.models import shipped
 from spectrafm.reading import reading
 from spectrafm.report.chain import PARTS, chain_of, facts_of_zarr
 from spectrafm.report.images import check_figure
@@ -40,12 +41,15 @@ class Check(NamedTuple):
 
 
 def verify(run_folder: Path) -> None:
-    """Check every file of a run and name those that are damaged, changed or missing.
+    """Check every file of a run, or of a model, and name those that are damaged or missing.
+
+    Of a model alone, the answer to its stored spectrum is computed again too.
 
     Parameters
     ----------
     run_folder : pathlib.Path
-        Folder of the run, results/<run>; parts that are not made yet are skipped.
+        Folder of the run, results/<run>; parts that are not made yet are skipped. Or the folder of
+        a model, or the name of a shipped one.
 
     Raises
     ------
@@ -55,8 +59,12 @@ def verify(run_folder: Path) -> None:
     Examples
     --------
     $ spectrafm verify results/demo
+    $ spectrafm verify results/demo/models/pretrain
     """
     run = Path(run_folder)
+    if (run / "config.json").is_file() or str(run) in shipped():
+        print(f"ok     {_answer_of(run)}")
+        return
     if not run.is_dir():
         raise SpectraFMError(f"{run}: no such run")
     parts = faults = 0
@@ -192,6 +200,24 @@ def _model(path: Path) -> tuple[str, list[str]]:
     """Check the recorded SHA-256 of every file of a model."""
     facts_of(path)
     return "SHA-256 of every file", []
+
+
+def _answer_of(model: Path) -> str:
+    """Check a model alone: its files, and its answer to its stored spectrum."""
+    from spectrafm.inference.fingerprint import check_fingerprint
+    from spectrafm.inference.model import TrainedModel
+    from spectrafm.inference.sources import model_folder
+
+    folder = model_folder(model)
+    trained = TrainedModel.load(folder)
+    away = check_fingerprint(trained)
+    count = len(read_checksums(folder))
+    if away is None:
+        return f"{folder}: SHA-256 of {count} files; it has no fingerprint"
+    return (
+        f"{folder}: SHA-256 of {count} files; the answer to the stored spectrum differs by "
+        f"{away:.1g} of its uncertainties at most"
+    )
 
 
 def _prediction(path: Path) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import write_calibration
 from spectrafm.inference.domain import fit_domain, write_domain
+from spectrafm.inference.fingerprint import write_fingerprint
+from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import hashes_beside, write_checksums
 from spectrafm.networks import NETWORKS, saved
@@ -280,11 +283,17 @@ def _write(
         write_domain(folder, domain)
         if stars.twin is not None:
             write_twin(folder, stars.twin)
+        made = TrainedModel(
+            folder, under_way.network, {**saved.architecture(under_way.network), **facts},
+            calibration, domain, stars.twin,
+        )  # fmt: skip
+        write_fingerprint(made, replace(stars.calibration, flux=stars.unseen))
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        card = model_card({**saved.architecture(under_way.network), **facts}, str(calibration))
+        scores = _scores_at(under_way.metrics, under_way.best_epoch)
+        card = model_card(made.facts, str(calibration), str(domain), scores)
         files.write_text(folder / "README.md", card)
         write_checksums(folder)
 
@@ -372,6 +381,13 @@ def _ranges(stars: StarSet) -> dict[str, list[float]]:
         for i, label in enumerate(stars.labels)
     }
     return {name: [float(v.min()), float(v.max())] for name, v in some.items() if len(v)}
+
+
+def _scores_at(metrics: list[dict[str, float]], epoch: int) -> dict[str, float]:
+    """RMSE of each label on the validation stars of an epoch; empty where it was not validated."""
+    start = "validation_rmse_"
+    row = next((row for row in metrics if row["epoch"] == epoch), {})
+    return {name.removeprefix(start): row[name] for name in row if name.startswith(start)}
 
 
 def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:

@@ -87,6 +87,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["predictions/pretrain--all.parquet", "--output=tables/draws.csv"],
         ["tables/draws.csv", "tables/draws.md"],
     ),
+    "table-attention": (
+        ["models/pretrain", "toy.zarr", f"--windows={WINDOWS}", "--output=tables/attention.csv"],
+        ["tables/attention.csv", "tables/attention.md"],
+    ),
     "table-calibration": (
         ["predictions/pretrain--all.parquet", "--output=tables/calibration.csv"],
         ["tables/calibration.csv", "tables/calibration.md"],

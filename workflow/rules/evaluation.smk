@@ -1,10 +1,10 @@
 # Requires: store, models/<stage>, catalogue/astronn.parquet
 # Makes:    predictions/<stage>--<evaluation>.parquet, metrics.json, tables/table1.*, tables/paper_comparison.*,
 #           tables/draws.*,
-#           tables/learning_curve.*, tables/calibration.*, attention/<stage>.zarr
+#           tables/learning_curve.*, tables/calibration.*, tables/attention.*, attention/<stage>.zarr
 #
 #   models -> predict (one job per stage and evaluation) -> collect_metrics, table1, table_calibration
-#   models -> map_attention
+#   models -> map_attention, table_attention
 #   repeats of the few-shot stages -> predict -> table_draws, table_learning_curve
 
 
@@ -213,8 +213,33 @@ rule map_attention:
         " {params.options:q} > {log:q} 2>&1"
 
 
+rule table_attention:
+    """Test whether a model attends to the pixels that tell a label, and whether it needs them."""
+    input:
+        store=rules.build_store.output.store,
+        model=f"{RESULTS}/models/{RUN.attention.stage}",
+    output:
+        csv=f"{RESULTS}/tables/attention.csv",
+        md=f"{RESULTS}/tables/attention.md",
+    log:
+        f"{LOGS}/table_attention.log",
+    benchmark:
+        f"{BENCHMARKS}/table_attention.tsv"
+    conda:
+        ENVIRONMENT
+    threads: threads_of("map_attention")
+    resources:
+        **resources_of("map_attention"),
+    params:
+        options=literal(options(RUN.attention, only=[Attention])),
+    shell:
+        "spectrafm table-attention {input.model:q} {input.store:q} --output {output.csv:q}"
+        " {params.options:q} > {log:q} 2>&1"
+
+
 rule attention:
-    """Short target for the attention maps."""
+    """Short target for the attention maps and the test of what they mean."""
     input:
         rules.map_attention.output,
+        rules.table_attention.output,
     localrule: True

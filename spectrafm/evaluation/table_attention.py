@@ -1,0 +1,278 @@
+"""The command ``table-attention``: whether a network looks where the labels are, and needs to."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.made_with import made_with_text
+from spectrafm.evaluation.wording import survey_name
+from spectrafm.files import code_version, require_suffix, write_text
+from spectrafm.inference.chunks import GUARD_STARS, iterate_chunks, on_device
+from spectrafm.inference.map_attention import attention_of
+from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.options import Attention
+from spectrafm.inference.predictor import infer
+from spectrafm.integrity import hashes_beside
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.store.read import StarSet
+
+logger = logging.getLogger(__name__)
+
+#: Most test stars of which single attention maps are held, and most training stars of the fit.
+MOST_STARS = 300
+MOST_FITTED = 4096
+
+#: Share of the pixels that count as a label's own, and that are masked.
+SHARE = 0.1
+
+#: Shifts of the attention along the spectrum that its share is compared with, and of the mask.
+SHIFTS = 100
+MASKS = 3
+
+MEANING = (
+    f"on its pixels: share of the attention on the {SHARE:.0%} of the pixels whose flux changes "
+    "most with the label, the other labels fixed (from a quadratic fit of training spectra of the "
+    "same kind); shifted: the same attention moved along the spectrum by random steps, mean and "
+    "largest 5 %; gradient: share of |d label / d flux| on these pixels. masked: RMSE once the "
+    f"{SHARE:.0%} most attended pixels of each star are missing, once as many neighbouring ones "
+    "elsewhere are (the mask shifted), and once random ones are."
+)
+
+
+def table_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
+    """Test whether a network attends to the pixels that tell a label, and whether it needs them.
+
+    For each label: the share of the attention on the pixels whose flux changes most with the label,
+    against the same attention shifted along the spectrum; and a deletion test, the RMSE
+    without the most attended pixels against that without others.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        Folder of a trained model with attention, models/<stage>.
+    store : pathlib.Path
+        Stars to test on, store.zarr; its training spectra tell which pixels change.
+    output : pathlib.Path
+        CSV file to write, one row a label; .md is written beside it.
+    options : Attention
+        Which spectra and wavelengths; at most 300 stars are used.
+
+    Raises
+    ------
+    SpectraFMError
+        When the model has no attention, or the store has too few stars or no such spectra.
+
+    Examples
+    --------
+    $ spectrafm table-attention results/demo/models/pretrain results/demo/store.zarr \
+--output results/demo/tables/attention.csv
+    """
+    require_suffix(output, ".csv")
+    trained = TrainedModel.load(model)
+    network, windows = trained.network, options.windows or trained.windows
+    if not isinstance(network, SpectraFM):
+        raise SpectraFMError(f"{model}: a {trained.facts['architecture']} network has no attention")
+
+    def load(spectra: str, split: str, most: int) -> StarSet:
+        reader = trained.open_stars(store, spectra, split, windows, options.flux_range)
+        return reader.load(slice(most))
+
+    stars = load(options.spectra, options.split, min(options.stars, MOST_STARS))
+    fitted = load(options.spectra, "train", MOST_FITTED)
+    labels = [label for label in trained.labels if label in {known.name for known in stars.labels}]
+    change = changes(fitted, labels)
+    chunks = trained.contexts(stars.wavelength, windows)
+    attention, gradient = maps_of(network, stars, chunks)
+    rows = []
+    for number, label in enumerate(labels):
+        place = network.labels.index(label)
+        own = change[number] >= np.quantile(change[number], 1 - SHARE)
+        shares = _shares(attention[:, place], own)
+        rows.append(
+            {
+                "label": label,
+                "survey": survey_name(stars.mock or trained.mock),
+                "stars": len(stars),
+                "share": shares[0],
+                "shifted": float(np.mean(shares[1:])),
+                "shifted_95": float(np.quantile(shares[1:], 0.95)),
+                "gradient": _share(gradient[:, place], own),
+                **_deletion(network, stars, chunks, label, attention[:, place]),
+            }
+        )
+    table = pd.DataFrame(rows)
+    write_text(output, table.to_csv(index=False, float_format="%.6g"))
+    inputs = hashes_beside(output.parent, [model, store])
+    text = _markdown(table, trained.facts["stage_name"], options.spectra)
+    write_text(output.with_suffix(".md"), f"{text}\n{made_with_text(inputs, [output])}")
+    logger.info("%s: %d labels, %d stars", output, len(table), len(stars))
+
+
+def changes(stars: StarSet, labels: list[str]) -> np.ndarray:
+    """Mean absolute change of the flux with each label, the others fixed, shape (R, P).
+
+    The derivative is that of a quadratic model of each pixel, in units of the labels' spread, at
+    the labels of each star.
+
+    Raises
+    ------
+    SpectraFMError
+        When there are fewer stars with all labels than the model has coefficients.
+    """
+    names = [label.name for label in stars.labels]
+    label = stars.label[:, [names.index(name) for name in labels]].astype(np.float64)
+    known = np.isfinite(label).all(axis=1)
+    z = (label[known] - label[known].mean(axis=0)) / label[known].std(axis=0).clip(1e-9)
+    upper = np.triu_indices(len(labels))
+    design = np.column_stack([np.ones(len(z)), z, z[:, upper[0]] * z[:, upper[1]]])
+    if len(z) <= design.shape[1]:
+        raise SpectraFMError(
+            f"{len(z)} stars with {', '.join(labels)} are too few to tell how spectra change"
+        )
+    flux = np.nan_to_num(stars.flux[known].astype(np.float64), nan=1.0)
+    fit = np.linalg.lstsq(design, flux, rcond=None)[0]
+    linear, square = fit[1 : 1 + len(labels)], fit[1 + len(labels) :]
+    found = []
+    for number in range(len(labels)):
+        # d (z_i z_j) / d z_k = z_j where i = k, plus z_i where j = k.
+        factor = (upper[0] == number) * z[:, upper[1]] + (upper[1] == number) * z[:, upper[0]]
+        found.append(np.abs(linear[number] + factor @ square).mean(axis=0))
+    return np.stack(found)
+
+
+def maps_of(
+    network: SpectraFM, stars: StarSet, chunks: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attention and absolute gradient of each star's labels, shape (n, L, P); 0 where missing.
+
+    Attention is relative to uniform attention to the good pixels of a chunk.
+    """
+    network = on_device(network)
+    shape = (len(stars), len(network.labels), len(stars.wavelength))
+    attention, gradient = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    inputs = network.inputs_of(stars.columns, len(stars))
+    for batch in iterate_chunks(
+        network, stars.flux, stars.wavelength, chunks, stars.flux_error, inputs
+    ):
+        good = (~batch.missing).sum(dim=1)[:, None, None]
+        with torch.no_grad():
+            found = attention_of(network, batch)
+            found = found / found.sum(dim=-1, keepdim=True) * good
+        flux = batch.flux.nan_to_num(1.0).requires_grad_()
+        answer = network(
+            flux, batch.position, batch.missing, error=batch.error, inputs=batch.inputs
+        )
+        slopes = torch.stack(
+            [
+                torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0].abs()
+                for mean in answer.mean.unbind(dim=1)
+            ],
+            dim=1,
+        )
+        for target, values in ((attention, found), (gradient, slopes)):
+            values = values.masked_fill(batch.missing[:, None], 0.0).nan_to_num()
+            values = values[:-GUARD_STARS].detach().cpu().numpy()
+            target[batch.rows][..., batch.pixels.cpu().numpy()] = values
+    return attention, gradient
+
+
+def _share(weight: np.ndarray, own: np.ndarray) -> float:
+    """Share of the weights, (n, P), on some pixels, mean over stars."""
+    total = weight.sum(axis=1)
+    known = total > 0
+    return float((weight[known][:, own].sum(axis=1) / total[known]).mean())
+
+
+def _shares(weight: np.ndarray, own: np.ndarray) -> list[float]:
+    """Share of the attention on some pixels, then that of the attention shifted at random."""
+    steps = np.random.default_rng(0).integers(1, len(own), size=SHIFTS)
+    return [_share(weight, own), *(_share(weight, np.roll(own, step)) for step in steps)]
+
+
+def _deletion(
+    network: SpectraFM,
+    stars: StarSet,
+    chunks: list[np.ndarray],
+    label: str,
+    attention: np.ndarray,
+) -> dict[str, float]:
+    """RMSE of a label with all pixels, without the most attended ones, and without others."""
+    names = [known.name for known in stars.labels]
+    actual = stars.label[:, names.index(label)]
+    generator = np.random.default_rng(1)
+    count = max(round(SHARE * attention.shape[1]), 1)
+
+    def rmse(hidden: np.ndarray) -> float:
+        flux = np.where(hidden, np.nan, stars.flux)
+        error = stars.flux_error if network.wants_errors else None
+        answer = infer(
+            network, flux, stars.wavelength, [label], chunks, error=error, columns=stars.columns
+        )
+        return float(np.sqrt(np.nanmean(np.square(answer.value[:, 0] - actual))))
+
+    def largest(weight: np.ndarray) -> np.ndarray:
+        found = np.zeros(weight.shape, dtype=bool)
+        np.put_along_axis(found, np.argsort(-weight, axis=1)[:, :count], True, axis=1)
+        return found
+
+    attended = largest(attention)
+    steps = generator.integers(count, attention.shape[1] - count + 1, size=MASKS)
+    return {
+        "rmse": rmse(np.zeros_like(attended)),
+        "rmse_attended": rmse(attended),
+        "rmse_shifted": np.mean([rmse(np.roll(attended, step, axis=1)) for step in steps]),
+        "rmse_random": np.mean(
+            [rmse(largest(generator.random(attended.shape))) for _ in range(MASKS)]
+        ),
+    }
+
+
+def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
+    survey = "MOCK SURVEY, " if (table["survey"] == survey_name(mock=True)).any() else ""
+    lines = [
+        {
+            "label": row["label"],
+            "on its pixels": f"{row['share']:.2f}",
+            "shifted": f"{row['shifted']:.2f} (95 % < {row['shifted_95']:.2f})",
+            "gradient": f"{row['gradient']:.2f}",
+            "RMSE": f"{row['rmse']:.3g}",
+            "attended masked": f"{row['rmse_attended']:.3g}",
+            "as many elsewhere": f"{row['rmse_shifted']:.3g}",
+            "random": f"{row['rmse_random']:.3g}",
+        }
+        for _, row in table.iterrows()
+    ]
+    looks, needs = table["share"] > table["shifted_95"], _needed(table)
+    verdicts = []
+    for holds, text in (
+        (looks, "attention is on the pixels of the label, beyond what a shift gives"),
+        (needs, "masking the most attended pixels hurts more than masking others"),
+    ):
+        does, does_not = (", ".join(table["label"][mask]) or "no label" for mask in (holds, ~holds))
+        verdicts.append(f"- {text}: holds for {does}; does not hold for {does_not}.")
+    return "\n".join(
+        [
+            f"# Attention of {stage} ({survey}{int(table['stars'].max())} {spectra} spectra)",
+            "",
+            pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True),
+            "",
+            *verdicts,
+            "",
+            MEANING,
+            "",
+            f"Made by SpectraFM {code_version()}.",
+            "",
+        ]
+    )
+
+
+def _needed(table: pd.DataFrame) -> Any:
+    others = table[["rmse_shifted", "rmse_random"]].max(axis=1)
+    return table["rmse_attended"] > others

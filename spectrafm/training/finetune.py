@@ -1,0 +1,349 @@
+"""The command ``finetune``: adapt a model to a table of labelled spectra, and compare it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from spectrafm import files
+from spectrafm.errors import SpectraFMError
+from spectrafm.inference.answers import OPTIONS
+from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.sources import model_folder
+from spectrafm.integrity import write_checksums
+from spectrafm.labels import LabelName, error_column
+from spectrafm.networks import NETWORKS, saved
+from spectrafm.networks.options import Model
+from spectrafm.options import Count, Section, Seed
+from spectrafm.outputs import claims
+from spectrafm.reading import problem_in
+from spectrafm.spectra.spectra import Spectra
+from spectrafm.store.read import StarSet, load_stars
+from spectrafm.training.labelled import Labelled, labelled, read_labelled
+from spectrafm.training.options import Stage
+from spectrafm.training.train import train
+
+logger = logging.getLogger(__name__)
+
+#: Name of the file in the model's folder with every score of the comparison.
+COMPARISON = "comparison.csv"
+
+#: Fewest labelled spectra.
+FEWEST = 12
+
+#: Shares of the stars: to compare on, to calibrate the final model on; and of those with the lowest
+#: values of the main label, which the models of one more comparison never see.
+TEST, VALIDATION, OUTSIDE = 0.25, 0.2, 0.15
+
+#: Steps of a fine-tune, and of an MLP from scratch.
+STEPS, STEPS_OF_MLP = 300, 600
+
+FINETUNED, RIDGE, SCRATCH, TUNED = "fine-tuned", "ridge", "MLP from scratch", "pre-trained MLP"
+
+
+class FineTune(Section):
+    """How a model is adapted to labelled spectra."""
+
+    labels: list[LabelName] | None = Field(
+        None,
+        min_length=1,
+        description="labels to learn, columns of the table, also ones that the model does not "
+        "know; null: those of the model that the table has",
+    )
+    draws: Count = Field(3, description="random divisions of the stars to compare on")
+    seed: Seed = Field(0, description="seed of the divisions, and of the trainings")
+    rate: float = Field(3e-4, gt=0, description="peak learning rate")
+
+
+def finetune(
+    model: Path, table: Path, *, output: Path, mlp: Path | None = None, options: FineTune
+) -> str:
+    """Fine-tune a model on a table of labelled spectra, and compare it with simple models.
+
+    The table (CSV, ECSV, VOTable, Parquet, FITS) has a spectrum a row, or a column `file` that
+    names each star's file, of any format that is known; and a column for each label, with its
+    one-sigma error in `<label>_ERR` where there is one. A label that the model does not know yet is
+    added to it.
+
+    For the comparison a quarter of the stars is set aside, several times; and once the stars with
+    the lowest values of [Fe/H], or of the first label, which no model has seen the like of. The
+    model that is written learns from all stars but a fifth, by which its intervals are calibrated.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        Folder of a trained model; the name of a shipped one; or owner/name@commit.
+    table : pathlib.Path
+        Labelled spectra.
+    output : pathlib.Path
+        Folder of the model to write.
+    mlp : pathlib.Path, optional
+        Folder of a pre-trained MLP of the same pixels, to compare with; by default the one named
+        mlp_pretrain beside the model, where its pixels are the spectra's.
+    options : FineTune
+        Labels, divisions, seed.
+
+    Returns
+    -------
+    str
+        The comparison as text.
+
+    Raises
+    ------
+    SpectraFMError
+        When a spectrum cannot be read, a label is missing, or there are too few stars.
+
+    Examples
+    --------
+    $ spectrafm finetune results/demo/models/pretrain mystars.csv -o mymodel
+    $ spectrafm finetune results/demo/models/pretrain mystars.csv -o mymodel --labels '[FE_H, AGE]'
+    """
+    trained = TrainedModel.load(model_folder(model))
+    spectra, columns = read_labelled(table)
+    return _finetune(trained, spectra, columns, output, mlp, options)
+
+
+def finetune_spectra(
+    trained: TrainedModel,
+    spectra: Spectra,
+    labels: Any,
+    output: Path,
+    mlp: Path | None = None,
+    units: Mapping[str, str] | None = None,
+    **options: Any,
+) -> str:
+    """Fine-tune a model on spectra in memory; see `finetune`.
+
+    Parameters
+    ----------
+    labels : mapping of str to array-like, or table
+        All of them are learned, but for columns of errors.
+    units : mapping of str to str, optional
+        Units of labels that the model does not know.
+    **options
+        Those of `FineTune`.
+    """
+    if hasattr(labels, "colnames"):
+        labels = {name: labels[name] for name in labels.colnames}
+    names = [name for name in labels if not name.endswith(error_column(""))]
+    try:
+        found = FineTune(labels=names, **options)
+    except ValidationError as error:
+        raise SpectraFMError(f"finetune: {problem_in(error)}") from None
+    return _finetune(trained, spectra, labels, output, mlp, found, units)
+
+
+@claims(output=saved.MODEL)
+def _finetune(
+    trained: TrainedModel,
+    spectra: Spectra,
+    columns: Mapping[str, Any],
+    output: Path,
+    mlp: Path | None,
+    options: FineTune,
+    units: Mapping[str, str] | None = None,
+) -> str:
+    stars = labelled(trained, spectra, columns, options.labels, units)
+    usable = np.isfinite(stars.label).any(axis=1) & np.isfinite(stars.flux).any(axis=1)
+    if usable.sum() < FEWEST:
+        raise SpectraFMError(
+            f"{int(usable.sum())} spectra with a label and a good pixel: at least {FEWEST} needed"
+        )
+    stages = _stages(trained, stars, options, int(usable.sum()), mlp)
+    with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet():
+        scores = pd.DataFrame(_compared(stages, stars, usable, options, Path(temporary)))
+        split = _split(usable, 0, VALIDATION, np.random.default_rng(options.seed))
+        store = stars.write(Path(temporary) / "final.zarr", split)
+        stage, start = stages[FINETUNED]
+        made = Path(temporary) / "model"
+        train(store, name=output.name, output=made, start=start, stage=stage, model=Model())
+        files.write_text(made / COMPARISON, scores.to_csv(index=False))
+        write_checksums(made)
+        with files.atomic_path(output, saved.MODEL) as final:
+            shutil.copytree(made, final)
+    return _as_text(_summary(scores), stars, int(usable.sum()), output)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let only warnings of the trainings through."""
+    whole = logging.getLogger("spectrafm")
+    level = whole.level
+    whole.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        whole.setLevel(level)
+
+
+def _stages(
+    trained: TrainedModel, stars: Labelled, options: FineTune, count: int, mlp: Path | None
+) -> dict[str, tuple[Stage, Path | None]]:
+    """The trainings to compare by name: options, and the model that each starts from."""
+    batch = max(2, min(25, count // 4))
+    learned = int(count * (1 - TEST))
+    steps = -(-learned // batch)
+    common = {
+        "spectra": "observed",
+        "windows": stars.windows,
+        "flux_range": trained.facts["stage"].get("flux_range") or (0.05, 1.2),
+        "labels": [label.name for label in stars.labels],
+        "selection": "last",
+        **trained.network.reads.model_dump(),
+        "batch": batch,
+        "seed": options.seed,
+    }
+
+    def stage(architecture: str, wanted: int, rate: float, **further: Any) -> Stage:
+        epochs = -(-wanted // steps)
+        grid = NETWORKS[architecture].reads == "grid"
+        scheme = "all" if grid else "window" if trained.network.reads_whole else "mixed"
+        return Stage(
+            architecture=architecture,
+            epochs=epochs,
+            validate_every=epochs,
+            schedule={
+                "learning_rate": rate,
+                "minimum": rate / 100,
+                "warmup_epochs": epochs / 15,
+                "restart_epochs": epochs * 14 / 15,
+            },
+            sampling={"scheme": scheme, "tokens": trained.facts["tokens"]},
+            **{**common, **further},
+        )
+
+    own = trained.network.architecture
+    new = [label for label in stars.labels if label.name not in trained.network.labels]
+    freeze: list[str] = []
+    # Later layers keep what they know, as in the paper, unless labels or wavelengths are new.
+    if own == "spectrafm" and not new and set(stars.windows) <= set(trained.windows):
+        blocks = len(trained.network.encoder)
+        freeze = [*(f"encoder.{place}" for place in range(1, blocks)), "decoder", "head"]
+    start_from = trained.facts["stage_name"]
+    found = {
+        FINETUNED: (
+            stage(own, STEPS, options.rate, start_from=start_from, freeze=freeze),
+            trained.folder,
+        ),
+        RIDGE: (stage("ridge", 1, options.rate), None),
+        SCRATCH: (stage("mlp", STEPS_OF_MLP, 3e-4), None),
+    }
+    beside = trained.folder.parent / "mlp_pretrain" if mlp is None else Path(mlp)
+    if beside.is_dir() and own != "mlp":
+        network, facts = saved.from_pretrained(beside)
+        fits = np.array_equal(network.wavelength.numpy(), stars.wavelength)
+        if fits and all(label.name in network.labels for label in stars.labels):
+            rest = stage("mlp", 120, 3e-5, start_from=facts["stage_name"])
+            found[TUNED] = (rest, beside)
+        elif mlp is not None:
+            raise SpectraFMError(f"{mlp}: reads other pixels or labels than the spectra's")
+    return found
+
+
+def _split(usable: np.ndarray, test: float, validation: float, rng: Any) -> np.ndarray:
+    """A random side of the split for each usable star; empty for the others."""
+    rows = rng.permutation(np.flatnonzero(usable))
+    split = np.full(len(usable), "", dtype="U10")
+    split[rows] = "train"
+    tested = round(test * len(rows))
+    split[rows[:tested]] = "test"
+    split[rows[tested : tested + max(2, round(validation * (len(rows) - tested)))]] = "validation"
+    return split
+
+
+def _compared(
+    stages: dict[str, tuple[Stage, Path | None]],
+    stars: Labelled,
+    usable: np.ndarray,
+    options: FineTune,
+    folder: Path,
+) -> Iterator[dict[str, Any]]:
+    """Scores of each model in each division: one a label."""
+    names = [label.name for label in stars.labels]
+    main = names.index("FE_H") if "FE_H" in names else 0
+    for draw in range(options.draws + 1):
+        rng = np.random.default_rng([options.seed, draw])
+        split = _split(usable, TEST, 0.1, rng)
+        where = "inside"
+        if draw == options.draws:
+            where = "outside"
+            values = np.where(usable, stars.label[:, main], np.nan)
+            known = np.flatnonzero(np.isfinite(values))
+            lowest = known[np.argsort(values[known])][: max(3, round(OUTSIDE * len(known)))]
+            rest = usable.copy()
+            rest[lowest] = False
+            split = _split(rest, 0, 0.1, rng)
+            split[lowest] = "test"
+        store = stars.write(folder / f"{draw}.zarr", split)
+        for name, (stage, start) in stages.items():
+            made = folder / f"{draw}-{len(name)}"
+            train(store, name="x", output=made, start=start, stage=stage, model=Model())
+            yield from _scores(made, store, stage, name, draw, where, stars)
+
+
+def _scores(
+    made: Path, store: Path, stage: Stage, name: str, draw: int, where: str, stars: Labelled
+) -> Iterator[dict[str, Any]]:
+    trained = TrainedModel.load(made)
+    errors = trained.network.wants_errors
+    tested = load_stars(store, "observed", "test", stage.windows, stage.flux_range, errors)
+    chunks = trained.contexts(tested.wavelength, stage.windows)
+    labels = [label.name for label in stars.labels]
+    value, _ = trained.answer(tested, labels, chunks, OPTIONS)
+    for place, label in enumerate(labels):
+        difference = value[:, place] - _label(tested, label)
+        difference = difference[np.isfinite(difference)]
+        spread = np.nanstd(stars.label[:, place]) or 1.0
+        rmse = float(np.sqrt(np.mean(difference**2))) if len(difference) else np.nan
+        yield {
+            "model": name, "draw": draw, "stars": where, "label": label, "n": len(difference),
+            "rmse": rmse, "relative": rmse / spread,
+        }  # fmt: skip
+
+
+def _label(stars: StarSet, name: str) -> np.ndarray:
+    return stars.label[:, [label.name for label in stars.labels].index(name)]
+
+
+def _summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Median over the draws of each model's RMSE, by label, inside and outside."""
+    keys = ["model", "label", "stars"]
+    return scores.groupby(keys, sort=False)[["rmse", "relative"]].median().reset_index()
+
+
+def _as_text(summary: pd.DataFrame, stars: Labelled, count: int, output: Path) -> str:
+    """The comparison as a table, and which model it speaks for."""
+    rmse = summary.pivot(index="model", columns=["label", "stars"], values="rmse")
+    rmse = rmse.loc[list(dict.fromkeys(summary["model"]))]
+    shown = pd.DataFrame(
+        {
+            f"{label.name}{f' [{label.unit}]' if label.unit else ''} {where}": rmse[label.name][
+                where
+            ]
+            for label in stars.labels
+            for where in ("inside", "outside")
+        }
+    ).map("{:.4g}".format)
+    score = summary.groupby(["model", "stars"], sort=False)["relative"].mean().unstack()
+    best = {where: score[where].idxmin() for where in ("inside", "outside")}
+    chosen = score.mean(axis=1).idxmin()
+    lines = [
+        f"RMSE on stars set aside, {count} labelled spectra, median of the divisions. Inside: like "
+        "the training stars; outside: with lower values than any of them.",
+        shown.to_string(),
+        f"Best inside: {best['inside']}. Best outside: {best['outside']}. Of these it would use: "
+        f"{chosen}.",
+        f"Written: {output}, {FINETUNED}.",
+    ]
+    if chosen != FINETUNED:
+        lines.append(f"The model that is written is not the best one here: {chosen} is.")
+    return "\n".join(lines)
