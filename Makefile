@@ -23,6 +23,7 @@ xp-model: $(READY)
 	$(BIN)/snakemake --profile demo --configfile configs/gaia_xp.yaml -- xp_all
 	rm -rf spectrafm/models/gaia-xp
 	cp -r results/gaia_xp/models/xp_all spectrafm/models/gaia-xp
+	rm -f spectrafm/models/gaia-xp/.snakemake_timestamp
 
 # Go on with a run that was killed, by kill -9 or a power cut. For another than the demo's:
 # make resume RUN='--profile slurm all'
