@@ -23,6 +23,7 @@ class Plot(NamedTuple):
     ]
     default: Any = None
     alone: bool = False  # made by its own target only
+    optional: bool = False  # made where the configuration names what it shows
 
 
 FIGURES = {
@@ -45,8 +46,7 @@ FIGURES = {
             "finetune_iron--iron_window",
         ),
     ),
-    # Made where the configuration names a prediction.
-    "residuals": Plot("spectrafm.figures.residuals:residuals", "prediction", alone=True),
+    "residuals": Plot("spectrafm.figures.residuals:residuals", "prediction", optional=True),
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
     # Drawn from the table of the predictions that the configuration names.
     "calibration": Plot("spectrafm.figures.calibration:calibration", "calibration"),

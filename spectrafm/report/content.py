@@ -242,7 +242,7 @@ def figure4_beside_published(metrics: dict[str, Any]) -> Table | None:
 def figures(run: Path) -> list[Figure]:
     """List the figures of the registry, then all others in the run's folder.
 
-    A figure that only its own target makes is listed where it is there.
+    A figure that not every run makes is listed where it is there.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def figures(run: Path) -> list[Figure]:
         png, pdf = (folder / f"{name}.{kind}" for kind in ("png", "pdf"))
         if png.exists():
             check_figure(png)
-        elif FIGURES[name].alone:
+        elif FIGURES[name].alone or FIGURES[name].optional:
             continue
         found.append(
             Figure(
