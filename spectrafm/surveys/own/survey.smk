@@ -25,7 +25,8 @@ rule build_store:
         **resources_of("import_spectra", gpus=0, partition=None, account=None),
     params:
         options=literal(
-            options(RUN.survey, only=[Spectra, LabelColumns]) + options(RUN.selection, only=["split"])
+            options(RUN.survey, only=[Spectra, LabelColumns])
+            + options(RUN.selection, only=["split"])
         ),
     shell:
         "spectrafm import-spectra {input:q} --store {output.store:q} --selected {output.selected:q}"
