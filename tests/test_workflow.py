@@ -188,7 +188,8 @@ def test_a_wrong_key_stops_before_any_job(tmp_path):
     configurations = [REPOSITORY / "config.yaml", tmp_path / "wrong.yaml"]
     found = snakemake(tmp_path, "--cores", "1", "--configfile", *configurations, "--", "all")
     assert found.returncode != 0
-    assert re.search(r"stages\.pretrain\.epoch: unknown key; allowed here: .*architecture", found.stderr)
+    wrong = r"stages\.pretrain\.epoch: unknown key; allowed here: .*architecture"
+    assert re.search(wrong, found.stderr)
     assert not (tmp_path / "results").exists()
 
 
