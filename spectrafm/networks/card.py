@@ -40,7 +40,7 @@ def model_card(
     lines += [
         f"- started from: {facts['started_from'] or 'scratch'}",
         f"- spectra: {stage['spectra']}, {windows} Angstrom (vacuum, rest frame), "
-        f"continuum-normalised; flux outside {low:g}-{high:g} is missing",
+        f"{_flux(stage.get('normaliser'))}; flux outside {low:g}-{high:g} is missing",
         f"- stars: {facts['training_star_count']} of the training split{condition}; "
         f"validated on {facts['validation_star_count']}",
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
@@ -73,6 +73,13 @@ def model_card(
         "and the survey whose spectra and labels it learned from.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _flux(normaliser: str | None) -> str:
+    """What the flux is that the network is given."""
+    if normaliser is None:
+        return "continuum-normalised"
+    return f"flux as observed, which the network normalises itself (`{normaliser}`)"
 
 
 def _label_table(facts: dict[str, Any], scores: Mapping[str, float]) -> list[str]:
