@@ -124,7 +124,7 @@ def test_one_published_star_that_is_not_selected_is_told(tmp_path, changed, caps
     np.save(tmp_path / "errors.npy", published[:, 5:])
     flags = ["--labels", f"{tmp_path}/labels.npy", "--errors", f"{tmp_path}/errors.npy"]
     assert cli.main(["check-selection", str(selected), *flags]) == cli.BAD_INPUT
-    assert "1 of 300 published stars are not in it" in capsys.readouterr().err
+    assert "1 of the 300 published stars of " in capsys.readouterr().err
 
 
 def test_the_funnel_shows_both_counts_and_the_store_is_what_was_published(tmp_path):

@@ -224,11 +224,17 @@ def given_words(folder: Path, lines: dict[str, str]) -> list[list[str]]:
     return found
 
 
+#: Options that are no part of a section: the command takes their text as it is.
+RAW = ("--star=", "--name=")
+
+
 def values_in(word: str) -> Iterator[Any]:
     """The texts that a command reads in one of its words."""
     yield word
     text = word.partition("=")[2]
-    if word.startswith("--") and text:
+    if word.startswith(RAW):
+        yield text
+    elif word.startswith("--") and text:
         yield from leaves(options._value_of(text))
 
 

@@ -16,6 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, read_parquet, write_parquet
 from spectrafm.labels import error_column
 from spectrafm.outputs import claims
+from spectrafm.reading import read_csv
 from spectrafm.store.accounts import account
 from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Column, Stars, write_store
 from spectrafm.store.read import blocks, columns_of, labels_of, open_store, read
@@ -86,7 +87,7 @@ def build_store(
     write_parquet(missing, absent, attributes["provenance"] | {"counts": counts})
     labelled = sum(map(_labelled, groups))
     with atomic_path(funnel) as temporary:
-        lines = pd.read_csv(cuts)
+        lines = read_csv(cuts, ["cut", "rows", "stars"])
         for text, count in (
             ("spectrum stored (not missing, broken or zero)", len(stored)),
             ("at least one label", labelled),

@@ -83,8 +83,8 @@ def check_selection(stars: Path, *, labels: Sequence[Path], errors: Sequence[Pat
     logger.info("compared %d stars with %d published ones", found.ours, found.published)
     if found.both < found.published:
         raise SpectraFMError(
-            f"{stars}: {found.published - found.both} of {found.published} published stars "
-            "are not in it"
+            f"{stars}: {found.published - found.both} of the {found.published} published stars of "
+            f"{', '.join(map(str, labels))} are not in it"
         )
 
 
