@@ -125,3 +125,37 @@ def read_csv(path: str | os.PathLike, columns: Sequence[str], separator: str = "
         if column not in table:
             raise SpectraFMError(f"{path}: no column {column!r}")
     return table
+
+
+def read_columns(
+    path: str | os.PathLike,
+    what: str,
+    text: Sequence[str],
+    numbers: Sequence[str],
+    further: str | None = None,
+) -> pd.DataFrame:
+    """Read a CSV file that SpectraFM has written, whose columns hold text or numbers.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+    what : str
+        What the file is, for the error message.
+    text, numbers : sequence of str
+        Columns that it must have.
+    further : str, optional
+        Beginning of the names of further columns of numbers, which it may have.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    SpectraFMError
+        As `read_csv`, and when a column of numbers holds something else.
+    """
+    table = read_csv(path, [*text, *numbers])
+    with reading(path, what):
+        also = [name for name in table if further is not None and name.startswith(further)]
+        return table.astype(dict.fromkeys(text, str) | dict.fromkeys([*numbers, *also], float))

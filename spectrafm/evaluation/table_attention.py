@@ -12,7 +12,7 @@ import torch
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import of_mock, survey_name
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.chunks import GUARD_STARS, iterate_chunks, on_device
 from spectrafm.inference.map_attention import attention_of
@@ -235,7 +235,7 @@ def _deletion(
 
 
 def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
-    survey = "MOCK SURVEY, " if (table["survey"] == survey_name(mock=True)).any() else ""
+    survey = "MOCK SURVEY, " if of_mock(table) else ""
     lines = [
         {
             "label": row["label"],

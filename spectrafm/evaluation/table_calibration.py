@@ -12,7 +12,7 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import of_mock, survey_name
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.calibration import DOES_NOT_HOLD, GAUSSIAN, LEVELS, Calibration
 from spectrafm.inference.predictions import (
@@ -149,7 +149,7 @@ def groups_of(table: pd.DataFrame, calibration: Calibration | None) -> dict[str,
 
 def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
     """Format one line a row, shares of the three levels in one cell."""
-    mock = " (MOCK SURVEY)" if (rows["survey"] == survey_name(mock=True)).any() else ""
+    mock = " (MOCK SURVEY)" if of_mock(rows) else ""
     lines = [
         [
             row["prediction"],

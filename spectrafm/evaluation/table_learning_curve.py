@@ -13,7 +13,7 @@ from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.paired import LEVEL, Bootstrap
 from spectrafm.evaluation.repeated import Family, families_of
 from spectrafm.evaluation.scores import GROUPS
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import of_mock, survey_name
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.integrity import hashes_beside
 
@@ -100,7 +100,7 @@ def _scores(point: Family, bootstrap: Bootstrap) -> dict[str, Any]:
 
 def _markdown(rows: pd.DataFrame, label: str, unit: str) -> str:
     """Format a table for each group of stars: one line a stage, one column a number of stars."""
-    survey = "MOCK SURVEY, " if (rows["survey"] == survey_name(mock=True)).any() else ""
+    survey = "MOCK SURVEY, " if of_mock(rows) else ""
     lines = [f"# RMSE of {label} ({survey}{unit}) against the number of training stars", ""]
     for group, meaning in GROUPS.items():
         cells = rows.assign(

@@ -28,6 +28,11 @@ def survey_name(mock: bool) -> str:
     return "MOCK SURVEY" if mock else "APOGEE"
 
 
+def of_mock(rows: pd.DataFrame) -> bool:
+    """Whether any row of a table is of the mock survey, by its column ``survey``."""
+    return bool((rows["survey"] == survey_name(mock=True)).any())
+
+
 def unit_text(unit: str) -> str:
     """Format a unit for an axis: ``dex`` for ``dex(cm s-2)``."""
     return "dex" if unit.startswith("dex") else unit

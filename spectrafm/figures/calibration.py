@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table_calibration import KINDS
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import of_mock
 from spectrafm.figures.style import (
     FAINT,
     OBSERVED,
@@ -25,7 +25,7 @@ from spectrafm.figures.style import (
 )
 from spectrafm.inference.calibration import LEVELS
 from spectrafm.labels import SYMBOLS
-from spectrafm.reading import read_csv, reading
+from spectrafm.reading import read_columns
 
 #: Largest number of panels in one row.
 IN_ONE_ROW = 3
@@ -79,10 +79,7 @@ def read_coverage(table: Path) -> pd.DataFrame:
     SpectraFMError
         When the file is missing or damaged.
     """
-    rows = read_csv(table, [*TEXT, *NUMBERS])
-    with reading(table, "table of coverage"):
-        numbers = [*NUMBERS, *(name for name in rows if name.startswith("calibrated_"))]
-        rows = rows.astype({name: str for name in TEXT} | dict.fromkeys(numbers, float))
+    rows = read_columns(table, "table of coverage", TEXT, NUMBERS, further="calibrated_")
     if not len(rows) or not (rows["n"] >= 1).all():
         raise SpectraFMError(f"{table}: not what table-calibration writes (a group without stars)")
     return rows
@@ -102,9 +99,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     columns = min(IN_ONE_ROW, len(panels))
     lines = math.ceil(len(panels) / columns)
     most = max(map(len, panels))
-    mock = bool((rows["survey"] == survey_name(mock=True)).any())
     note = f"{rows['n'].max():,.0f} stars at most"
-    figure = new_figure(6.4 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, mock, strip=0.3)
+    figure = new_figure(
+        6.4 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, of_mock(rows), strip=0.3
+    )
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for empty in grid[len(panels) :]:
         empty.remove()

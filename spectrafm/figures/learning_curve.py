@@ -12,9 +12,9 @@ from matplotlib.ticker import NullLocator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import of_mock
 from spectrafm.figures.style import check_output, new_figure, save, styled
-from spectrafm.reading import read_csv, reading
+from spectrafm.reading import read_columns
 
 #: Groups with a panel, and its title.
 PANELS = {"poor": "Iron-poor test stars", "rich": "Iron-rich test stars"}
@@ -67,9 +67,7 @@ def read_curve(table: Path) -> pd.DataFrame:
     SpectraFMError
         When the file is missing or damaged.
     """
-    rows = read_csv(table, [*TEXT, *NUMBERS])
-    with reading(table, "learning curve"):
-        rows = rows.astype({name: str for name in TEXT} | dict.fromkeys(NUMBERS, float))
+    rows = read_columns(table, "learning curve", TEXT, NUMBERS)
     if not len(rows) or not (rows["stars"] >= 0).all():
         raise SpectraFMError(f"{table}: not what table-learning-curve writes (no number of stars)")
     return rows
@@ -84,9 +82,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     rows : pandas.DataFrame
         As from `read_curve`.
     """
-    mock = bool((rows["survey"] == survey_name(mock=True)).any())
     counts = " and ".join(f"{rows[f'n_{group}'].max():,.0f} {group}" for group in PANELS)
-    figure = new_figure(14, 6.4, f"{counts} test stars", mock)
+    figure = new_figure(14, 6.4, f"{counts} test stars", of_mock(rows))
     panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         _draw_panel(axes, rows, group)

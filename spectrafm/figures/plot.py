@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from spectrafm.errors import SpectraFMError
 from spectrafm.figures.style import FAINT, OBSERVED, check_output, new_figure, save, styled
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.pretrained import SpectraFM
-from spectrafm.inference.saliency import saliency
+from spectrafm.inference.saliency import saliency_of_file
 from spectrafm.inference.sources import model_folder
 from spectrafm.readers.read import join_stars, read_spectra
 from spectrafm.spectra.spectrum import Spectrum
@@ -57,9 +56,7 @@ def plot(file: Path, *, output: Path, model: Path | None = None) -> None:
         save(figure, output, f"{spectrum.good_pixels} good pixels", [file])
         return
     trained = TrainedModel.load(model_folder(model))
-    table = saliency(trained, spectrum)
-    if not len(table) or not np.isfinite(table["flux"]).any():
-        raise SpectraFMError(f"{file}: no good pixel in the wavelengths that the model reads")
+    table = saliency_of_file(trained, spectrum, file)
     labels = trained.labels[:MOST_LABELS]
     answer = SpectraFM(trained).predict(spectrum)
     said = answer["flags"][0] or "no flag"

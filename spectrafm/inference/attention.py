@@ -9,9 +9,8 @@ import numpy as np
 from astropy.table import QTable
 
 from spectrafm import files
-from spectrafm.errors import SpectraFMError
 from spectrafm.inference.model import TrainedModel
-from spectrafm.inference.saliency import saliency
+from spectrafm.inference.saliency import saliency_of_file
 from spectrafm.inference.sources import model_folder
 from spectrafm.outputs import claims
 from spectrafm.readers.read import join_stars, read_spectra
@@ -60,9 +59,7 @@ def attention(model: Path, file: Path, *, output: Path | None = None) -> str | N
         files.require_suffix(output, ".ecsv")
     trained = TrainedModel.load(model_folder(model))
     spectra = join_stars(read_spectra(file))
-    table = saliency(trained, spectra[0])
-    if not len(table) or not np.isfinite(table["flux"]).any():
-        raise SpectraFMError(f"{file}: no good pixel in the wavelengths that the model reads")
+    table = saliency_of_file(trained, spectra[0], file)
     if output is None:
         return "\n".join(_strongest(table, label) for label in trained.labels)
     with files.atomic_path(output) as temporary:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from astropy import units as u
 from astropy.table import QTable
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.inference.answers import as_stars
 from spectrafm.inference.chunks import iterate_chunks, on_device
 from spectrafm.inference.map_attention import mean_attention
@@ -34,18 +37,33 @@ def saliency(trained: TrainedModel, spectrum: Spectrum) -> QTable:
     table = QTable({"wavelength": stars.wavelength * u.AA, "flux": stars.flux[0]})
     table.meta = {"name": spectrum.name, "model": trained.facts["stage_name"]}
     labels = trained.labels
+    units = {label.name: label.unit for label in trained.network.label_table}
     if not len(stars.wavelength):
         return table
     chunks = trained.contexts(stars.wavelength, trained.windows)
     change = gradients(trained, stars, labels, chunks)
     for label, row in zip(labels, change, strict=True):
-        unit = {x.name: x.unit for x in trained.network.label_table}[label]
+        unit = units[label]
         table[f"{label}_gradient"] = row * u.Unit("dex" if unit.startswith("dex(") else unit)
     if isinstance(trained.network, SpectraFM):
         attention = mean_attention(trained.network, stars, np.arange(1), chunks)
         for label in labels:
             place = trained.network.labels.index(label)
             table[f"{label}_attention"] = attention[place].astype(np.float32)
+    return table
+
+
+def saliency_of_file(trained: TrainedModel, spectrum: Spectrum, file: Path) -> QTable:
+    """As `saliency`, of a spectrum that was read from a file.
+
+    Raises
+    ------
+    SpectraFMError
+        When it has no good pixel in the wavelengths that the model reads.
+    """
+    table = saliency(trained, spectrum)
+    if not len(table) or not np.isfinite(table["flux"]).any():
+        raise SpectraFMError(f"{file}: no good pixel in the wavelengths that the model reads")
     return table
 
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from spectrafm.continuum import NORMALISERS
 from spectrafm.labels import LabelName, LabelUnit
 from spectrafm.options import Section
 from spectrafm.surveys.apogee.options import SplitShares
-
-
-def _unit(value: str) -> str:
-    from astropy.units import Unit
-
-    try:
-        Unit(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is no unit that astropy knows ({error})") from None
-    return value
-
-
-#: A unit in a form that `astropy.units.Unit` parses.
-UnitName = Annotated[str, AfterValidator(_unit)]
 
 #: First and last wavelength, Angstrom, and number of pixels.
 Grid = tuple[float, float, int]
@@ -32,10 +18,10 @@ Grid = tuple[float, float, int]
 class Spectra(Section):
     """How spectra are to be understood and stored."""
 
-    wavelength_unit: UnitName | None = Field(
+    wavelength_unit: LabelUnit | None = Field(
         None, description="unit of wavelengths that have none, such as nm; null: Angstrom or error"
     )
-    flux_unit: UnitName | None = Field(
+    flux_unit: LabelUnit | None = Field(
         None, description="unit of a flux that has none, such as Jy; null: a plain number"
     )
     medium: Literal["air", "vacuum"] | None = Field(
