@@ -24,9 +24,10 @@ from spectrafm.spectra.spectrum import Spectrum
 from spectrafm.store.read import load_stars, read_store
 from spectrafm.surveys.gaia_xp import fetch_xp as fetching
 from spectrafm.surveys.gaia_xp.fetch_xp import fetch_xp
-from spectrafm.surveys.gaia_xp.options import Cuts, Package, Split
+from spectrafm.surveys.gaia_xp.options import Cuts, Package
 from spectrafm.surveys.gaia_xp.select_xp import select_xp
 from spectrafm.surveys.gaia_xp.table import MEMBER, WAVELENGTH
+from spectrafm.surveys.split import Split
 from spectrafm.training.batch import correlated
 from spectrafm.training.options import Stage
 from spectrafm.training.train import train

@@ -21,8 +21,9 @@ from spectrafm.inference.predict import predict
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.labels import Labels
 from spectrafm.surveys.gaia_xp.fetch_xp import fetch_xp
-from spectrafm.surveys.gaia_xp.options import Cuts, Package, Split
+from spectrafm.surveys.gaia_xp.options import Cuts, Package
 from spectrafm.surveys.gaia_xp.select_xp import select_xp
+from spectrafm.surveys.split import Split
 from spectrafm.training.train import train
 
 pytestmark = pytest.mark.slow

@@ -22,11 +22,10 @@ from spectrafm.files import read_parquet
 from spectrafm.networks.saved import from_pretrained
 from spectrafm.options import options as flags_of
 from spectrafm.store.read import labels_of, load_stars, open_store, read
-from spectrafm.surveys.apogee.options import SplitShares
-from spectrafm.surveys.apogee.select_stars import split_of
 from spectrafm.surveys.own.grid import on_grid
 from spectrafm.surveys.own.import_spectra import import_spectra
-from spectrafm.surveys.own.options import LabelColumns, Spectra, Split
+from spectrafm.surveys.own.options import LabelColumns, Spectra
+from spectrafm.surveys.split import Split, SplitShares, split_of
 
 STARS = 60
 GRID = np.geomspace(5000.0, 5200.0, 150)

@@ -20,8 +20,8 @@ from spectrafm.files import read_parquet
 from spectrafm.labels import LABELS, Labels, error_column
 from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column, read_allstar
 from spectrafm.surveys.apogee.bitmasks import ASPCAPFLAG, mask_of
-from spectrafm.surveys.apogee.options import Selection, SplitShares, Survey
-from spectrafm.surveys.apogee.select_stars import split_of
+from spectrafm.surveys.apogee.options import Selection, Survey
+from spectrafm.surveys.split import SplitShares, split_of
 
 NAN = float("nan")
 STAR_BAD = mask_of("ASPCAPFLAG", ["STAR_BAD"])

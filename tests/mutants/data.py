@@ -7,6 +7,7 @@ LAYOUT = "spectrafm/store/layout.py"
 BUILD = "spectrafm/store/build_store.py"
 FETCH = "spectrafm/surveys/apogee/fetch_spectra.py"
 SELECT = "spectrafm/surveys/apogee/select_stars.py"
+DIVIDE = "spectrafm/surveys/split.py"
 ASPCAP = "spectrafm/surveys/apogee/aspcapstar.py"
 MODELS = "tests/test_mock_survey.py"
 MOCK = "spectrafm/surveys/mock/mock_survey.py"
@@ -199,7 +200,7 @@ MUTANTS = [
         "each star's worst observation is taken",
     ),
     Mutant(
-        SELECT,
+        DIVIDE,
         'f"{shares.seed}:{apogee_id}"',
         'f"{apogee_id}"',
         SPLIT,
@@ -213,7 +214,7 @@ MUTANTS = [
         "a star's side of the split depends on the field in which it was observed",
     ),
     Mutant(
-        SELECT,
+        DIVIDE,
         "if position < shares.train:",
         "if position < shares.train + shares.validation / 2:",
         SPLIT,

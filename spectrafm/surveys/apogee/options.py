@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -17,8 +16,9 @@ from spectrafm.archive.options import (
     Judgement,
 )
 from spectrafm.errors import SpectraFMError
-from spectrafm.options import Name, Section, Seed, Share
+from spectrafm.options import Name, Section
 from spectrafm.surveys.apogee import bitmasks
+from spectrafm.surveys.split import SplitShares
 
 #: SHA-1 of DR17's allStar, from astroNN's downloader. That of allStarLite is not published.
 ALLSTAR_DR17_SHA1 = "7aa2f381de0e8e246f9833cc7da540ef45096702"
@@ -91,21 +91,6 @@ class Survey(
                 "those of DR16 and DR17, and are not supported; supported: dr17 with synspec_rev1 "
                 "or synspec, dr16 with aspcap r12/l33"
             )
-        return self
-
-
-class SplitShares(Section):
-    """Shares of the split, which a hash of seed and APOGEE_ID makes the same in every run."""
-
-    train: Share = Field(0.7, description="share of the stars that networks learn from")
-    validation: Share = Field(0.1, description="share of the stars that choose the best epoch")
-    test: Share = Field(0.2, description="share of the stars that only evaluations use")
-    seed: Seed = Field(42, description="seed of the hash that divides the stars")
-
-    @model_validator(mode="after")
-    def _sum(self):
-        if not math.isclose(self.train + self.validation + self.test, 1.0, abs_tol=1e-9):
-            raise ValueError("train + validation + test must be 1")
         return self
 
 

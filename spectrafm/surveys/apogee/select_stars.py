@@ -16,8 +16,9 @@ from spectrafm.surveys.apogee import paths
 from spectrafm.surveys.apogee.allstar import FPARAM, flag_column, fparam_column, read_allstar
 from spectrafm.surveys.apogee.columns import FROM_ALLSTAR, store_columns
 from spectrafm.surveys.apogee.cuts import apply_cuts, cuts_of
-from spectrafm.surveys.apogee.options import Release, Selection, Shards, SplitShares
+from spectrafm.surveys.apogee.options import Release, Selection, Shards
 from spectrafm.surveys.apogee.simulated import is_simulated
+from spectrafm.surveys.split import split_of
 
 logger = logging.getLogger(__name__)
 
@@ -131,15 +132,6 @@ def _units(labels: Labels) -> dict[str, str]:
 def _write_csv(path: Path, lines: list[tuple], columns: list[str]) -> None:
     with atomic_path(path) as temporary:
         pd.DataFrame(lines, columns=columns).to_csv(temporary, index=False)
-
-
-def split_of(apogee_id: str, shares: SplitShares) -> str:
-    """Side of the split that a star is on: the same in every run with this seed and shares."""
-    digest = hashlib.sha256(f"{shares.seed}:{apogee_id}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    if position < shares.train:
-        return "train"
-    return "validation" if position < shares.train + shares.validation else "test"
 
 
 def _stars_table(rows: pd.DataFrame, release: Release, labels: Labels) -> pd.DataFrame:

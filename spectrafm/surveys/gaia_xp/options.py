@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from spectrafm.options import Count, Section
-from spectrafm.surveys.apogee.options import SplitShares
 
 
 class Package(Section):
@@ -38,14 +37,6 @@ class Cuts(Section):
     )
     stars: Count | None = Field(
         None, description="keep so many of the stars, chosen by a hash; null: all"
-    )
-
-
-class Split(Section):
-    """The split of the stars, a part of the section ``selection``."""
-
-    split: SplitShares = Field(
-        SplitShares(), description="shares of the stars on each side of the split, and the seed"
     )
 
 

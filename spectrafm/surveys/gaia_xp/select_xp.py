@@ -16,9 +16,9 @@ from spectrafm.integrity import hash_of
 from spectrafm.labels import Labels, error_column
 from spectrafm.outputs import claims
 from spectrafm.store.layout import STORE, Stars, write_store
-from spectrafm.surveys.apogee.select_stars import split_of
-from spectrafm.surveys.gaia_xp.options import Cuts, Split
+from spectrafm.surveys.gaia_xp.options import Cuts
 from spectrafm.surveys.gaia_xp.table import ACKNOWLEDGEMENT, COLUMNS, WAVELENGTH, read_table
+from spectrafm.surveys.split import Split, split_of
 
 RELEASE = "dr3"
 

@@ -21,10 +21,10 @@ from spectrafm.outputs import claims
 from spectrafm.progress import track
 from spectrafm.spectra.spectrum import Spectrum
 from spectrafm.store.layout import SHARD_STARS, STORE, Column, Stars, write_store
-from spectrafm.surveys.apogee.select_stars import split_of
 from spectrafm.surveys.own.grid import even_grid, on_grid
-from spectrafm.surveys.own.options import LabelColumns, Spectra, Split
+from spectrafm.surveys.own.options import LabelColumns, Spectra
 from spectrafm.surveys.own.stars import OwnTable, read_own_table
+from spectrafm.surveys.split import Split, split_of
 
 #: Columns of each star besides spectra and labels.
 COLUMNS = (

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from spectrafm.continuum import NORMALISERS
 from spectrafm.labels import LabelName, LabelUnit
 from spectrafm.options import Section
-from spectrafm.surveys.apogee.options import SplitShares
 
 #: First and last wavelength, Angstrom, and number of pixels.
 Grid = tuple[float, float, int]
@@ -67,14 +66,6 @@ class LabelColumns(Section):
     )
     units: dict[LabelName, LabelUnit] = Field(
         {}, description="unit of each label whose column has none, such as {AGE: Gyr}"
-    )
-
-
-class Split(Section):
-    """The split of the stars, a part of the section ``selection``."""
-
-    split: SplitShares = Field(
-        SplitShares(), description="shares of the stars on each side of the split, and the seed"
     )
 
 
