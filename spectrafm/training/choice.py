@@ -14,9 +14,6 @@ from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
 from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset
 
-#: Columns of validation stars by which a calibration groups them.
-COLUMNS = ("snr",)
-
 
 class StageStars(NamedTuple):
     """Stars of a stage."""
@@ -84,6 +81,7 @@ def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tu
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    *options, inputs = options
-    found = load_stars(store, stage.spectra, "validation", *options, (*inputs, *COLUMNS))
+    windows, flux_range, _, inputs = options
+    # With errors, for the signal-to-noise ratios.
+    found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, inputs)
     return subset(found, meets(found, stage.stars.where))
