@@ -59,6 +59,7 @@ TRAINED = (
     "labels",
     "freeze",
     "replay",
+    "pseudo_labels",
     "selection",
 )
 
