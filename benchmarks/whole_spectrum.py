@@ -20,8 +20,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
 import torch
-import yaml
-from cases import REPOSITORY, Case, demo_case, paper_case
+from cases import Case, demo_case, paper_case, with_bound_pixels
 from device import Device
 from equal_time import new_network, on_cpu, requests, stars_of, train_for
 from sidebyside import aligned, ratio, sidebyside, table, timed, write_timings
@@ -30,7 +29,6 @@ from torch import Tensor
 from making.toy_store import toy_stars, write_toy_store
 from spectrafm.inference.predictor import infer
 from spectrafm.labels import LABELS
-from spectrafm.networks.options import Token
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.training.step import Learner
 
@@ -38,14 +36,6 @@ from spectrafm.training.step import Learner
 TARGET = 8.0
 
 WHOLE = [(15152.2, 16943.6)]
-
-
-def bound(case: Case) -> Case:
-    """The same network with the tokens of configs/dr17_best.yaml, 16 APOGEE pixels each."""
-    best = yaml.safe_load((REPOSITORY / "configs/dr17_best.yaml").read_text())["model"]["token"]
-    sampling = case.stage.sampling.model_copy(update={"scheme": "all"})
-    changed = case.with_model(token=Token.model_validate(best))
-    return Case(case.name, changed.model, case.stage.model_copy(update={"sampling": sampling}))
 
 
 def speed(device: Device, stars: int, rounds: int, alone: bool) -> dict:
@@ -56,7 +46,7 @@ def speed(device: Device, stars: int, rounds: int, alone: bool) -> dict:
         shown = stars_of(store, paper.stage, "test")
     ways, parts = {}, {}
     for name, case, tokens in (
-        ("tokens of 16 pixels, one pass", bound(paper), 512),
+        ("tokens of 16 pixels, one pass", with_bound_pixels(paper), 512),
         ("15 chunks of 512 pixels", paper, 512),
         ("single pixels, one pass", paper, 8192),
     ):
@@ -133,7 +123,10 @@ def errors(store: Path, minutes: float, seed: int) -> dict:
     pixels = Case("demo", demo.model.model_copy(update={"norm": "pre"}), stage)
     lines = [("", "steps", "spectra", *LABELS)]
     found = {}
-    for name, case in (("tokens of 16 pixels, one pass", bound(pixels)), ("15 chunks", pixels)):
+    for name, case in (
+        ("tokens of 16 pixels, one pass", with_bound_pixels(pixels)),
+        ("15 chunks", pixels),
+    ):
         stars = stars_of(store, case.stage, "train")
         network = new_network(case.model, stars, seed)
         learner = Learner(case.stage, network, requests(network), on_cpu(stars, network, stage))
