@@ -199,9 +199,9 @@ def evaluation_options(wildcards):
 
 
 def shown_in(figure):
-    """Input files of a figure, by what the figure shows; Figure 4 shows all repeats of its stages."""
+    """Input files of a figure, by what the figure shows; predictions with all repeats of a stage."""
     names = RUN.shown_in(figure)
-    if FIGURES[figure].shows == "predictions":
+    if FIGURES[figure].shows.startswith("prediction"):
         names = RUN.repeated(names)
     store = {"store": rules.build_store.output.store}
     models = {"models": [f"{RESULTS}/models/{name}" for name in names]}
