@@ -92,6 +92,40 @@ def families_of(predictions: Sequence[Path], label: str) -> dict[str, Family]:
     return families
 
 
+def groups_of_repeats(predictions: Sequence[Path]) -> list[list[pd.DataFrame]]:
+    """Read predictions and group the repeats of a stage in one evaluation, in order of the files.
+
+    Each table's ``attrs`` also name its file as ``path``.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is missing or damaged, or a repeat is of other stars than the first.
+    """
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for path in predictions:
+        table = read_predictions(Path(path))
+        table.attrs["path"] = str(path)
+        stage = family_of(table.attrs["stage"])
+        repeats = found.setdefault((stage, table.attrs["evaluation"]), [])
+        if repeats and not table["apogee_id"].equals(repeats[0]["apogee_id"]):
+            raise SpectraFMError(f"{path}: other stars than in the first repeat of {stage}")
+        repeats.append(table)
+    return list(found.values())
+
+
+def median_scores(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each score over repeats; that of one is its own. Counts stay whole numbers."""
+    if len(scores) == 1:
+        return dict(scores[0])
+    median = pd.DataFrame(scores).median()
+    whole = {name for name, value in scores[0].items() if isinstance(value, int)}
+    return {
+        name: int(value) if name in whole else None if pd.isna(value) else float(value)
+        for name, value in median.items()
+    }
+
+
 def row_of(table: pd.DataFrame, label: str) -> dict[str, Any]:
     """Scores of a label in one prediction, with what tells it from other repeats of its stage."""
     found = grouped_scores(*values_of(table, label), table.get("FE_H_actual"))

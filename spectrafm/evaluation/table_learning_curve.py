@@ -64,7 +64,13 @@ def table_learning_curve(predictions: Sequence[Path], *, label: str = "FE_H", ou
     bootstrap = Bootstrap(points[0].residual.shape[1])
     rows = pd.DataFrame(
         [
-            {"stage": stage, "stars": stars, **_scores(point, bootstrap)}
+            {
+                "stage": stage,
+                "stars": stars,
+                "label": label,
+                "unit": point.unit,
+                **_scores(point, bootstrap),
+            }
             for (stage, stars), point in sorted(at.items(), key=lambda item: item[0][1])
         ]
     )

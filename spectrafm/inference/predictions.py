@@ -61,6 +61,7 @@ TRAINED = (
     "labels",
     "freeze",
     "replay",
+    "pseudo_labels",
     "selection",
 )
 

@@ -14,7 +14,7 @@ from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import PAPER_LABELS, Label, fulfils
+from spectrafm.labels import PAPER_LABELS, Label, fulfils, names_in
 from spectrafm.reading import problem_in, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
@@ -192,7 +192,7 @@ class StarReader:
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
     where : str, optional
-        Condition on labels that the stars fulfil, such as ``LOGG < 3.5``. Default: all stars.
+        Condition on labels or columns, such as ``LOGG < 3.5``. Default: all stars.
 
     Attributes
     ----------
@@ -230,7 +230,9 @@ class StarReader:
         self.wavelength = wavelength[self._pixels]
         self.labels = labels_of(group)
         if where is not None:
-            chosen &= fulfils(where, self.labels, read(group, "label"))
+            named = dict.fromkeys([*(label.name for label in self.labels), *names_in(where)])
+            values = ((name, column(group, name, self.labels)) for name in named)
+            chosen &= fulfils(where, {name: found for name, found in values if found is not None})
         self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
         self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
@@ -320,9 +322,8 @@ def column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray 
     if name in group:
         return read(group, name)
     names = [label.name for label in labels]
-    if name.upper() in names:
-        return read(group, "label")[:, names.index(name.upper())]
-    return None
+    known = [one for one in (name, name.upper()) if one in names]
+    return read(group, "label")[:, names.index(known[0])] if known else None
 
 
 def _read_pixels(group: zarr.Group, name: str, stars: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -203,8 +203,8 @@ MUTANTS = [
     ),
     Mutant(
         MAPS,
-        "good = ~missing & attention",
-        "good = attention",
+        "good = ~missing & both",
+        "good = both",
         "tests/test_inference.py tests/test_neighbours.py",
         "missing pixels count in the mean attention",
     ),
