@@ -98,7 +98,7 @@ def places(part: dict, whole: dict, above: Place = ()) -> Iterator[Place]:
 EVERY_PLACE = sorted(set(places(schema(), schema())), key=str)
 
 
-def with_value(content: dict, place: Place, value: str) -> dict:
+def with_value(content: dict, place: Place, value: Any) -> dict:
     """A configuration with ``value`` in one place; ``*`` is the first key of a mapping there."""
     changed = copy.deepcopy(content)
     at = changed
@@ -158,6 +158,42 @@ def test_each_value_in_each_place_is_read_as_it_is_or_refused_in_one_line(base, 
             found = set(leaves(run.model_dump(mode="json")))
             assert payload in found or (name == "a number" and 1000.0 in found), place
     assert accepted < 20 or name == "a number", "most places take no such text"
+
+
+#: What YAML makes of texts without quotes, and what stands for nothing, at any depth.
+KINDS = {
+    "null": None, "true": True, "float": 1000.0, "negative": -1, "huge": 10**30, "infinite": 1e999,
+    "empty": "", "list": [], "mapping": {}, "list in a list": [[]], "null in a list": [None],
+    "mapping in a list": [{}], "null as a key": {None: 1}, "number as a key": {1: {}},
+    "mapping in a mapping": {"x": {}}, "stage": "pretrain", "stages": ["pretrain"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("list", "mapping") else pytest.param(n, marks=pytest.mark.slow) for n in KINDS],
+)
+def test_a_value_of_any_kind_in_any_place_is_read_or_refused_in_one_line(base, name):
+    tried = refused = 0
+    for place in EVERY_PLACE:
+        if place[-1] != "*key":
+            tried += 1
+            run, refusal = read(with_value(base, place, KINDS[name]))
+            refused += run is None
+            assert "\n" not in refusal, place
+    assert tried > 100
+    assert refused > 10
+
+
+@pytest.mark.parametrize("key", [None, True, 12, 1000.0])
+def test_a_key_that_yaml_reads_as_no_text_is_named(base, key):
+    places = [place for place in EVERY_PLACE if place[-1] == "*key"]
+    assert len(places) >= 4
+    for place in places:
+        run, refusal = read(with_value(base, place, key))
+        assert run is None, place
+        assert f"the key {key!r} is no text" in refusal, place
+        assert place[0] in refusal
 
 
 def read(content: dict) -> tuple[Config | None, str]:
