@@ -110,13 +110,18 @@ class TrainedModel:
         errors = self.network.wants_errors
         columns = (*dict.fromkeys((*columns, *self.network.reads.inputs)),)
         stars = StarReader(store, spectra, split, windows, flux_range, errors, columns, where)
-        if self.mock and not stars.mock:
+        if not stars.mock:
+            self.warn_of_mock(store)
+        return stars
+
+    def warn_of_mock(self, stars: object) -> None:
+        """Log a warning about some real stars if the model learned from simulated ones."""
+        if self.mock:
             logger.warning(
                 "%s: trained on the MOCK SURVEY: its results for real stars (%s) mean nothing",
                 self.folder,
-                store,
+                stars,
             )
-        return stars
 
     def choose_labels(self, wanted: Sequence[str] | None) -> list[str]:
         """Choose the wanted labels that the network knows; None: those that the stage trained.
