@@ -23,6 +23,7 @@ from spectrafm.inference.options import Attention, Predict
 from spectrafm.labels import Labels
 from spectrafm.layers import (
     require_keys,
+    require_text_keys,
     with_likes,
     with_repeats,
     without_nulls,
@@ -215,6 +216,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
         One line that names the first wrong key, its value and what is allowed.
     """
     check_size(content, "config")
+    require_text_keys(content)
     content = without_nulls(content)
     if isinstance(content.get("stages"), Mapping):
         content["stages"] = with_likes(content["stages"])
@@ -228,7 +230,7 @@ def read_config(content: Mapping[str, Any]) -> Config:
 def _config_of(survey: Any) -> type[Config]:
     """The configuration class whose section ``survey`` holds the options of the named survey."""
     name = survey.get("name", "apogee") if isinstance(survey, Mapping) else "apogee"
-    if name not in SURVEYS:
+    if not isinstance(name, str) or name not in SURVEYS:
         known = ", ".join(SURVEYS)
         raise SpectraFMError(f"config: survey.name: no survey {name!r}; known: {known}")
     return _with_survey(load(SURVEYS[name].options))

@@ -11,6 +11,27 @@ from spectrafm.training.options import Schedule, Stage, Stars
 from spectrafm.training.repeats import COUNTS, DRAWS, MOST, Repeat, family_of
 
 
+def require_text_keys(content: Any, place: str = "") -> None:
+    """Check that each key in nested values is a text: YAML reads ``null`` or ``12`` as none.
+
+    Raises
+    ------
+    SpectraFMError
+        Names the mapping and the key.
+    """
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if not isinstance(key, str):
+                where = f"{place}: " if place else ""
+                raise SpectraFMError(
+                    f"config: {where}the key {key!r} is no text; if it is meant, write it in quotes"
+                )
+            require_text_keys(value, f"{place}.{key}".removeprefix("."))
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            require_text_keys(value, place)
+
+
 def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
     """Drop labels, stages, evaluations and resources that are null, and resources of such stages.
 
@@ -33,7 +54,7 @@ def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     SpectraFMError
-        When ``like`` names an unknown stage, or the references are circular.
+        When ``like`` names no known stage, or the references are circular.
     """
 
     def resolved(name: str, below: tuple[str, ...]) -> Any:
@@ -42,7 +63,7 @@ def with_likes(stages: Mapping[str, Any]) -> dict[str, Any]:
             return stage
         other = stage["like"]
         key = f"config: stages.{name}.like"
-        if other not in stages:
+        if not isinstance(other, str) or other not in stages:
             raise SpectraFMError(f"{key}: no stage {other!r}; known: {', '.join(stages)}")
         if other in (*below, name):
             raise SpectraFMError(f"{key}: a circle through {other!r}")
