@@ -96,15 +96,9 @@ def _of_validation_split(
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-<<<<<<< HEAD
-    windows, flux_range, _, inputs = options
+    windows, flux_range, _, columns = options
     # With errors, for the signal-to-noise ratios.
-    found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, inputs)
-=======
-    *options, columns = options
-    columns = tuple(dict.fromkeys([*columns, *COLUMNS]))
-    found = load_stars(store, stage.spectra, "validation", *options, columns)
+    found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, columns)
     if teacher is not None:
         found = pseudo_labelled(found, teacher, store, "validation")
->>>>>>> h12
     return subset(found, meets(found, stage.stars.where))
