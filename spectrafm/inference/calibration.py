@@ -53,6 +53,10 @@ NUMBERS = (1e-9, 1e9)
 
 Positive = Annotated[float, Field(ge=NUMBERS[0], le=NUMBERS[1])]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Shares = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=len(LEVELS), max_length=len(LEVELS)),
+]
 
 
 def _rising(edges: list[float]) -> list[float]:
@@ -109,12 +113,28 @@ class LabelCalibration(Untrusted):
     count: Count
     range: tuple[float, float]  # of the label among the stars, in its unit
     groups: Annotated[list[Group], Field(min_length=1, max_length=10_000)]
+    coverage: Shares | None = None
+    # Share of the stars within intervals that were fitted on the other half of them, by level.
 
     @model_validator(mode="after")
     def _holds_for_every_star(self):
         if not any(group.place == [] for group in self.groups):
             raise ValueError("no group holds all stars")
         return self
+
+    def factors(self, place: np.ndarray) -> np.ndarray:
+        """Half the width of each star's intervals in units of its sigma, shape (levels, n).
+
+        Parameters
+        ----------
+        place : numpy.ndarray, shape (n, G)
+            Bin of each star in each grouping; -1 where it is not known.
+        """
+        factor = np.full((len(LEVELS), len(place)), np.nan)
+        for group in sorted(self.groups, key=lambda group: len(group.place)):
+            inside = (place[:, : len(group.place)] == group.place).all(axis=1)
+            factor[:, inside] = np.array(group.quantiles)[:, None]
+        return factor * self.temperature
 
 
 class Calibration(Untrusted):
@@ -165,13 +185,7 @@ class Calibration(Untrusted):
         numpy.ndarray, shape (levels, n)
             In the label's unit, in the order of `LEVELS`.
         """
-        found = self.labels[label]
-        factor = np.full((len(LEVELS), len(sigma)), np.nan)
-        place = self.places(features, len(sigma))
-        for group in sorted(found.groups, key=lambda group: len(group.place)):
-            inside = (place[:, : len(group.place)] == group.place).all(axis=1)
-            factor[:, inside] = np.array(group.quantiles)[:, None]
-        return factor * found.temperature * sigma
+        return self.labels[label].factors(self.places(features, len(sigma))) * sigma
 
     def places(self, features: Mapping[str, np.ndarray], stars: int) -> np.ndarray:
         """Bin of each star in each grouping, shape (n, G); -1 where it is not known."""
@@ -265,7 +279,9 @@ def fit_calibration(
             few.append(name)
             continue
         pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used])
+        found[name] = _fit_label(pull, actual[used, i], place[used]).model_copy(
+            update={"coverage": _coverage(pull, actual[used, i], place[used])}
+        )
     notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
     if fitted_on.kind == "painted":
         notes.append("fitted on painted synthetic spectra, which stand for observed ones")
@@ -292,6 +308,19 @@ def _fit_label(pull: np.ndarray, actual: np.ndarray, place: np.ndarray) -> Label
         range=(float(actual.min()), float(actual.max())),
         groups=groups,
     )
+
+
+def _coverage(pull: np.ndarray, actual: np.ndarray, place: np.ndarray) -> list[float] | None:
+    """Share of stars within intervals that were fitted on the other half; None for too few."""
+    if len(pull) < 2 * FEWEST:
+        return None
+    halves = np.random.default_rng(0).permutation(len(pull)) % 2
+    within = np.zeros((len(LEVELS), len(pull)), bool)
+    for half in (0, 1):
+        fitted, judged = halves != half, halves == half
+        found = _fit_label(pull[fitted], actual[fitted], place[fitted])
+        within[:, judged] = pull[judged] <= found.factors(place[judged])
+    return [float(share) for share in within.mean(axis=1)]
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:
