@@ -36,6 +36,7 @@ def test_the_labels_of_three_real_stars_are_near_the_catalogues(model):
         lower, upper = (np.asarray(found[f"{label}_{end}95"].value) for end in ("lower", "upper"))
         assert ((known[label] > lower) & (known[label] < upper)).sum() >= 2, label
     assert not any(found["flags"])
+    assert (found["good_pixels"] == 343).all(), "all pixels of a spectrum in nm"
 
 
 def test_noise_alone_is_flagged(model):
