@@ -1,6 +1,9 @@
 # Tests of: spectrafm/models/
 """The shipped models: small, whole, and right about the real stars of the package's example."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,13 @@ import pytest
 
 import spectrafm.models
 from spectrafm import Spectra, SpectraFM
+from spectrafm.inference import flags
+from spectrafm.inference.fingerprint import check_fingerprint
+from spectrafm.inference.model import TrainedModel
 from spectrafm.integrity import faults_in
+from spectrafm.models import shipped
 
+DWARFS = Path(__file__).parents[2] / "shared/data/aspcapstar_dr13"
 MODELS = Path(spectrafm.models.__file__).parent
 EXAMPLE = MODELS / "gaia_xp_example.csv"
 
@@ -20,10 +28,45 @@ def model():
     return SpectraFM.from_pretrained("gaia-xp")
 
 
-def test_a_shipped_model_is_whole_and_at_most_5_mb():
-    assert not list(faults_in(MODELS / "gaia-xp"))
-    size = sum(path.stat().st_size for path in (MODELS / "gaia-xp").iterdir())
-    assert size < 5e6
+@pytest.mark.parametrize("name", ["gaia-xp", "apogee-mock"])
+def test_a_shipped_model_is_whole_and_at_most_5_mb(name):
+    folder = shipped()[name]
+    assert not list(faults_in(folder))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 5e6
+    check_fingerprint(TrainedModel.load(folder))
+    card = (folder / "README.md").read_text()
+    assert ("**MOCK SURVEY**: trained on simulated stars" in card) == (name == "apogee-mock")
+
+
+def predicted(*words: str) -> str:
+    """What the command prints, as from a shell; it may take a minute, imports included."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "spectrafm", *words], capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - began < 60
+    return done.stdout
+
+
+def test_one_command_prints_labels_of_real_xp_spectra():
+    shown = predicted("predict", "gaia-xp", str(EXAMPLE))
+    assert [line.split()[0] for line in shown.splitlines()] == [
+        "name",
+        *pd.read_csv(EXAMPLE)["source_id"].astype(str),
+    ]
+
+
+def test_two_commands_describe_a_real_aspcapstar_file_and_print_labels_that_say_mock():
+    if not DWARFS.is_dir():
+        pytest.skip(f"no real file: {DWARFS} is not there")
+    files = sorted(map(str, DWARFS.glob("*.fits")))
+    assert "apogee-mock covers this spectrum" in predicted(
+        "inspect", files[0], "--model", "apogee-mock"
+    )
+    rows = predicted("predict", "apogee-mock", *files).splitlines()[1:]
+    assert len(rows) == len(files)
+    # Real dwarfs, most of them cooler than any star of the mock survey.
+    assert all(flags.MOCK_TRAINED in row and flags.OUT_OF_DISTRIBUTION in row for row in rows)
 
 
 def test_the_labels_of_three_real_stars_are_near_the_catalogues(model):
@@ -36,6 +79,7 @@ def test_the_labels_of_three_real_stars_are_near_the_catalogues(model):
         lower, upper = (np.asarray(found[f"{label}_{end}95"].value) for end in ("lower", "upper"))
         assert ((known[label] > lower) & (known[label] < upper)).sum() >= 2, label
     assert not any(found["flags"])
+    assert (found["good_pixels"] == 343).all(), "all pixels of a spectrum in nm"
 
 
 def test_noise_alone_is_flagged(model):
