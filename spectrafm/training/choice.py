@@ -17,9 +17,6 @@ from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset
 from spectrafm.training.teaching import pseudo_labelled
 
-#: Columns of validation stars by which a calibration groups them.
-COLUMNS = ("snr",)
-
 
 class StageStars(NamedTuple):
     """Stars of a stage."""
@@ -99,9 +96,9 @@ def _of_validation_split(
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    *options, columns = options
-    columns = tuple(dict.fromkeys([*columns, *COLUMNS]))
-    found = load_stars(store, stage.spectra, "validation", *options, columns)
+    windows, flux_range, _, columns = options
+    # With errors, for the signal-to-noise ratios.
+    found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, columns)
     if teacher is not None:
         found = pseudo_labelled(found, teacher, store, "validation")
     return subset(found, meets(found, stage.stars.where))

@@ -80,7 +80,8 @@ def write_model(
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,
-            stars.calibration.columns.get("snr") if stage.spectra == "observed" else None,
+            stars.calibration.signal_to_noise if stage.spectra == "observed" else None,
+            training.resolution,
         )
         saved.save_pretrained(folder, under_way.network, facts)
         write_calibration(folder, calibration)
