@@ -12,6 +12,7 @@ import pytest
 
 import spectrafm.models
 from spectrafm import Spectra, SpectraFM
+from spectrafm.continuum import normalise
 from spectrafm.inference import flags
 from spectrafm.inference.fingerprint import check_fingerprint
 from spectrafm.inference.model import TrainedModel
@@ -91,3 +92,21 @@ def test_noise_alone_is_flagged(model):
         frame="barycentric",
     )  # fmt: skip
     assert np.mean([text != "" for text in model.predict(noise)["flags"]]) > 0.95
+
+
+def test_spectra_that_are_normalised_already_get_no_labels_and_a_reason(model):
+    spectra = [normalise(one, "xp") for one in Spectra.read(EXAMPLE)]
+    found = model.predict(Spectra.of(spectra))
+    assert all("NO_ANSWER" in text for text in found["flags"])
+    assert all("normalised with 'xp' before" in text for text in found["notes"])
+    assert not np.isfinite(np.asarray(found["TEFF"].value)).any()
+
+
+def test_colours_are_welcome_and_not_needed(model):
+    spectra, known = Spectra.read(EXAMPLE), pd.read_csv(EXAMPLE)
+    without = model.predict(spectra)
+    given = model.predict(spectra, inputs={"bp_rp": np.float32([1.0, np.nan, 1.3])})
+    off = np.asarray(given["TEFF"].value) - np.asarray(without["TEFF"].value)
+    assert off[1] == 0, "a colour that is missing is no token"
+    assert (off[[0, 2]] != 0).all()
+    assert len(known) == len(given)
