@@ -21,9 +21,9 @@ from spectrafm.integrity import write_checksums
 from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.saved import read_weights, write_weights
+from spectrafm.readers.labelled import read_labelled
 from spectrafm.store.read import load_stars
 from spectrafm.training import finetune as command
-from spectrafm.training.labelled import read_labelled
 from spectrafm.training.train import train
 
 STARS = 40
@@ -113,10 +113,9 @@ def test_a_table_names_files_or_holds_spectra(stars, tmp_path):
         )
         table.write(tmp_path / f"{row}.ecsv", format="ascii.ecsv")
     (tmp_path / "table.csv").write_text("file,FE_H\n0.ecsv,-0.1\n1.ecsv,-0.2\n2.ecsv,-0.3\n")
-    spectra, columns = read_labelled(tmp_path / "table.csv")
-    assert len(spectra) == 3
-    assert list(columns["FE_H"]) == [-0.1, -0.2, -0.3]
-    assert "file" not in columns
+    found = read_labelled(tmp_path / "table.csv")
+    assert [one.name for one in found.each()] == ["0.ecsv", "1.ecsv", "2.ecsv"]
+    assert list(found.table["FE_H"]) == [-0.1, -0.2, -0.3]
     rows = Table(
         {
             "wavelength": np.tile(stars.wavelength, (3, 1)) * u.AA,
@@ -124,16 +123,16 @@ def test_a_table_names_files_or_holds_spectra(stars, tmp_path):
         }
     )  # fmt: skip
     rows.write(tmp_path / "rows.fits")
-    spectra, columns = read_labelled(tmp_path / "rows.fits")
-    assert len(spectra) == 3
-    np.testing.assert_allclose(columns["FE_H"], [-0.1, -0.2, -0.3])
+    found = read_labelled(tmp_path / "rows.fits")
+    assert len(list(found.each())) == 3
+    np.testing.assert_allclose(found.table["FE_H"], [-0.1, -0.2, -0.3])
 
 
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
         ({"FE_H": np.zeros(9)}, {}, r"FE_H has shape \(9,\), for 40 spectra"),
-        ({"FE_H": ["x"] * STARS}, {}, "FE_H does not hold numbers"),
+        ({"FE_H": ["x"] * STARS}, {}, "FE_H holds no numbers"),
         ({"FE_H": np.zeros(STARS)}, {"draws": 0}, "draws"),
         ({"FE_H": np.full(STARS, np.nan)}, {}, "0 spectra with a label"),
     ],

@@ -1,4 +1,4 @@
-# Tests of: spectrafm/surveys/own/
+# Tests of: spectrafm/surveys/own/, readers/labelled.py, spectra/grid.py
 """Your own survey: a table of spectra and labels becomes a store, on which networks learn."""
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet
 from spectrafm.networks.saved import from_pretrained
 from spectrafm.options import options as flags_of
+from spectrafm.spectra.grid import on_grid
 from spectrafm.store.read import labels_of, load_stars, open_store, read
-from spectrafm.surveys.own.grid import on_grid
 from spectrafm.surveys.own.import_spectra import import_spectra
 from spectrafm.surveys.own.options import LabelColumns, Spectra
 from spectrafm.surveys.split import Split, SplitShares, split_of
@@ -207,14 +207,12 @@ def test_a_grid_is_interpolated_within_the_spectrum_and_beside_good_pixels():
     mask = np.array([0, 0, 1, 0, 0, 0, 0], bool)
     one = Given(flux, wavelength * u.AA, np.full(7, 0.1), mask, medium="vacuum")[0]
     grid = np.array([4999.0, 5000, 5000.5, 5001.5, 5002.5, 5003.5, 5010, 5020, 5020.5, 5022])
-    found, error, bad, interpolated = on_grid(one, grid)
-    assert interpolated
+    found = on_grid(one, grid)
+    bad = found.mask
     assert bad.nonzero()[0].tolist() == [0, 3, 4, 6, 9]
-    np.testing.assert_allclose(found[~bad], [1, 1.5, 4.5, 6, 6.5], rtol=1e-6)
-    np.testing.assert_allclose(error[2], 0.1 / np.sqrt(2), rtol=1e-6)
-    same, _, _, interpolated = on_grid(one, wavelength)
-    assert not interpolated
-    np.testing.assert_array_equal(np.isnan(same), mask)
+    np.testing.assert_allclose(found.flux[~bad], [1, 1.5, 4.5, 6, 6.5], rtol=1e-6)
+    np.testing.assert_allclose(found.flux_error[2], 0.1 / np.sqrt(2), rtol=1e-6)
+    assert on_grid(one, wavelength).flux is one.flux
 
 
 def test_the_configuration_of_an_own_survey_is_whole():

@@ -98,7 +98,7 @@ def places(part: dict, whole: dict, above: Place = ()) -> Iterator[Place]:
 EVERY_PLACE = sorted(set(places(schema(), schema())), key=str)
 
 
-def with_value(content: dict, place: Place, value: str) -> dict:
+def with_value(content: dict, place: Place, value: Any) -> dict:
     """A configuration with ``value`` in one place; ``*`` is the first key of a mapping there."""
     changed = copy.deepcopy(content)
     at = changed
@@ -160,6 +160,42 @@ def test_each_value_in_each_place_is_read_as_it_is_or_refused_in_one_line(base, 
     assert accepted < 20 or name == "a number", "most places take no such text"
 
 
+#: What YAML makes of texts without quotes, and what stands for nothing, at any depth.
+KINDS = {
+    "null": None, "true": True, "float": 1000.0, "negative": -1, "huge": 10**30, "infinite": 1e999,
+    "empty": "", "list": [], "mapping": {}, "list in a list": [[]], "null in a list": [None],
+    "mapping in a list": [{}], "null as a key": {None: 1}, "number as a key": {1: {}},
+    "mapping in a mapping": {"x": {}}, "stage": "pretrain", "stages": ["pretrain"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("list", "mapping") else pytest.param(n, marks=pytest.mark.slow) for n in KINDS],
+)
+def test_a_value_of_any_kind_in_any_place_is_read_or_refused_in_one_line(base, name):
+    tried = refused = 0
+    for place in EVERY_PLACE:
+        if place[-1] != "*key":
+            tried += 1
+            run, refusal = read(with_value(base, place, KINDS[name]))
+            refused += run is None
+            assert "\n" not in refusal, place
+    assert tried > 100
+    assert refused > 10
+
+
+@pytest.mark.parametrize("key", [None, True, 12, 1000.0])
+def test_a_key_that_yaml_reads_as_no_text_is_named(base, key):
+    places = [place for place in EVERY_PLACE if place[-1] == "*key"]
+    assert len(places) >= 4
+    for place in places:
+        run, refusal = read(with_value(base, place, key))
+        assert run is None, place
+        assert f"the key {key!r} is no text" in refusal, place
+        assert place[0] in refusal
+
+
 def read(content: dict) -> tuple[Config | None, str]:
     """The configuration, or why it is refused."""
     try:
@@ -181,12 +217,14 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def shell_lines(folder: Path, *configurations: Path) -> dict[str, str]:
-    """The shell line of each rule, from Snakemake."""
+def shell_lines(folder: Path, content: dict) -> dict[str, list[str]]:
+    """The shell lines of the jobs of each rule that a configuration needs, from Snakemake."""
     script = REPOSITORY / "tests/making/shell_lines.py"
-    files = [REPOSITORY / "config.yaml", TINY, *configurations]
+    configuration = folder / "changed.yaml"
+    configuration.write_text(yaml.safe_dump(content, allow_unicode=True))
+    files = [REPOSITORY / "config.yaml", TINY, configuration]
     done = subprocess.run(
-        [sys.executable, script, folder, *files],
+        [sys.executable, script, folder, ",".join(read_config(content).families), *files],
         capture_output=True, text=True, check=False, cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
@@ -200,7 +238,7 @@ printf '%s\\0' "$0" "$@" > "$NOTES/$BASHPID.$RANDOM"
 """
 
 
-def given_words(folder: Path, lines: dict[str, str]) -> list[list[str]]:
+def given_words(folder: Path, lines: list[str]) -> list[list[str]]:
     """Run the shell lines on harmless stand-ins; the words that each command was given."""
     bin_, notes, work = folder / "bin", folder / "notes", folder / "work"
     for made in (bin_, notes, work):
@@ -209,14 +247,14 @@ def given_words(folder: Path, lines: dict[str, str]) -> list[list[str]]:
         (bin_ / name).write_text(STAND_IN)
         (bin_ / name).chmod(0o755)
     environment = {"PATH": f"{bin_}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(work)}
-    for rule, line in lines.items():
+    for line in lines:
         for log in re.findall(r"results/\S+\.log", line):
             (work / log).parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             ["/bin/bash", "-c", f"set -euo pipefail; {line}"],
             cwd=work, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, (rule, line, done.stderr)
+        assert done.returncode == 0, (line, done.stderr)
     made = {path.name for path in work.rglob("*") if path.is_file()}
     assert all(name.endswith(".log") for name in made), made
     found = [path.read_bytes().decode().split("\0")[1:-1] for path in notes.iterdir()]
@@ -229,8 +267,10 @@ RAW = ("--star=", "--name=")
 
 
 def values_in(word: str) -> Iterator[Any]:
-    """The texts that a command reads in one of its words."""
+    """The texts that a command reads in one of its words, names in a path among them."""
     yield word
+    if not word.startswith("-"):
+        yield from re.split(r"/|--|\.", word)
     text = word.partition("=")[2]
     if word.startswith(RAW):
         yield text
@@ -260,9 +300,7 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
         changed = with_value(content, place, value)
         if read(changed)[0] is not None:
             content, values[value] = changed, place
-    configuration = tmp_path / "changed.yaml"
-    configuration.write_text(yaml.safe_dump(content, allow_unicode=True))
-    lines = shell_lines(tmp_path, configuration)
+    lines = shell_lines(tmp_path, content)
     assert {
         "train",
         "fetch_spectra",
@@ -272,11 +310,12 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
         "table_calibration",
     } <= lines.keys()
     assert ("mock_survey" in lines) == mock
-    words = given_words(tmp_path, lines)
+    words = given_words(tmp_path, [*itertools.chain.from_iterable(lines.values())])
     arrived = {text for line in words for word in line for text in values_in(word)}
     lost = {value: place for value, place in values.items() if value not in arrived}
     # Those are for the scheduler, which the plugin of the cluster asks; they hold no such letters.
-    assert all(place[0] == "resources" for place in lost.values()), lost
+    lost = {value: place for value, place in lost.items() if place[0] != "resources"}
+    assert not lost
     if name in ("substitution", "all at once"):
         free = {("survey", "keep"), ("figures", "star"), ("labels", "*", "symbol")}
         if not (mock and "{" in PAYLOADS[name]):  # Braces would be wildcards in an output.

@@ -73,7 +73,7 @@ def reads_twins(trained: dict[str, Any]) -> bool:
 
 
 def training_details(trained: dict[str, Any]) -> str:
-    """Describe stars, replay and frozen layers, as ``100 stars, later layers frozen``; often empty.
+    """Describe stars, replay, teacher and frozen layers, as ``100 stars``; often empty.
 
     Parameters
     ----------
@@ -84,6 +84,8 @@ def training_details(trained: dict[str, Any]) -> str:
     parts = [f"{count:,} stars"] if count else []
     if replayed := (trained.get("replay") or {}).get("spectra"):
         parts.append(f"{replayed} replay")
+    if teacher := (trained.get("pseudo_labels") or {}).get("teacher"):
+        parts.append(f"labels of {teacher}")
     frozen = trained.get("freeze")
     if frozen:
         parts.append(f"{_layers(frozen)} frozen")

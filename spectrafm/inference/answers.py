@@ -40,7 +40,6 @@ class Shown(NamedTuple):
     wavelength: np.ndarray  # (P,), Angstrom, within the model's windows
     flux: np.ndarray  # (P,), NaN where missing
     error: np.ndarray  # (P,), NaN where unknown
-    snr: float
     notes: list[str]
     assumed: bool
 
@@ -85,7 +84,7 @@ def answers(
 
 def unread(trained: TrainedModel, labels: Sequence[str], name: str, reason: str) -> pd.DataFrame:
     """The row of a spectrum that could not be read: flagged, with the reason as its note."""
-    empty = Shown(np.empty(0), np.empty(0), np.empty(0), np.nan, [], False)
+    empty = Shown(np.empty(0), np.empty(0), np.empty(0), [], False)
     table = _of_one_grid(trained, [empty], labels, {}).assign(notes=reason)
     table.insert(0, "name", [name])
     return table
@@ -134,7 +133,6 @@ def _shown(
     if spectrum.normalisation not in (name, "none") and name != "none":
         spectrum = normalise(spectrum, name)
         notes = [*spectrum.assumed, f"continuum-normalised with {name}"]
-    snr = spectrum.signal_to_noise
     flux = np.where(spectrum.good, spectrum.flux, np.float32(np.nan))
     error = np.full_like(flux, np.nan)
     if spectrum.flux_error is not None:
@@ -160,9 +158,8 @@ def _shown(
                 for values in (flux, error)
             )
             notes.append("interpolated to the pixels that the model reads")
-        return Shown(own, flux, error, snr, notes, bool(spectrum.assumed))
-    assumed = bool(spectrum.assumed)
-    return Shown(wavelength[inside], flux[inside], error[inside], snr, notes, assumed)
+        return Shown(own, flux, error, notes, bool(spectrum.assumed))
+    return Shown(wavelength[inside], flux[inside], error[inside], notes, bool(spectrum.assumed))
 
 
 def _of_one_grid(
@@ -174,12 +171,12 @@ def _of_one_grid(
     """Rows of spectra with the same wavelengths."""
     count, wavelength = len(shown), shown[0].wavelength
     flux = np.stack([one.flux for one in shown]).astype(np.float32)
-    snr = np.array([one.snr for one in shown], np.float32)
+    stars = _as_stars(shown, inputs)
+    snr = stars.signal_to_noise.astype(np.float32)
     value, sigma = np.full((2, count, len(labels)), np.nan)
     found: list[list[str]] = [[] for _ in shown]
     score = np.full(count, np.nan)
     if len(wavelength):
-        stars = _as_stars(shown, inputs)
         chunks = trained.contexts(wavelength, trained.windows)
         value, sigma = trained.answer(stars, labels, chunks, OPTIONS)
     predicted = {label: value[:, i] for i, label in enumerate(labels)}
@@ -233,7 +230,7 @@ def _as_stars(shown: Sequence[Shown], inputs: Mapping[str, np.ndarray]) -> StarS
         label_error=np.empty((count, 0), np.float32),
         labels=(),
         mock=False,
-        columns={**inputs, "snr": np.array([one.snr for one in shown], np.float32)},
+        columns=dict(inputs),
     )
 
 

@@ -1,13 +1,16 @@
 """Calibrated intervals: a model's ``calibration.json``, fitted on validation stars.
 
-Each label has a temperature T, which makes the predicted sigmas right on average, and for groups
-of stars the quantiles q of abs(predicted - actual) / (T sigma) at each level. The interval is
-predicted - q T sigma to predicted + q T sigma. By split conformal prediction it holds the stated
-share of new stars of the kind that it was fitted on, whatever the distribution of their errors;
-of other stars it promises nothing.
+Each label has a temperature T, which makes the predicted sigmas right on average, and at each level
+a quantile q of abs(predicted - actual) / (T sigma) of all stars. Stars are grouped by what is known
+of a new star: its predicted temperature, [Fe/H] and log g, and the signal-to-noise ratio of its
+spectrum. Each group has a factor, and the interval is predicted +- q f1 f2 f3 f4 T sigma, with the
+factors of the star's four groups. They are chosen such that of the stars of each group, of every
+grouping, the stated share lies within, so that the errors of faint, iron-poor giants follow from
+those of faint, of iron-poor and of giant stars: too few are all three.
 
-Groups follow what is known of a new star: its predicted [Fe/H] and log g and the signal-to-noise
-ratio of its spectrum, each within the one before. The file comes with the model and is untrusted.
+By split conformal prediction a quantile of n stars holds the stated share of new stars of the kind
+that it was fitted on, whatever the distribution of their errors; of other stars it promises
+nothing. The file comes with the model and is untrusted.
 
 Shapes: n stars, R labels, G groupings.
 """
@@ -25,7 +28,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import CONDITION, DWARF_ABOVE, GIANT_BELOW, LabelName
+from spectrafm.labels import CONDITION, DWARF_ABOVE, GIANT_BELOW, IRON_POOR, LabelName
 from spectrafm.reading import Untrusted, problem_in
 from spectrafm.spectra import Kind, Window
 
@@ -38,8 +41,14 @@ LEVELS = (68, 90, 95)
 #: Uncertainties on both sides that hold a share of Gaussian errors, by level.
 GAUSSIAN = {level: NormalDist().inv_cdf(0.5 + level / 200) for level in LEVELS}
 
-#: Stars of a group that has quantiles of its own; a smaller one takes those of the group it is in.
+#: Stars of a group that has factors of its own; those of a smaller one are 1.
 SMALLEST_GROUP = 50
+
+#: Largest number of groups of as many stars each.
+MOST_PARTS = 5
+
+#: Rounds in which the factors of the groupings are fitted to each other; a few suffice.
+ROUNDS = 20
 
 #: Stars below which a label is not calibrated: the 95 % quantile needs 19.
 FEWEST = 20
@@ -92,14 +101,7 @@ class Grouping(Untrusted):
         return [f"{self.by} < {edges[0]}", *inner, f"{self.by} >= {edges[-1]}"]
 
 
-class Group(Untrusted):
-    """Quantiles of a group of stars."""
-
-    place: Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(max_length=10)]
-    # The bin of each grouping, from the first one on; empty: all stars.
-    count: Count
-    quantiles: Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
-    # Of abs(r) / (T sigma), by level.
+Quantiles = Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
 
 
 class LabelCalibration(Untrusted):
@@ -108,13 +110,10 @@ class LabelCalibration(Untrusted):
     temperature: Positive
     count: Count
     range: tuple[float, float]  # of the label among the stars, in its unit
-    groups: Annotated[list[Group], Field(min_length=1, max_length=10_000)]
-
-    @model_validator(mode="after")
-    def _holds_for_every_star(self):
-        if not any(group.place == [] for group in self.groups):
-            raise ValueError("no group holds all stars")
-        return self
+    quantiles: Quantiles  # of abs(r) / (T sigma) of all stars, by level
+    factors: Annotated[
+        list[Annotated[list[Quantiles], Field(min_length=2, max_length=11)]], Field(max_length=10)
+    ]  # of each bin of each grouping, by level
 
 
 class Calibration(Untrusted):
@@ -127,10 +126,11 @@ class Calibration(Untrusted):
     note: Annotated[str, Field(max_length=1000)] = ""
 
     @model_validator(mode="after")
-    def _groups_follow_the_groupings(self):
+    def _factors_follow_the_groupings(self):
+        bins = [len(part.edges) + 1 for part in self.groupings]
         for name, label in self.labels.items():
-            if any(len(group.place) > len(self.groupings) for group in label.groups):
-                raise ValueError(f"labels.{name}: a group of a grouping that is not there")
+            if [len(part) for part in label.factors] != bins:
+                raise ValueError(f"labels.{name}: factors of other groups than there are")
         return self
 
     def __str__(self) -> str:
@@ -157,8 +157,8 @@ class Calibration(Untrusted):
         sigma : numpy.ndarray, shape (n,)
             Predicted one-sigma uncertainties, in the label's unit.
         features : mapping of str to numpy.ndarray, shape (n,)
-            Predicted labels, and ``snr``, by name. A star without one of them is in the smallest
-            group that can be told without it.
+            Predicted labels, and ``snr``, by name. A star without one of them has no factor of its
+            groups.
 
         Returns
         -------
@@ -166,12 +166,11 @@ class Calibration(Untrusted):
             In the label's unit, in the order of `LEVELS`.
         """
         found = self.labels[label]
-        factor = np.full((len(LEVELS), len(sigma)), np.nan)
-        place = self.places(features, len(sigma))
-        for group in sorted(found.groups, key=lambda group: len(group.place)):
-            inside = (place[:, : len(group.place)] == group.place).all(axis=1)
-            factor[:, inside] = np.array(group.quantiles)[:, None]
-        return factor * found.temperature * sigma
+        width = np.repeat(np.array(found.quantiles)[:, None], len(sigma), axis=1)
+        for bins, factors in zip(self.places(features, len(sigma)).T, found.factors, strict=True):
+            width *= _factors_of(bins, np.array(factors))
+        # The factors of a wider level may be smaller.
+        return np.maximum.accumulate(width, axis=0) * found.temperature * sigma
 
     def places(self, features: Mapping[str, np.ndarray], stars: int) -> np.ndarray:
         """Bin of each star in each grouping, shape (n, G); -1 where it is not known."""
@@ -257,7 +256,7 @@ def fit_calibration(
     features |= {} if snr is None else {"snr": snr}
     groupings = _groupings(features)
     empty = Calibration(fitted_on=fitted_on, groupings=groupings)
-    place = empty.places(features, len(predicted))
+    place, bins = empty.places(features, len(predicted)), [len(g.edges) + 1 for g in groupings]
     found, few = {}, []
     for i, name in enumerate(labels):
         used = np.isfinite(predicted[:, i] + sigma[:, i] + actual[:, i]) & (sigma[:, i] > 0)
@@ -265,33 +264,76 @@ def fit_calibration(
             few.append(name)
             continue
         pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used])
+        found[name] = _fit_label(pull, actual[used, i], place[used], bins)
     notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
     if fitted_on.kind == "painted":
         notes.append("fitted on painted synthetic spectra, which stand for observed ones")
     return empty.model_copy(update={"labels": found, "note": "; ".join(notes)})
 
 
-def _fit_label(pull: np.ndarray, actual: np.ndarray, place: np.ndarray) -> LabelCalibration:
-    """Fit one label from abs(r) / sigma, the label, and the groups of its stars."""
+def _fit_label(
+    pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
+) -> LabelCalibration:
+    """Fit one label from abs(r) / sigma, the label, and the groups of its stars, shape (n, G)."""
     # Residuals of zero would give no number to divide by, and intervals without a width.
     temperature = float(np.sqrt(np.mean(pull**2)).clip(*NUMBERS))
     score = (pull / temperature).clip(*NUMBERS)
-    groups = []
-    for depth in range(place.shape[1] + 1):
-        for own in sorted(set(map(tuple, place[:, :depth].tolist()))):
-            inside = (place[:, :depth] == own).all(axis=1)
-            # Of a star with an unknown feature only the larger groups are known.
-            if -1 in own or (depth and inside.sum() < SMALLEST_GROUP):
-                continue
-            quantiles = conformal_quantiles(score[inside])
-            groups.append(Group(place=list(own), count=int(inside.sum()), quantiles=quantiles))
+    quantiles, factors = _fit_factors(score, place, bins)
     return LabelCalibration(
         temperature=temperature,
         count=len(pull),
         range=(float(actual.min()), float(actual.max())),
-        groups=groups,
+        quantiles=quantiles.tolist(),
+        factors=[part.tolist() for part in factors],
     )
+
+
+def _fit_factors(
+    score: np.ndarray, place: np.ndarray, bins: Sequence[int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Quantiles of all stars, and the factors by which those of each group differ.
+
+    Each group's factor in turn is set such that the share of its stars is right, given the factors
+    of the other groupings, until nothing changes.
+
+    Parameters
+    ----------
+    score : numpy.ndarray, shape (n,)
+    place : numpy.ndarray, shape (n, G)
+        Bin of each star in each grouping; -1 where it is not known.
+    bins : sequence of int
+        Number of bins of each grouping.
+
+    Returns
+    -------
+    quantiles : numpy.ndarray, shape (levels,)
+    factors : list of numpy.ndarray, shape (bins, levels)
+        One a grouping.
+    """
+    quantiles = np.array(conformal_quantiles(score))
+    factors = [np.ones((count, len(LEVELS))) for count in bins]
+    inside = [
+        [part == number for number in range(count)]
+        for part, count in zip(place.T, bins, strict=True)
+    ]
+    for level in range(len(LEVELS)):
+        left = score / quantiles[level]
+        for _ in range(ROUNDS):
+            for number, groups in enumerate(inside):
+                for which, stars in enumerate(groups):
+                    if stars.sum() >= SMALLEST_GROUP:
+                        change = conformal_quantiles(left[stars])[level]
+                        factors[number][which, level] *= change
+                        left[stars] /= change
+            change = conformal_quantiles(left)[level]
+            quantiles[level] *= change
+            left /= change
+    return quantiles.clip(*NUMBERS), [part.clip(*NUMBERS) for part in factors]
+
+
+def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
+    return np.where(bins < 0, 1.0, factors[bins].T)
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:
@@ -305,13 +347,23 @@ def conformal_quantiles(score: np.ndarray) -> list[float]:
 
 
 def _groupings(features: Mapping[str, np.ndarray]) -> list[Grouping]:
-    """Divide stars into thirds by predicted [Fe/H], by log g, and at the median of S/N."""
+    """Divide stars by predicted temperature, [Fe/H] and log g, and by S/N.
+
+    By log g there are giants, dwarfs, and those between them; by the others up to `MOST_PARTS`
+    groups of as many stars, and the iron-poor stars where they are enough.
+    """
     found = []
-    for by, quantiles in (("FE_H", (1 / 3, 2 / 3)), ("LOGG", None), ("snr", (1 / 2,))):
+    for by in ("TEFF", "FE_H", "LOGG", "snr"):
         known = features.get(by, np.empty(0))
         known = known[np.isfinite(known)]
-        if len(known):
-            edges = (GIANT_BELOW, DWARF_ABOVE) if quantiles is None else known
-            edges = edges if quantiles is None else np.quantile(known, quantiles)
-            found.append(Grouping(by=by, edges=[float(edge) for edge in edges]))
+        parts = min(MOST_PARTS, len(known) // (2 * SMALLEST_GROUP))
+        edges = (
+            set(np.quantile(known, np.arange(1, parts) / parts).tolist()) if parts > 1 else set()
+        )
+        if by == "LOGG" and len(known):
+            edges = {GIANT_BELOW, DWARF_ABOVE}
+        elif by == "FE_H" and (known < IRON_POOR).sum() >= SMALLEST_GROUP:
+            edges.add(IRON_POOR)
+        if edges:
+            found.append(Grouping(by=by, edges=sorted(edges)))
     return found

@@ -101,22 +101,28 @@ class TrainedModel:
         flux_range: tuple[float, float] | None,
         columns: Sequence[str] = (),
         where: str | None = None,
+        errors: bool = False,
     ) -> StarReader:
-        """Open the stars of a store as this model reads them, with errors where it uses them.
+        """Open the stars of a store as this model reads them, with errors if wanted or used.
 
         A warning is logged where a model that learned from simulated stars reads real ones.
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
-        errors = self.network.wants_errors
+        errors = errors or self.network.wants_errors
         columns = (*dict.fromkeys((*columns, *self.network.reads.inputs)),)
         stars = StarReader(store, spectra, split, windows, flux_range, errors, columns, where)
-        if self.mock and not stars.mock:
+        if not stars.mock:
+            self.warn_of_mock(store)
+        return stars
+
+    def warn_of_mock(self, stars: object) -> None:
+        """Log a warning about some real stars if the model learned from simulated ones."""
+        if self.mock:
             logger.warning(
                 "%s: trained on the MOCK SURVEY: its results for real stars (%s) mean nothing",
                 self.folder,
-                store,
+                stars,
             )
-        return stars
 
     def choose_labels(self, wanted: Sequence[str] | None) -> list[str]:
         """Choose the wanted labels that the network knows; None: those that the stage trained.

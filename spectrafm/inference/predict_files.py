@@ -66,11 +66,7 @@ def predict_files(
         if getattr(options, key) != getattr(Predict(), key):
             raise SpectraFMError(f"--{key}: an option for a store; files have none")
     labels = trained.choose_labels(options.labels)
-    if trained.mock:
-        logger.warning(
-            "%s: trained on the MOCK SURVEY: its results for real stars mean nothing",
-            trained.folder,
-        )
+    trained.warn_of_mock(f"{len(paths)} files")
     began = time.monotonic()
     counts = {"spectra": 0, "failed": 0, "flagged": 0}
     tables = _tables(trained, paths, labels, counts)

@@ -43,6 +43,7 @@ def model_card(
         f"{_flux(stage.get('normaliser'))}; flux outside {low:g}-{high:g} is missing",
         f"- stars: {facts['training_star_count']} of the training split{condition}; "
         f"validated on {facts['validation_star_count']}",
+        *_taught((stage.get("pseudo_labels") or {}).get("teacher")),
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
@@ -73,6 +74,13 @@ def model_card(
         "and the survey whose spectra and labels it learned from.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _taught(teacher: str | None) -> list[str]:
+    """The line on the teacher whose labels the network learned."""
+    if teacher is None:
+        return []
+    return [f"- labels: those that {teacher} predicts; none of the catalogue was read"]
 
 
 def _flux(normaliser: str | None) -> str:

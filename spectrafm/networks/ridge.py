@@ -75,7 +75,9 @@ class Ridge(GridNetwork, ClosedForm):
         residual = y - x @ self.weight[k]
         x_mean, residual_mean = x.mean(dim=0), residual.mean()
         parts = components(x - x_mean)
-        penalty = PENALTIES.to(x.device) * parts.strength.max()
+        # Spectra that do not differ have no components, and leave the weights as they are.
+        strongest = parts.strength.max() if len(parts.strength) else x.new_ones(())
+        penalty = PENALTIES.to(x.device) * strongest
         shrunk = 1 / (parts.strength[:, None] + penalty)  # (K, penalties)
         # Coefficients of the fit to all stars, and the leverage of each star on its own prediction.
         coefficient = (parts.scores.T @ (residual - residual_mean))[:, None] * shrunk

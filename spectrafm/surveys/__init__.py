@@ -46,6 +46,6 @@ SURVEYS = {
         f"{_OWN}.options:Survey",
         "own/survey.smk",
         {"import-spectra": f"{_OWN}.import_spectra:import_spectra"},
-        f"{_OWN}.grid:RANGE",
+        f"{_OWN}.options:RANGE",
     ),
 }

@@ -6,12 +6,13 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field, ValidationError
 
 from spectrafm import files
@@ -20,15 +21,16 @@ from spectrafm.inference.answers import OPTIONS
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.sources import model_folder
 from spectrafm.integrity import write_checksums
-from spectrafm.labels import LabelName, error_column
+from spectrafm.labels import LabelName, LabelUnit, error_column
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.options import Model
 from spectrafm.options import Count, Section, Seed
 from spectrafm.outputs import claims
+from spectrafm.readers.labelled import LabelledTable, labelled_arrays, read_labelled
 from spectrafm.reading import problem_in
 from spectrafm.spectra.spectra import Spectra
 from spectrafm.store.read import StarSet, load_stars
-from spectrafm.training.labelled import Labelled, labelled, read_labelled
+from spectrafm.training.labelled import Labelled, labelled
 from spectrafm.training.options import Stage
 from spectrafm.training.train import train
 
@@ -47,6 +49,9 @@ TEST, VALIDATION, OUTSIDE = 0.25, 0.2, 0.15
 #: Steps of a fine-tune, and of an MLP from scratch.
 STEPS, STEPS_OF_MLP = 300, 600
 
+#: Number of parameters below which a network trains faster on one thread than on several.
+SMALL = 2_000_000
+
 FINETUNED, RIDGE, SCRATCH, TUNED = "fine-tuned", "ridge", "MLP from scratch", "pre-trained MLP"
 
 
@@ -58,6 +63,9 @@ class FineTune(Section):
         min_length=1,
         description="labels to learn, columns of the table, also ones that the model does not "
         "know; null: those of the model that the table has",
+    )
+    units: dict[LabelName, LabelUnit] = Field(
+        {}, description="unit of each new label whose column has none, such as {AGE: Gyr}"
     )
     draws: Count = Field(3, description="random divisions of the stars to compare on")
     seed: Seed = Field(0, description="seed of the divisions, and of the trainings")
@@ -108,8 +116,7 @@ def finetune(
     $ spectrafm finetune results/demo/models/pretrain mystars.csv -o mymodel --labels '[FE_H, AGE]'
     """
     trained = TrainedModel.load(model_folder(model))
-    spectra, columns = read_labelled(table)
-    return _finetune(trained, spectra, columns, output, mlp, options)
+    return _finetune(trained, read_labelled(table), output, mlp, options)
 
 
 def finetune_spectra(
@@ -118,7 +125,6 @@ def finetune_spectra(
     labels: Any,
     output: Path,
     mlp: Path | None = None,
-    units: Mapping[str, str] | None = None,
     **options: Any,
 ) -> str:
     """Fine-tune a model on spectra in memory; see `finetune`.
@@ -127,39 +133,34 @@ def finetune_spectra(
     ----------
     labels : mapping of str to array-like, or table
         All of them are learned, but for columns of errors.
-    units : mapping of str to str, optional
-        Units of labels that the model does not know.
     **options
-        Those of `FineTune`.
+        Those of `FineTune`, such as units of labels that the model does not know.
     """
-    if hasattr(labels, "colnames"):
-        labels = {name: labels[name] for name in labels.colnames}
-    names = [name for name in labels if not name.endswith(error_column(""))]
+    stars = labelled_arrays(spectra, labels)
+    names = [name for name in stars.table.colnames if not name.endswith(error_column(""))]
     try:
         found = FineTune(labels=names, **options)
     except ValidationError as error:
         raise SpectraFMError(f"finetune: {problem_in(error)}") from None
-    return _finetune(trained, spectra, labels, output, mlp, found, units)
+    return _finetune(trained, stars, output, mlp, found)
 
 
 @claims(output=saved.MODEL)
 def _finetune(
     trained: TrainedModel,
-    spectra: Spectra,
-    columns: Mapping[str, Any],
+    table: LabelledTable,
     output: Path,
     mlp: Path | None,
     options: FineTune,
-    units: Mapping[str, str] | None = None,
 ) -> str:
-    stars = labelled(trained, spectra, columns, options.labels, units)
+    stars = labelled(trained, table, options.labels, options.units)
     usable = np.isfinite(stars.label).any(axis=1) & np.isfinite(stars.flux).any(axis=1)
     if usable.sum() < FEWEST:
         raise SpectraFMError(
             f"{int(usable.sum())} spectra with a label and a good pixel: at least {FEWEST} needed"
         )
     stages = _stages(trained, stars, options, int(usable.sum()), mlp)
-    with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet():
+    with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet(), _threads(trained):
         scores = pd.DataFrame(_compared(stages, stars, usable, options, Path(temporary)))
         split = _split(usable, 0, VALIDATION, np.random.default_rng(options.seed))
         store = stars.write(Path(temporary) / "final.zarr", split)
@@ -183,6 +184,18 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         whole.setLevel(level)
+
+
+@contextlib.contextmanager
+def _threads(trained: TrainedModel) -> Iterator[None]:
+    """Train a small network on one thread: its bits do not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    if sum(one.numel() for one in trained.network.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _stages(

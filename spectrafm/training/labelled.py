@@ -1,4 +1,4 @@
-"""Labelled spectra of a user: a table of files or spectra, and a store that a stage learns from."""
+"""Labelled spectra of a user on one grid, as a model reads them, and as a store to learn from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,20 +13,19 @@ import pandas as pd
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.answers import as_stars
 from spectrafm.inference.model import TrainedModel
-from spectrafm.labels import Label, error_column
-from spectrafm.readers.peek import peek
-from spectrafm.readers.read import read_spectra
-from spectrafm.readers.tables import read_table
-from spectrafm.spectra.spectra import Spectra
+from spectrafm.labels import PAPER_LABELS, Label, error_column
+from spectrafm.readers.labelled import LabelledTable
+from spectrafm.spectra.grid import on_grid
+from spectrafm.spectra.spectrum import Spectrum, common_resolution
 from spectrafm.store.layout import Column, Stars, write_store
 
 logger = logging.getLogger(__name__)
 
-#: Columns of a table that may name the file of each star's spectrum.
-FILE_COLUMNS = ("file", "path", "filename", "spectrum")
-
 #: Share of a window of the model that spectra cover at least, for it to be read.
 COVERED = 0.5
+
+#: Error of a pixel whose own is unknown, in units of the median flux.
+UNKNOWN_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,10 @@ class Labelled:
     windows : list of (float, float), Angstrom
     inputs : dict of str to numpy.ndarray, shape (n,), float32
         Further numbers that the model reads; NaN where unknown.
+    mock : bool
+        Whether a star is simulated.
+    resolution : float or None
+        Resolving power of the spectra, where it is known and the same for all.
     """
 
     names: list[str]
@@ -59,11 +61,13 @@ class Labelled:
     labels: tuple[Label, ...]
     windows: list[tuple[float, float]]
     inputs: dict[str, np.ndarray]
+    mock: bool
+    resolution: float | None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def write(self, path: Path, split: np.ndarray, mock: bool = False) -> Path:
+    def write(self, path: Path, split: np.ndarray) -> Path:
         """Write a store of those stars that have a side of the split.
 
         Parameters
@@ -93,7 +97,11 @@ class Labelled:
         write_store(
             path,
             [Stars(table, spectra)],
-            {"title": "labelled spectra of a user", "mock": mock},
+            {
+                "title": "labelled spectra of a user",
+                "mock": self.mock,
+                "resolution": self.resolution,
+            },
             wavelength=self.wavelength,
             labels=self.labels,
             columns=(
@@ -105,70 +113,27 @@ class Labelled:
         return path
 
 
-def read_labelled(path: Path) -> tuple[Spectra, dict[str, Any]]:
-    """Read a table of labelled spectra.
-
-    The table holds the spectra themselves, one a row, or a column of `FILE_COLUMNS` with a file
-    each, relative to the table; its other columns are labels.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        CSV, ECSV, VOTable, Parquet or FITS.
-
-    Returns
-    -------
-    spectra : Spectra
-    columns : dict of str to column
-        Every other column by name, one value a spectrum.
-
-    Raises
-    ------
-    SpectraFMError
-        When the table or one of its files cannot be read, or holds something else.
-    """
-    path = Path(path)
-    table = read_table(path, peek(path).kind)
-    named = next((name for name in table.colnames if name.lower() in FILE_COLUMNS), None)
-    if named is None:
-        spectra = read_spectra(path)
-        if len(spectra) != len(table):
-            raise SpectraFMError(
-                f"{path}: no column {' or '.join(FILE_COLUMNS)} that names each star's file, and "
-                f"not a spectrum a row ({len(spectra)} spectra in {len(table)} rows)"
-            )
-    else:
-        each = []
-        for text in table[named]:
-            found = read_spectra(path.parent / str(text).strip())
-            if len(found) != 1:
-                raise SpectraFMError(f"{path}: {text}: holds {len(found)} spectra, not one")
-            each.append(found[0])
-        spectra = Spectra.of(each)
-    return spectra, {name: table[name] for name in table.colnames if name != named}
-
-
 def labelled(
     trained: TrainedModel,
-    spectra: Spectra,
-    columns: Mapping[str, Any],
+    stars: LabelledTable,
     wanted: Sequence[str] | None,
-    units: Mapping[str, str] | None = None,
+    units: Mapping[str, str],
 ) -> Labelled:
     """Put labelled spectra on one wavelength grid, as the model reads them.
+
+    A spectrum that cannot be read is logged and left out. Others are put at rest, where a radial
+    velocity is known, and on the wavelengths of the first.
 
     Parameters
     ----------
     trained : TrainedModel
         The model to start from.
-    spectra : Spectra
-    columns : mapping of str to array-like, shape (n,)
-        Labels, and their errors as ``<label>_ERR``.
+    stars : LabelledTable
     wanted : sequence of str, optional
         Labels to learn, also ones that the model does not know. Default: those of the model's
         that are among the columns.
-    units : mapping of str to str, optional
-        Units of new labels. Default: that of the column, else none.
+    units : mapping of str to str
+        Units of new labels whose column has none.
 
     Raises
     ------
@@ -176,73 +141,65 @@ def labelled(
         When a label is missing or not one number a spectrum, no spectrum has a good pixel, or the
         model reads other pixels than theirs.
     """
-    names = list(columns.keys() if hasattr(columns, "keys") else columns.colnames)
-    wanted = [name for name in trained.labels if name in names] if wanted is None else list(wanted)
-    lacking = [name for name in wanted if name not in names]
-    if lacking or not wanted:
-        what = ", ".join(lacking) or f"label of the model ({', '.join(trained.labels)})"
-        raise SpectraFMError(f"the table has no {what}; its columns: {', '.join(names)}")
-    known = {label.name: label for label in trained.network.label_table}
-    table = tuple(known.get(n) or Label(n, _unit(columns[n], n, units), n) for n in wanted)
-    label = np.stack([_values(columns[name], name, len(spectra)) for name in wanted], axis=1)
-    error = np.stack(
-        [
-            _values(columns[error_column(name)], error_column(name), len(spectra))
-            if error_column(name) in names
-            else np.zeros(len(spectra), np.float32)
-            for name in wanted
-        ],
-        axis=1,
-    )
+    usual = {label.name: label for label in (*PAPER_LABELS, *trained.network.label_table)}
+    known = stars.labels(wanted or stars.named(trained.labels), usual, units)
+    rows, spectra = _read(stars)
+    if trained.grid is None:
+        moved = [on_grid(one, spectra[0].wavelength) for one in spectra]
+        count = sum(new.flux is not old.flux for new, old in zip(moved, spectra, strict=True))
+        if count:
+            logger.info("%d spectra interpolated to the wavelengths of the first", count)
+        spectra = moved
     windows = _windows(trained, spectra)
     shown = [as_stars(trained, one, windows) for one in spectra]
-    wavelength = shown[0].wavelength
-    flux = np.full((len(shown), len(wavelength)), np.nan, np.float32)
-    flux_error = np.full_like(flux, np.nan)
-    moved = 0
-    for row, one in enumerate(shown):
-        if np.array_equal(one.wavelength, wavelength):
-            flux[row], flux_error[row] = one.flux[0], one.flux_error[0]
-        elif len(one.wavelength):
-            for into, values in ((flux, one.flux[0]), (flux_error, one.flux_error[0])):
-                into[row] = np.interp(wavelength, one.wavelength, values, np.nan, np.nan)
-            moved += 1
-    if moved:
-        logger.info("%d spectra interpolated to the wavelengths of the first", moved)
-    # Without errors every good pixel counts alike.
-    flux_error = np.where(np.isfinite(flux_error), flux_error, np.float32(0.01))
+    flux = np.concatenate([one.flux for one in shown])
+    error = np.concatenate([one.flux_error for one in shown])
     if not np.isfinite(flux).any():
         raise SpectraFMError("no spectrum has a good pixel in the wavelengths that the model reads")
-    snr = np.array([one.columns["snr"][0] for one in shown], np.float32)
-    each = [one.name for one in spectra]
-    inputs = {
-        name: _values(columns[name], name, len(spectra))
-        if name in names
-        else np.array([one.columns[name][0] for one in shown], np.float32)
-        for name in trained.network.reads.inputs
-    }
-    return Labelled(each, wavelength, flux, flux_error, snr, label, error, table, windows, inputs)
+    level = np.median(np.abs(np.nan_to_num(flux)), axis=1, keepdims=True)
+    inputs = {}
+    for name in trained.network.reads.inputs:
+        column = stars.column(name)
+        own = np.array([one.columns[name][0] for one in shown], np.float32)
+        inputs[name] = own if column is None else stars.numbers(column)[rows].astype(np.float32)
+    return Labelled(
+        names=[stars.names[row] for row in rows],
+        wavelength=shown[0].wavelength,
+        flux=flux,
+        # Without errors every good pixel counts alike.
+        error=np.where(np.isfinite(error), error, UNKNOWN_ERROR * level).astype(np.float32),
+        snr=np.concatenate([one.signal_to_noise for one in shown]).astype(np.float32),
+        resolution=common_resolution([one.resolution for one in spectra]),
+        label=known.value[rows],
+        label_error=np.nan_to_num(known.error[rows]),
+        labels=known.table,
+        windows=windows,
+        inputs=inputs,
+        mock=any(one.provenance.get("mock") for one in spectra),
+    )
 
 
-def _unit(column: Any, name: str, units: Mapping[str, str] | None) -> str:
-    if units and name in units:
-        return units[name]
-    unit = getattr(column, "unit", None)
-    return "" if unit is None else str(unit)
+def _read(stars: LabelledTable) -> tuple[list[int], list[Spectrum]]:
+    """Rows of the stars whose spectrum can be read, and their spectra at rest."""
+    rows, spectra, moving = [], [], 0
+    for row, one in enumerate(stars.each()):
+        if isinstance(one, SpectraFMError):
+            logger.warning("left out: %s: %s", stars.names[row], one)
+            continue
+        one, velocity = stars.at_rest(row, one)
+        moving += velocity is None
+        rows.append(row)
+        spectra.append(one)
+    if not spectra:
+        raise SpectraFMError(f"{stars.source}: no spectrum could be read")
+    if moving:
+        logger.warning(
+            "%d spectra are not known to be at rest, and have no radial velocity", moving
+        )
+    return rows, spectra
 
 
-def _values(column: Any, name: str, count: int) -> np.ndarray:
-    """A column as float32, shape (n,), NaN where masked."""
-    try:
-        values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), np.float32), np.nan)
-    except (TypeError, ValueError):
-        raise SpectraFMError(f"labels: {name} does not hold numbers") from None
-    if values.shape != (count,):
-        raise SpectraFMError(f"labels: {name} has shape {values.shape}, for {count} spectra")
-    return values
-
-
-def _windows(trained: TrainedModel, spectra: Spectra) -> list[tuple[float, float]]:
+def _windows(trained: TrainedModel, spectra: Sequence[Spectrum]) -> list[tuple[float, float]]:
     """The model's windows that the spectra cover; where there is none, their whole range."""
     low = float(np.median([one.wavelength[0] for one in spectra]))
     high = float(np.median([one.wavelength[-1] for one in spectra]))

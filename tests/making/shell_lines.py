@@ -1,12 +1,15 @@
 """Prints the shell lines that a configuration makes of the workflow's rules, as JSON.
 
-``python shell_lines.py FOLDER CONFIG...``: one line for each rule and figure, none is run.
+``python shell_lines.py FOLDER STAGES CONFIG...``: for each rule and figure the lines of all its
+jobs, as many as the targets need, among them the stages, whose names are joined by commas; none is
+run.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
@@ -19,10 +22,11 @@ from snakemake.settings.types import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-TARGETS = {"all", "fewshot", "verify"}
+TARGETS = {"all", "attention", "fewshot", "learning_curve", "verify"}
 
 
-def main(folder: str, *configurations: str) -> None:
+def main(folder: str, stages: str, *configurations: str) -> None:
+    targets = TARGETS | {*stages.split(",")}
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=2),
@@ -30,12 +34,12 @@ def main(folder: str, *configurations: str) -> None:
             snakefile=REPOSITORY / "Snakefile",
             workdir=Path(folder),
         )
-        dag = workflow.dag(dag_settings=DAGSettings(targets=TARGETS, forceall=True))
+        dag = workflow.dag(dag_settings=DAGSettings(targets=targets, forceall=True))
         dag.execute_workflow(executor="dryrun")
-        lines = {}
+        lines = defaultdict(list)
         for job in workflow._workflow.dag.jobs:
             if job.is_shell:
-                lines.setdefault(job.rule.name, job.shellcmd)
+                lines[job.rule.name].append(job.shellcmd)
     print(json.dumps(lines))
 
 

@@ -6,8 +6,8 @@ SPECTRUM = "spectrafm/spectra/spectrum.py"
 UNITS = "spectrafm/spectra/units.py"
 GIVEN = "spectrafm/spectra/spectra.py"
 TABLES = "spectrafm/readers/tables.py"
-GRID = "spectrafm/surveys/own/grid.py"
-STARS = "spectrafm/surveys/own/stars.py"
+GRID = "spectrafm/spectra/grid.py"
+LABELLED = "spectrafm/readers/labelled.py"
 IMPORT = "spectrafm/surveys/own/import_spectra.py"
 
 USER = "tests/test_user_spectra.py"
@@ -161,14 +161,14 @@ MUTANTS = [
         "flux is interpolated from a bad pixel",
     ),
     Mutant(
-        STARS,
+        LABELLED,
         "return usual, float(u.Unit(unit).to(u.Unit(usual)))",
         "return usual, 1.0",
         OWN,
         "a temperature in kK is stored as one in K",
     ),
     Mutant(
-        STARS,
+        LABELLED,
         "unknown = ~np.isfinite(numbers) | (numbers <= FILL)",
         "unknown = ~np.isfinite(numbers) | (numbers <= -99999)",
         OWN,
@@ -176,8 +176,8 @@ MUTANTS = [
     ),
     Mutant(
         IMPORT,
-        "one = one.at_rest(velocity)",
-        "pass",
+        "one, velocity = self._stars.at_rest(row, one)",
+        "velocity = 0.0",
         OWN,
         "radial velocities are not removed",
     ),

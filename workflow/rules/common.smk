@@ -151,6 +151,17 @@ def start_option(wildcards, input):
     return [f"--start={input.start}"] if input.start else []
 
 
+def model_of_teacher(wildcards):
+    """Folder of the model that labels a stage's stars; an empty list for the catalogue's labels."""
+    teacher = RUN.stages[wildcards.stage].pseudo_labels.teacher
+    return [] if teacher is None else f"{RESULTS}/models/{teacher}"
+
+
+def teacher_option(wildcards, input):
+    """`--teacher=<model>` of `spectrafm train`; empty for the catalogue's labels."""
+    return [f"--teacher={input.teacher}"] if input.teacher else []
+
+
 def stage_options(wildcards):
     """Options of a stage; the section `model` only for a token network trained from scratch."""
     stage = RUN.stages[wildcards.stage]

@@ -16,14 +16,14 @@ from spectrafm.continuum import normalise
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import atomic_path, provenance, write_parquet
 from spectrafm.integrity import hash_of
-from spectrafm.labels import error_column
+from spectrafm.labels import PAPER_LABELS, error_column
 from spectrafm.outputs import claims
 from spectrafm.progress import track
-from spectrafm.spectra.spectrum import Spectrum
+from spectrafm.readers.labelled import LabelledTable, Labels, read_labelled
+from spectrafm.spectra.grid import on_grid
+from spectrafm.spectra.spectrum import Spectrum, common_resolution
 from spectrafm.store.layout import SHARD_STARS, STORE, Column, Stars, write_store
-from spectrafm.surveys.own.grid import even_grid, on_grid
 from spectrafm.surveys.own.options import LabelColumns, Spectra
-from spectrafm.surveys.own.stars import OwnTable, read_own_table
 from spectrafm.surveys.split import Split, split_of
 
 #: Columns of each star besides spectra and labels.
@@ -86,9 +86,11 @@ def import_spectra(
     --------
     $ spectrafm import-spectra mine.ecsv --store=mine.zarr
     """
-    stars = read_own_table(table, spectra, labels)
-    made = _Import(stars, spectra, split)
-    names = [label.name for label in stars.labels]
+    stars = read_labelled(table, **spectra.model_dump(exclude={"normaliser", "grid"}))
+    usual = {label.name: label for label in PAPER_LABELS}
+    known = stars.labels(labels.columns or stars.named(list(usual)), usual, labels.units)
+    made = _Import(stars, known, spectra, split)
+    names = [label.name for label in known.table]
     record = {"table_sha256": hash_of(table), "selection": split.model_dump(mode="json")}
     # `write_store` reads the attributes after all stars, when it is known whether one is simulated.
     attributes: dict[str, Any] = {
@@ -108,7 +110,7 @@ def import_spectra(
         _chained(first, blocks, made, attributes),
         attributes,
         wavelength=made.grid,
-        labels=stars.labels,
+        labels=known.table,
         columns=COLUMNS,
         synthetic=False,
         made_with=(table,),
@@ -133,17 +135,20 @@ def _chained(
     made.check_split()
     attributes["normalisation"] = made.normalisation
     attributes["mock"] = made.mock
+    attributes["resolution"] = common_resolution(made.resolutions)
 
 
 class _Import:
     """The stars of a table on their way into a store, and what was done to them."""
 
-    def __init__(self, stars: OwnTable, spectra: Spectra, split: Split):
-        self._stars, self._options, self._split = stars, spectra, split
-        self.grid = None if spectra.grid is None else even_grid(*spectra.grid)
+    def __init__(self, stars: LabelledTable, labels: Labels, spectra: Spectra, split: Split):
+        self._stars, self._labels, self._options, self._split = stars, labels, spectra, split
+        # Even in the logarithm.
+        self.grid = None if spectra.grid is None else np.geomspace(*spectra.grid)
         self.normalisation = "none"
         self.mock = False
         self.tables: list[pd.DataFrame] = []
+        self.resolutions: list[float | None] = []
         self.lost: list[str] = []
         self.done: Counter[str] = Counter()
 
@@ -168,7 +173,7 @@ class _Import:
             yield self._block(waiting)
         if not self.tables:
             why = f": {self.lost[0]}" if self.lost else ""
-            raise SpectraFMError(f"{self._stars.path}: no star is left{why}")
+            raise SpectraFMError(f"{self._stars.source}: no star is left{why}")
 
     def _star(
         self, row: int, one: Spectrum | SpectraFMError
@@ -178,46 +183,38 @@ class _Import:
         if isinstance(one, SpectraFMError):
             self.lost.append(f"{name}: {one}")
             return None
-        if not np.isfinite(self._stars.values[row]).any():
+        if not np.isfinite(self._labels.value[row]).any():
             self.lost.append(f"{name}: no label")
             return None
-        velocity = self._velocity(row, one)
-        if velocity:
-            one = one.at_rest(velocity)
+        one, velocity = self._stars.at_rest(row, one)
+        self.done["not known to be at rest, and without a radial velocity"] += velocity is None
         if one.normalisation in (None, self._options.normaliser):
             one = normalise(one, self._options.normaliser)
         if one.mask.all():
             self.lost.append(f"{name}: no good pixel")
             return None
         self._agree(one, name)
+        self.resolutions.append(one.resolution)
         self.mock |= bool(one.provenance.get("mock"))
         for said in one.assumed:
             self.done[said.partition("(")[0].lstrip("0123456789 ").strip()] += 1
-        flux, error, mask, interpolated = on_grid(one, self.grid)
-        if mask.all():
+        shown = on_grid(one, self.grid)
+        if shown.mask.all():
             self.lost.append(f"{name}: no good pixel on the grid")
             return None
-        self.done["interpolated to the grid"] += interpolated
+        self.done["interpolated to the grid"] += shown.flux is not one.flux
+        flux = np.where(shown.mask, np.float32(np.nan), shown.flux)
+        error = np.full_like(flux, np.nan)
+        if shown.flux_error is not None:
+            error = np.where(shown.mask, np.float32(np.nan), shown.flux_error)
         facts = {
             "apogee_id": name,
             "split": split_of(name, self._split.split),
             "snr": one.signal_to_noise,
-            "radial_velocity": velocity,
+            "radial_velocity": velocity or 0.0,
             "source": one.source,
         }
-        return facts | self._labels_of(row), (flux, error, mask)
-
-    def _velocity(self, row: int, one: Spectrum) -> float:
-        """Radial velocity to remove, km/s; 0 if the spectrum is at rest or none is known."""
-        if one.frame == "rest":
-            return 0.0
-        known = self._stars.velocity[row]
-        if np.isnan(known):
-            known = one.provenance.get("radial_velocity")
-        if known is None:
-            self.done["not known to be at rest, and without a radial velocity"] += 1
-            return 0.0
-        return float(known)
+        return facts | self._labels_of(row), (flux, error, shown.mask)
 
     def _agree(self, one: Spectrum, name: str) -> None:
         """Take grid and normalisation of the first star; refuse another normalisation."""
@@ -226,15 +223,15 @@ class _Import:
         how = one.normalisation or "none"
         if self.done["normalisation"] and how != self.normalisation:
             raise SpectraFMError(
-                f"{self._stars.path}: star {name} is normalised by {how!r}, others by "
+                f"{self._stars.source}: star {name} is normalised by {how!r}, others by "
                 f"{self.normalisation!r}"
             )
         self.done["normalisation"] = 1
         self.normalisation = how
 
     def _labels_of(self, row: int) -> dict[str, float]:
-        names = [label.name for label in self._stars.labels]
-        values, errors = self._stars.values[row], self._stars.errors[row]
+        names = [label.name for label in self._labels.table]
+        values, errors = self._labels.value[row], self._labels.error[row]
         found = dict(zip(names, values, strict=True))
         return found | {error_column(n): e for n, e in zip(names, errors, strict=True)}
 
@@ -250,7 +247,7 @@ class _Import:
         for side in ("train", "validation", "test"):
             if not sides[side]:
                 raise SpectraFMError(
-                    f"{self._stars.path}: no star of {sides.total()} is on the side {side!r} of "
+                    f"{self._stars.source}: no star of {sides.total()} is on the side {side!r} of "
                     "the split: give more stars, another --split.seed or other shares"
                 )
 
@@ -274,5 +271,5 @@ class _Import:
             store, len(kept),
             *(sides.get(side, 0) for side in ("train", "validation", "test")),
             len(self.grid), self.grid[0], self.grid[-1], self.normalisation,
-            " ".join(label.name for label in self._stars.labels),
+            " ".join(label.name for label in self._labels.table),
         )  # fmt: skip

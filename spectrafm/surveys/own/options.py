@@ -10,6 +10,9 @@ from spectrafm.continuum import NORMALISERS
 from spectrafm.labels import LabelName, LabelUnit
 from spectrafm.options import Section
 
+#: Range of wavelengths that windows of a configuration may have, Angstrom: that of any instrument.
+RANGE = (2000.0, 300_000.0)
+
 #: First and last wavelength, Angstrom, and number of pixels.
 Grid = tuple[float, float, int]
 

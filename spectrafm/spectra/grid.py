@@ -1,13 +1,10 @@
-"""Putting a spectrum on the wavelengths of a store."""
+"""Putting a spectrum on other wavelengths, such as those of a store."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from spectrafm.spectra.spectrum import Spectrum
-
-#: Range of wavelengths that windows of a configuration may have, Angstrom: that of any instrument.
-RANGE = (2000.0, 300_000.0)
 
 #: Relative difference below which wavelengths are the same.
 SAME = 1e-7
@@ -16,12 +13,7 @@ SAME = 1e-7
 GAP = 4.0
 
 
-def even_grid(first: float, last: float, pixels: int) -> np.ndarray:
-    """Wavelengths, Angstrom, that are even in their logarithm."""
-    return np.geomspace(first, last, pixels)
-
-
-def on_grid(one: Spectrum, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+def on_grid(one: Spectrum, grid: np.ndarray) -> Spectrum:
     """A spectrum on other wavelengths.
 
     Between pixels flux is interpolated linearly, and so are errors in quadrature. A pixel of the
@@ -35,23 +27,18 @@ def on_grid(one: Spectrum, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
     Returns
     -------
-    flux, flux_error : numpy.ndarray
-        float32, shape (P,); NaN where bad, errors also where the spectrum has none.
-    mask : numpy.ndarray
-        bool, shape (P,): bad pixels.
-    interpolated : bool
-        Whether the spectrum has other wavelengths than the grid.
+    spectrafm.spectra.Spectrum
+        Its flux and mask are the spectrum's own arrays if that has these wavelengths.
     """
-    error = np.full(len(one), np.nan) if one.flux_error is None else one.flux_error
     if len(one) == len(grid) and np.allclose(one.wavelength, grid, rtol=SAME, atol=0):
-        flux, error, mask = one.flux, error, one.mask
-        interpolated = False
-    else:
-        flux, error, mask = _between(one, error.astype(np.float64), grid)
-        interpolated = True
-    flux = np.where(mask, np.nan, flux).astype(np.float32)
-    error = np.where(mask, np.nan, error).astype(np.float32)
-    return flux, error, np.array(mask), interpolated
+        return one.replace(wavelength=grid)
+    none = one.flux_error is None
+    error = np.zeros(len(one)) if none else one.flux_error.astype(np.float64)
+    flux, error, bad = _between(one, error, grid)
+    flux, error = (np.where(bad, 0, values).astype(np.float32) for values in (flux, error))
+    return one.replace(
+        wavelength=grid, flux=flux, flux_error=None if none else error, mask=bad, channels={}
+    )
 
 
 def _between(
