@@ -356,6 +356,15 @@ def test_a_training_leaves_a_calibration(model, store):
     )
 
 
+def test_the_card_names_the_coverage_of_stars_that_intervals_were_not_fitted_on(model):
+    coverage = read_calibration(model).labels["FE_H"].coverage
+    # 180 stars: one sigma is 3.5 % at 68 %.
+    for share, level in zip(coverage, (0.68, 0.90, 0.95), strict=True):
+        assert abs(share - level) < 0.1
+    shares = ", ".join(f"{100 * share:.1f} %" for share in coverage)
+    assert f"| {shares} |" in (model / "README.md").read_text()
+
+
 def test_intervals_hold_their_share_of_test_stars(model, store, tmp_path):
     table = predicted(model, store, tmp_path)
     assert table.attrs["units"]["LOGG_lower68"] == "dex(cm s-2)"

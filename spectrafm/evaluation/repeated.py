@@ -15,6 +15,7 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.labels import IRON_POOR
 from spectrafm.training.repeats import family_of
@@ -45,6 +46,11 @@ class Family:
     def mock(self) -> bool:
         """Whether a prediction is of the mock survey."""
         return any(table.attrs["mock"] for table in self.tables)
+
+    @property
+    def survey(self) -> str:
+        """Name of the stars' survey."""
+        return survey_name({**self.facts, "mock": self.mock})
 
     @property
     def unit(self) -> str:

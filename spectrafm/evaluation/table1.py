@@ -69,7 +69,7 @@ class Table(NamedTuple):
     columns: list[Column]
     title: str
     notes: list[str]
-    mock: bool
+    survey: str
     published: dict[str, dict[str, float]]
 
 
@@ -158,7 +158,9 @@ def _gather(predictions: Sequence[Path], astronn: Path | None, logg: tuple[float
             "APOGEE DR17 with 1 < log g < 3.5, 1.515–1.603 µm."
         )
     title = "Table 1. Scatter of predicted stellar labels"
-    return Table(_labels_of(facts), columns, title, notes, mock, TABLE1 if is_dr17 else {})
+    return Table(
+        _labels_of(facts), columns, title, notes, survey_name(facts[0]), TABLE1 if is_dr17 else {}
+    )
 
 
 def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
@@ -232,7 +234,7 @@ def _csv(table: Table) -> str:
         row: dict[str, Any] = {
             "label": label.name,
             "unit": label.unit,
-            "survey": survey_name(table.mock),
+            "survey": table.survey,
         }
         for column in table.columns:
             found = column.scores.get(label.name, {})
@@ -314,4 +316,4 @@ def _escaped(text: str) -> str:
 
 
 def _heading(table: Table) -> str:
-    return f"{table.title} (MOCK SURVEY)" if table.mock else table.title
+    return f"{table.title} ({table.survey})"

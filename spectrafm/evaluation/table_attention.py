@@ -11,7 +11,7 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
-from spectrafm.evaluation.wording import of_mock, survey_name
+from spectrafm.evaluation.wording import survey_name, survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.chunks import GUARD_STARS, iterate_chunks, on_device
 from spectrafm.inference.gradients import attention_and_gradient
@@ -94,7 +94,7 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
         rows.append(
             {
                 "label": label,
-                "survey": survey_name(stars.mock or trained.mock),
+                "survey": survey_name(vars(stars) | {"mock": stars.mock or trained.mock}),
                 "stars": len(stars),
                 "share": shares[0],
                 "shifted": float(np.mean(shares[1:])),
@@ -186,7 +186,7 @@ def _deletion(
 
 
 def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
-    survey = "MOCK SURVEY, " if of_mock(table) else ""
+    survey = survey_of(table)
     lines = [
         {
             "label": row["label"],
@@ -210,7 +210,7 @@ def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
         verdicts.append(f"- {text}: holds for {does}; does not hold for {does_not}.")
     return "\n".join(
         [
-            f"# Attention of {stage} ({survey}{int(table['stars'].max())} {spectra} spectra)",
+            f"# Attention of {stage} ({survey}, {int(table['stars'].max())} {spectra} spectra)",
             "",
             pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True),
             "",

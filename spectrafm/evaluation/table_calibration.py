@@ -13,7 +13,7 @@ import pandas as pd
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.repeated import groups_of_repeats, median_scores
-from spectrafm.evaluation.wording import of_mock, survey_name
+from spectrafm.evaluation.wording import survey_name, survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.calibration import DOES_NOT_HOLD, GAUSSIAN, LEVELS, Calibration
 from spectrafm.inference.predictions import (
@@ -124,7 +124,7 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "prediction": f"{table.attrs['stage']}--{table.attrs['evaluation']}",
                 "label": label,
-                "survey": survey_name(table.attrs["mock"]),
+                "survey": survey_name(table.attrs),
                 "group": group,
                 "n": int(stars.sum()),
             }
@@ -165,7 +165,6 @@ def groups_of(table: pd.DataFrame, calibration: Calibration | None) -> dict[str,
 
 def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
     """Format one line a row, shares of the three levels in one cell."""
-    mock = " (MOCK SURVEY)" if of_mock(rows) else ""
     lines = [
         [
             f"{row['prediction']} ({row['repeats']})",
@@ -192,7 +191,7 @@ def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
     notes.append(f"Made by SpectraFM {code_version()}.")
     return "\n".join(
         [
-            f"# Coverage of predicted errors{mock}",
+            f"# Coverage of predicted errors ({survey_of(rows)})",
             "",
             table,
             "",

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table_calibration import KINDS
-from spectrafm.evaluation.wording import of_mock
+from spectrafm.evaluation.wording import survey_of
 from spectrafm.figures.style import (
     FAINT,
     OBSERVED,
@@ -101,7 +101,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     most = max(map(len, panels))
     note = f"{rows['n'].max():,.0f} stars at most"
     figure = new_figure(
-        6.8 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, of_mock(rows), strip=0.3
+        6.8 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, survey_of(rows), strip=0.3
     )
     # Between a panel's numbers and the names of the next one's groups.
     figure.get_layout_engine().set(w_pad=0.2)

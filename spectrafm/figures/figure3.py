@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from spectrafm.evaluation.wording import (
     model_name,
     selection_note,
+    survey_name,
     unit_text,
     windows_text,
 )
@@ -65,7 +66,7 @@ def draw(table: pd.DataFrame, note: str = "") -> Figure:
     """
     facts, labels = table.attrs, table.attrs["labels"]
     rows = math.ceil(len(labels) / PANELS_PER_ROW)
-    figure = new_figure(13, 1.1 + 3.2 * rows, note, facts["mock"])
+    figure = new_figure(13, 1.1 + 3.2 * rows, note, survey_name(facts))
     grid = figure.add_gridspec(rows, 2 * PANELS_PER_ROW)
     for number, label in enumerate(labels):
         row, place = divmod(number, PANELS_PER_ROW)

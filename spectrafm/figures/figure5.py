@@ -12,6 +12,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.figures.spectra import gaps, with_gaps
 from spectrafm.figures.style import check_output, new_figure, save, styled
 from spectrafm.inference.attention_maps import read_maps
@@ -90,7 +91,7 @@ def draw(maps: xarray.Dataset, lines: pd.DataFrame) -> Figure:
     note = ", ".join(f"{n:,} {name}" for n, name in zip(counts, populations, strict=True))
     beside = "gradient" in maps
     height = 1.5 + (LINE if beside else LINE_ALONE) * maps.sizes["request"]
-    figure = new_figure(13, 1 + height * len(populations), note, bool(maps.attrs["mock"]))
+    figure = new_figure(13, 1 + height * len(populations), note, survey_name(maps.attrs))
     stretches = stretches_of(maps["wavelength"].values)
     panels = figure.subplots(
         len(populations),

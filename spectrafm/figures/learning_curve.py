@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
-from spectrafm.evaluation.wording import of_mock, unit_text
+from spectrafm.evaluation.wording import survey_of, unit_text
 from spectrafm.figures.style import check_output, new_figure, save, styled
 from spectrafm.labels import SYMBOLS
 from spectrafm.reading import read_columns
@@ -84,7 +84,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         As from `read_curve`.
     """
     counts = " and ".join(f"{rows[f'n_{group}'].max():,.0f} {group}" for group in PANELS)
-    figure = new_figure(14, 6.4, f"{counts} test stars", of_mock(rows))
+    figure = new_figure(14, 6.4, f"{counts} test stars", survey_of(rows))
     panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         _draw_panel(axes, rows, group)

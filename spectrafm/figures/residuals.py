@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.wording import model_name, unit_text
+from spectrafm.evaluation.wording import model_name, survey_name, unit_text
 from spectrafm.figures.one_prediction import draw_first
 from spectrafm.figures.style import new_figure, point_area, styled
 from spectrafm.inference.predictions import values_of
@@ -67,7 +67,7 @@ def draw(table: pd.DataFrame, note: str = "") -> Figure:
     columns = [name for name in AGAINST if name in table and table[name].notna().any()]
     shape = len(labels), len(columns)
     size = 1 + 4.2 * shape[1], 1.6 + 2.3 * shape[0]
-    figure = new_figure(*size, note, facts["mock"], strip=0.3)
+    figure = new_figure(*size, note, survey_name(facts), strip=0.3)
     panels = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False)
     for row, label in zip(panels, labels, strict=True):
         actual, predicted, _ = values_of(table, label)

@@ -133,10 +133,15 @@ def _shown(
     if spectrum.normalisation not in (name, "none") and name != "none":
         spectrum = normalise(spectrum, name)
         notes = [*spectrum.assumed, f"continuum-normalised with {name}"]
-    flux = np.where(spectrum.good, spectrum.flux, np.float32(np.nan))
+    readable, before = spectrum.good, spectrum.normalisation
+    if trained.network.reads.normaliser is not None and before not in (None, "none"):
+        # What the first normalisation took away, the broad shape, cannot be had back.
+        readable = np.zeros_like(readable)
+        notes.append(f"flux was normalised with {before!r} before: the model reads it as observed")
+    flux = np.where(readable, spectrum.flux, np.float32(np.nan))
     error = np.full_like(flux, np.nan)
     if spectrum.flux_error is not None:
-        error = np.where(spectrum.good, spectrum.flux_error, np.float32(np.nan))
+        error = np.where(readable, spectrum.flux_error, np.float32(np.nan))
     if name != "none":
         low, high = trained.facts["stage"].get("flux_range") or FLUX_RANGE
         with np.errstate(invalid="ignore"):

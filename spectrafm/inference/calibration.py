@@ -102,6 +102,10 @@ class Grouping(Untrusted):
 
 
 Quantiles = Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
+Shares = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=len(LEVELS), max_length=len(LEVELS)),
+]
 
 
 class LabelCalibration(Untrusted):
@@ -114,6 +118,22 @@ class LabelCalibration(Untrusted):
     factors: Annotated[
         list[Annotated[list[Quantiles], Field(min_length=2, max_length=11)]], Field(max_length=10)
     ]  # of each bin of each grouping, by level
+    coverage: Shares | None = None
+    # Share of the stars within intervals that were fitted on the other half of them, by level.
+
+    def half_widths(self, place: np.ndarray) -> np.ndarray:
+        """Half the width of each star's intervals in units of its sigma, shape (levels, n).
+
+        Parameters
+        ----------
+        place : numpy.ndarray, shape (n, G)
+            Bin of each star in each grouping; -1 where it is not known.
+        """
+        width = np.repeat(np.array(self.quantiles)[:, None], len(place), axis=1)
+        for bins, factors in zip(place.T, self.factors, strict=True):
+            width *= _factors_of(bins, np.array(factors))
+        # The factors of a wider level may be smaller.
+        return np.maximum.accumulate(width, axis=0) * self.temperature
 
 
 class Calibration(Untrusted):
@@ -165,12 +185,7 @@ class Calibration(Untrusted):
         numpy.ndarray, shape (levels, n)
             In the label's unit, in the order of `LEVELS`.
         """
-        found = self.labels[label]
-        width = np.repeat(np.array(found.quantiles)[:, None], len(sigma), axis=1)
-        for bins, factors in zip(self.places(features, len(sigma)).T, found.factors, strict=True):
-            width *= _factors_of(bins, np.array(factors))
-        # The factors of a wider level may be smaller.
-        return np.maximum.accumulate(width, axis=0) * found.temperature * sigma
+        return self.labels[label].half_widths(self.places(features, len(sigma))) * sigma
 
     def places(self, features: Mapping[str, np.ndarray], stars: int) -> np.ndarray:
         """Bin of each star in each grouping, shape (n, G); -1 where it is not known."""
@@ -264,7 +279,9 @@ def fit_calibration(
             few.append(name)
             continue
         pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used], bins)
+        found[name] = _fit_label(pull, actual[used, i], place[used], bins).model_copy(
+            update={"coverage": _coverage(pull, actual[used, i], place[used], bins)}
+        )
     notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
     if fitted_on.kind == "painted":
         notes.append("fitted on painted synthetic spectra, which stand for observed ones")
@@ -334,6 +351,21 @@ def _fit_factors(
 def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
     return np.where(bins < 0, 1.0, factors[bins].T)
+
+
+def _coverage(
+    pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
+) -> list[float] | None:
+    """Share of stars within intervals that were fitted on the other half; None for too few."""
+    if len(pull) < 2 * FEWEST:
+        return None
+    halves = np.random.default_rng(0).permutation(len(pull)) % 2
+    within = np.zeros((len(LEVELS), len(pull)), bool)
+    for half in (0, 1):
+        fitted, judged = halves != half, halves == half
+        found = _fit_label(pull[fitted], actual[fitted], place[fitted], bins)
+        within[:, judged] = pull[judged] <= found.half_widths(place[judged])
+    return [float(share) for share in within.mean(axis=1)]
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:

@@ -97,6 +97,8 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
         "left_out": left_out,
         "flags": "; ".join(doubts),
         "mock": stars.mock or trained.mock,
+        "survey": stars.survey,
+        "release": stars.release,
         "made_with": hashes_beside(output, [model, store]),
         **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
     }

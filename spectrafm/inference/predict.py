@@ -153,6 +153,8 @@ def predict_store(
             "training_stars": facts["training_star_count"],
             "calibration": None if calibration is None else calibration.model_dump(mode="json"),
             "mock": stars.mock or trained.mock,
+            "survey": stars.survey,
+            "release": stars.release,
             "made_with": hashes_beside(output.parent, [trained.folder, store]),
             **files.provenance(model=files.sha256_of_file(trained.folder / saved.WEIGHTS)),
         },

@@ -235,6 +235,7 @@ class StarReader:
             chosen &= fulfils(where, {name: found for name, found in values if found is not None})
         self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
+        self.survey, self.release = (str(group.attrs.get(x, "")) for x in ("survey", "release"))
         self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
         self.resolution = resolution_of(group.attrs)
         self._of_stars = {
@@ -282,6 +283,8 @@ class StarReader:
             flux_error=flux_error,
             labels=self.labels,
             mock=self.mock,
+            survey=self.survey,
+            release=self.release,
             normalisation=self.normalisation,
             resolution=self.resolution,
             columns={name: values[stars] for name, values in self._columns.items()},

@@ -38,6 +38,8 @@ class StarSet:
         Name of the normaliser of the flux.
     columns : dict of str to numpy.ndarray
         Values per star of the wanted survey columns that the store has.
+    survey, release : str
+        Name of the survey, as in `spectrafm.surveys`, and of its release; empty: unknown.
     resolution : float or None
         Resolving power of the spectra; None: unknown, or not the same for all.
     """
@@ -54,6 +56,8 @@ class StarSet:
     flux_error: np.ndarray | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     resolution: float | None = None
+    survey: str = ""
+    release: str = ""
 
     def __len__(self) -> int:
         return len(self.apogee_id)

@@ -98,7 +98,8 @@ def write_model(
         if stage.stars.count is not None:
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
         scores = _scores_at(under_way.metrics, under_way.best_epoch)
-        card = model_card(made.facts, str(calibration), str(domain), scores)
+        coverage = {name: label.coverage for name, label in calibration.labels.items()}
+        card = model_card(made.facts, str(calibration), str(domain), scores, coverage)
         files.write_text(folder / "README.md", card)
         write_checksums(folder)
 
