@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,14 +38,9 @@ class Reached:
     rmse: dict[str, float]
 
 
-def stars_of(store: Path, stage: Stage, split: str, most: int | None = None) -> StarSet:
-    """The stars of a side of the split, as a stage reads them."""
-    stars = load_stars(store, stage.spectra, split, stage.windows, stage.flux_range, True)
-    if most is None:
-        return stars
-    from spectrafm.training.stars import subset
-
-    return subset(stars, np.arange(len(stars.flux)) < most)
+def stars_of(store: Path, stage: Stage, split: str) -> StarSet:
+    """The stars of a side of the split, as a stage reads them, with errors of the flux."""
+    return load_stars(store, stage.spectra, split, stage.windows, stage.flux_range, True)
 
 
 def new_network(model: Model, stars: StarSet, seed: int = 0) -> SpectraFM:
