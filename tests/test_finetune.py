@@ -79,13 +79,15 @@ def test_a_model_learns_a_users_labels_and_a_new_one(tuned, stars):
 
 def test_every_score_of_the_comparison_is_kept(tuned):
     scores = pd.read_csv(tuned.trained.folder / command.COMPARISON)
-    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN}
+    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN, command.START}
     assert set(scores["model"]) == everyone
     assert set(scores["label"]) == {"FE_H", "AGE"}
     counts = scores.groupby("stars")["draw"].nunique()
     assert counts.to_dict() == {"inside": 2, "outside": 1}
-    assert np.isfinite(scores["rmse"]).all()
-    assert (scores["n"] >= 3).all()
+    unknown = (scores["model"] == command.START) & (scores["label"] == "AGE")
+    assert np.isfinite(scores.loc[~unknown, "rmse"]).all()
+    assert scores.loc[unknown, "rmse"].isna().all()
+    assert (scores.loc[~unknown, "n"] >= 3).all()
     # Ridge regression reads the toy's lines well.
     inside = scores[scores["stars"] == "inside"].groupby("model")["relative"].max()
     assert inside[command.RIDGE] < 1

@@ -90,8 +90,7 @@ class Grouping(Untrusted):
 
 Quantiles = Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
 Shares = Annotated[
-    list[Annotated[float, Field(ge=0, le=1)]],
-    Field(min_length=len(LEVELS), max_length=len(LEVELS)),
+    list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=len(LEVELS), max_length=len(LEVELS))
 ]
 
 
