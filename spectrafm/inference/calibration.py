@@ -131,7 +131,7 @@ class LabelCalibration(Untrusted):
         """
         width = np.repeat(np.array(self.quantiles)[:, None], len(place), axis=1)
         for bins, factors in zip(place.T, self.factors, strict=True):
-            width *= _factors_of(bins, np.array(factors))
+            width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)
         # The factors of a wider level may be smaller.
         return np.maximum.accumulate(width, axis=0) * self.temperature
 
@@ -346,11 +346,6 @@ def _fit_factors(
             quantiles[level] *= change
             left /= change
     return quantiles.clip(*NUMBERS), [part.clip(*NUMBERS) for part in factors]
-
-
-def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
-    return np.where(bins < 0, 1.0, factors[bins].T)
 
 
 def _coverage(
