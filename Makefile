@@ -25,6 +25,13 @@ xp-model: $(READY)
 	cp -r results/gaia_xp/models/xp_all spectrafm/models/gaia-xp
 	rm -f spectrafm/models/gaia-xp/.snakemake_timestamp
 
+# The model apogee-mock that the package ships: the stage finetune_observed of the demo.
+demo-model: $(READY)
+	$(BIN)/snakemake --profile demo -- finetune_observed
+	rm -rf spectrafm/models/apogee-mock
+	cp -r results/demo/models/finetune_observed spectrafm/models/apogee-mock
+	rm -f spectrafm/models/apogee-mock/.snakemake_timestamp
+
 # Go on with a run that was killed, by kill -9 or a power cut. For another than the demo's:
 # make resume RUN='--profile slurm all'
 RUN ?= --profile demo all
@@ -106,4 +113,4 @@ schema: $(READY)
 clean:
 	rm -rf .venv results .snakemake
 
-.PHONY: demo xp xp-model paper-size resume docs test test-slow mutants oldest newest test-slurm lock schema clean
+.PHONY: demo demo-model xp xp-model paper-size resume docs test test-slow mutants oldest newest test-slurm lock schema clean

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectrafm.labels import LABELS, PAPER_LABELS
-from spectrafm.networks.options import Block, Model
+from spectrafm.networks.options import Block, Model, Token
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.objective import gaussian_loss
@@ -62,6 +62,14 @@ def demo_case() -> Case:
     changed |= {"sampling": {"scheme": "scattered", "tokens": 128, "noise": 0.02}}
     model = paper["model"] | demo["model"] | {"token": {"width": 0}, "norm": "post"}
     return _case("demo", model, changed)
+
+
+def with_bound_pixels(case: Case) -> Case:
+    """The same network with the tokens of configs/dr17_best.yaml, 16 APOGEE pixels each."""
+    best = yaml.safe_load((REPOSITORY / "configs/dr17_best.yaml").read_text())["model"]["token"]
+    sampling = case.stage.sampling.model_copy(update={"scheme": "all"})
+    stage = case.stage.model_copy(update={"sampling": sampling})
+    return replace(case.with_model(token=Token.model_validate(best)), stage=stage)
 
 
 def _case(name: str, model: dict, stage: dict) -> Case:

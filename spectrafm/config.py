@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, create_model, model_validator
 
+from spectrafm.agreement import CHECKS
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.published import FIGURE4, OF_TABLE1
 from spectrafm.figures import FIGURES
 from spectrafm.figures.options import Figures
 from spectrafm.inference.options import Attention, Predict
-from spectrafm.labels import Labels, labels_in
+from spectrafm.labels import Labels
 from spectrafm.layers import (
     require_keys,
     require_text_keys,
@@ -32,11 +32,9 @@ from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
 from spectrafm.resources import Resources
-from spectrafm.spectra import check_windows
 from spectrafm.strict_yaml import check_size
 from spectrafm.surveys import SURVEYS
 from spectrafm.surveys.apogee.options import Selection, Survey
-from spectrafm.surveys.apogee.simulated import may_become_a_mock
 from spectrafm.surveys.mock.options import Mock
 from spectrafm.training.repeats import FewShot, LearningCurve, Repeat, RepeatedStage, family_of
 
@@ -51,16 +49,6 @@ class MappedStage(Attention):
     """The attention maps of Figure 5."""
 
     stage: Name = Field("pretrain", description="stage whose model is mapped")
-
-
-#: Entries that ``resources`` may have besides stages: jobs of the workflow and of its surveys.
-JOBS = (
-    "default",
-    "predict",
-    "map_attention",
-    "build_store",
-    *(name.replace("-", "_") for survey in SURVEYS.values() for name in survey.commands),
-)
 
 
 class Config(Labels):
@@ -89,7 +77,7 @@ class Config(Labels):
 
     @model_validator(mode="after")
     def _agrees(self):
-        for check in (_starts, _repeats, _labels, _windows, _mock, _shown, _resources):
+        for check in CHECKS:
             check(self)
         return self
 
@@ -99,7 +87,7 @@ class Config(Labels):
         Parameters
         ----------
         job : str
-            A stage, or one of `JOBS`.
+            A stage, or one of `spectrafm.agreement.JOBS`.
         own
             Resources that the job's rule sets.
         """
@@ -210,136 +198,6 @@ class Config(Labels):
             for name, plot in FIGURES.items()
             if plot.alone and getattr(getattr(self, name, None), "stages", None)
         ]
-
-
-# Checks that sections agree. Each raises ValueError, whose message begins with the key.
-
-
-def _known(key: str, what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{key}: no {what} {name!r}; known: {', '.join(known)}")
-
-
-def _starts(config: Config) -> None:
-    """Check that each stage starts from one of its architecture, without circular references."""
-    for name, stage in config.stages.items():
-        key = f"stages.{name}.start_from"
-        seen, at = {name}, stage
-        while at.start_from is not None:
-            _known(key, "stage", [at.start_from], config.stages)
-            if at.start_from in seen:
-                raise ValueError(f"{key}: a circle through {at.start_from!r}")
-            seen.add(at.start_from)
-            at = config.stages[at.start_from]
-            if at.architecture != stage.architecture:
-                raise ValueError(
-                    f"{key}: a network of architecture {stage.architecture} cannot start from one "
-                    f"of architecture {at.architecture}"
-                )
-    for name, evaluation in config.evaluations.items():
-        _known(f"evaluations.{name}.stages", "stage", evaluation.stages, config.stages)
-    if config.stages:
-        _known("attention.stage", "stage", [config.attention.stage], config.stages)
-
-
-def _repeats(config: Config) -> None:
-    """Check that stages that are drawn draw stars, and that the evaluations exist."""
-    for name, stage in config.stages.items():
-        if stage.draws > 1 and stage.stars.count is None:
-            raise ValueError(f"stages.{name}.draws: it draws no stars: it has no stars.count")
-    for key in ("fewshot", "learning_curve"):
-        section = getattr(config, key)
-        _known(f"{key}.stages", "stage", section.stages, config.families)
-        if section.stages:
-            _known(f"{key}.evaluation", "evaluation", [section.evaluation], config.evaluations)
-    if config.fewshot.against is not None:
-        _known(
-            "fewshot.against",
-            "stage of fewshot.stages",
-            [config.fewshot.against],
-            config.fewshot.stages,
-        )
-    for name in config.learning_curve.stages:
-        if config.stages[name].stars.count is None:
-            raise ValueError(f"learning_curve.stages: {name} draws no stars: it has no stars.count")
-
-
-def _labels(config: Config) -> None:
-    """Check that stages and evaluations use only labels of the run."""
-    for name, stage in config.stages.items():
-        _known(f"stages.{name}.labels", "label", stage.labels or [], config.labels)
-        used = labels_in(stage.stars.where or "")
-        _known(f"stages.{name}.stars.where", "label", used, config.labels)
-    for name, evaluation in config.evaluations.items():
-        used = labels_in(evaluation.where or "")
-        _known(f"evaluations.{name}.where", "label", used, config.labels)
-        _known(f"evaluations.{name}.labels", "label", evaluation.labels or [], config.labels)
-
-
-def _windows(config: Config) -> None:
-    """Check that each window overlaps the survey's wavelength range."""
-    covered = load(SURVEYS[config.survey.name].wavelength_range)
-    windows = {f"stages.{name}": stage.windows for name, stage in config.stages.items()}
-    windows |= {f"evaluations.{name}": part.windows for name, part in config.evaluations.items()}
-    windows["attention"] = config.attention.windows
-    for key, wanted in windows.items():
-        try:
-            check_windows(wanted or [], covered, f"{key}.windows")
-        except SpectraFMError as error:
-            raise ValueError(str(error)) from None
-
-
-def _mock(config: Config) -> None:
-    """Check that the mock survey is written to a folder of its own."""
-    if config.mock is None:
-        return
-    source = config.survey.source
-    if "://" in source:
-        raise ValueError(f"survey.source: the mock survey is written to a folder, not to {source}")
-    if set(source) & set("{}") or source != source.strip() or source.startswith("-"):
-        # Braces would be wildcards of Snakemake, and a dash would begin an option.
-        raise ValueError(f"survey.source: {source!r} is no name of a folder for the mock survey")
-    if not may_become_a_mock(Path(source)):
-        raise ValueError(
-            f"survey.source: {source} is no mock survey, and writing one there would replace it; "
-            "for a survey that is there, write mock: null"
-        )
-
-
-def _shown(config: Config) -> None:
-    """Check that figures and Table 1 show stages and predictions that the run makes."""
-    if not config.stages:
-        return
-    wanted = {name: config.shown_in(name) for name in config.drawn} | {
-        "table1": config.figures.table1
-    }
-    for name, shown in wanted.items():
-        key = f"figures.{name}"
-        if name in FIGURES and FIGURES[name].shows == "models":
-            _known(key, "stage", shown, config.stages)
-            continue
-        for prediction in shown:
-            if prediction not in config.predictions:
-                raise ValueError(
-                    f"{key}: no evaluation makes {prediction!r}; "
-                    f"made: {', '.join(sorted(config.predictions))}"
-                )
-
-
-def _resources(config: Config) -> None:
-    known = (*JOBS, *config.stages)
-    for job in config.resources:
-        if job not in known:
-            raise ValueError(f"resources: no stage or job {job!r}; known: {', '.join(known)}")
-    # All stages are jobs of one Snakemake rule, so either all name a partition or none does.
-    everyone = config.resources.get("default", Resources())
-    for job in config.resources.keys() & config.stages.keys():
-        for key in ("partition", "account"):
-            if getattr(config.resources[job], key) and not getattr(everyone, key):
-                raise ValueError(
-                    f"resources.{job}.{key}: set resources.default.{key} too, for other stages"
-                )
 
 
 # Reading.

@@ -83,8 +83,8 @@ class Labels(Section):
         return tuple(label.error or error_column(name) for name, label in self.labels.items())
 
 
-#: A condition such as ``FE_H > -1``: the name of a label, a comparison and a number; several are
-#: joined by ``and``.
+#: A condition such as ``FE_H > -1``: the name of a label or of a column of the store, a comparison
+#: and a number; several are joined by ``and``.
 _ONE = r"([A-Za-z][A-Za-z0-9_]*) *(<=|>=|<|>) *(-?[0-9]+(?:\.[0-9]+)?)"
 CONDITION = rf"^{_ONE}(?: and {_ONE})*$"
 
@@ -103,29 +103,31 @@ GIANT_BELOW = 3.0
 DWARF_ABOVE = 4.0
 
 
-def labels_in(condition: str) -> list[str]:
-    """Names of the labels in a condition."""
-    return [name for name, _, _ in re.findall(_ONE, condition)]
+def names_in(condition: str | None) -> list[str]:
+    """Names of the labels and columns in a condition; none without one."""
+    return [name for name, _, _ in re.findall(_ONE, condition or "")]
 
 
-def fulfils(condition: str, labels: Sequence[Label], values: np.ndarray) -> np.ndarray:
-    """Mask of the stars that fulfil a condition; a star without a label does not, shape (n,).
+def fulfils(condition: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mask of the stars that fulfil a condition; a star without a value does not, shape (n,).
 
     Parameters
     ----------
     condition : str
         As `CONDITION`.
-    labels : sequence of Label
-    values : numpy.ndarray, shape (n, labels)
+    values : mapping of str to numpy.ndarray, shape (n,)
+        Labels and columns by name.
 
     Raises
     ------
     SpectraFMError
-        When there is no such label.
+        When there is no such label or column.
     """
-    found = np.ones(len(values), bool)
+    found = True
     for name, comparison, bound in re.findall(_ONE, condition):
-        found &= _COMPARE[comparison](values[:, place_of(name, labels)], float(bound))
+        if name not in values:
+            raise SpectraFMError(f"the store has no label {name}; it has {', '.join(values)}")
+        found = found & _COMPARE[comparison](values[name], float(bound))
     return found
 
 

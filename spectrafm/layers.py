@@ -78,7 +78,8 @@ def with_repeats(stages: Mapping[str, Any], fewshot: Any, curve: Any) -> dict[st
 
     A stage has as many draws and seeds as its own keys or the section ``fewshot`` want, whichever
     is more. The section ``learning_curve`` adds its numbers of stars to the stages that it names. A
-    repeat starts from the repeat of its base with the same place, where the base has as many. What
+    repeat starts from the repeat of its base with the same place, where the base has as many, and
+    learns the labels of such a repeat of its teacher. What
     is malformed adds nothing here; the validation of its section reports the error.
 
     Raises
@@ -148,15 +149,24 @@ def _repeated(
         changed["stars"] = {"seed": repeat.draw}
     if repeat.seed is not None:
         changed["seed"] = repeat.seed
-    base = options.get("start_from")
-    if isinstance(stages.get(base) if isinstance(base, str) else None, Mapping):
-        of_base = tuple(
-            own if own < many else 0
-            for own, many in zip(place, _places(stages, base, fewshot), strict=True)
-        )
-        changed["start_from"] = _repeat(stages[base], None, of_base).of(base)
+    base, teacher = options.get("start_from"), _inner(options, "pseudo_labels").get("teacher")
+    if (found := _beside(stages, base, place, fewshot)) is not None:
+        changed["start_from"] = found
+    if (found := _beside(stages, teacher, place, fewshot)) is not None:
+        changed["pseudo_labels"] = {"teacher": found}
     options = merged(options, changed)
     return options if repeat.count is None else _with_count(options, repeat.count)
+
+
+def _beside(
+    stages: Mapping[str, Any], base: Any, place: tuple[int, int], fewshot: Any
+) -> str | None:
+    """Repeat of a stage at the place of another's; of what is no stage None."""
+    if not isinstance(stages.get(base) if isinstance(base, str) else None, Mapping):
+        return None
+    places = _places(stages, base, fewshot)
+    own = tuple(one if one < many else 0 for one, many in zip(place, places, strict=True))
+    return _repeat(stages[base], None, own).of(base)
 
 
 def _with_count(options: Mapping[str, Any], count: int) -> dict[str, Any]:

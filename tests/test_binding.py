@@ -10,7 +10,7 @@ import torch
 from making import toy_store
 from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.map_attention import mean_attention
+from spectrafm.inference.map_attention import mean_maps
 from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks.binding import Binding, cells_of, sharpened
 from spectrafm.networks.encoding import LogWavelengthEncoding
@@ -219,7 +219,8 @@ def test_the_attention_map_finds_the_pixels_within_a_token(store, tmp_path):
     network, _ = saved.from_pretrained(tmp_path / "x")
     stars = load_stars(store, "synthetic", "test", toy_store.WINDOWS, None, True)
     chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 512)
-    found = mean_attention(network, stars, np.arange(len(stars)), chunks)
+    found, gradient = mean_maps(network, stars, np.arange(len(stars)), chunks)
     assert found.shape == (5, len(stars.wavelength))
     assert np.allclose(found.mean(axis=1), 1, atol=1e-3)
+    assert np.allclose(gradient.mean(axis=1), 1, atol=1e-3)
     assert found.std(axis=1).min() > 0.1, "pixels of a token differ"

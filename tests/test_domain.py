@@ -321,7 +321,7 @@ def test_a_training_leaves_a_domain_and_predict_flags_by_it(tmp_path):
     assert facts.labels["FE_H"][0] > -0.6
     assert set(facts.labels) == {"LOGG", "FE_H"}
     assert [list(window) for window in facts.windows] == WINDOWS
-    assert facts.snr[0] < 60
+    assert facts.snr[0] > 300, "flux over error, not the store's own number"
     assert DOMAIN in (model / "SHA256SUMS").read_text()
     predict(model, store, name="y", output=tmp_path / "x--y.parquet", options=Predict())
     table = read_predictions(tmp_path / "x--y.parquet")

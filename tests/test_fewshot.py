@@ -11,8 +11,9 @@ from making.toy_store import LINES, WINDOWS, toy_stars, write_toy_store
 from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import grouped_scores
-from spectrafm.evaluation.table_attention import changes, table_attention
+from spectrafm.evaluation.table_attention import table_attention
 from spectrafm.evaluation.wording import model_name
+from spectrafm.inference.label_pixels import changes, own_pixels
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention, Predict
 from spectrafm.inference.predict import predict
@@ -330,6 +331,8 @@ def test_the_pixels_that_change_with_a_label_are_those_of_its_lines(store):
         others = [name for name in LABELS if name != label]
         far = [np.argmin(np.abs(stars.wavelength - LINES[name][1])) for name in others]
         assert found[number, far].max() < 0.05 * found[number, near].min(), "others are fixed"
+        assert own_pixels(found)[number, near].all()
+        assert not own_pixels(found)[number, far].any()
 
 
 def attention_rows(model, store, path):

@@ -11,7 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from making import fabricated
 from making.fabricated import FIRST_HALF, FULL, IRON_WINDOW, STAGES
 from spectrafm.errors import SpectraFMError
-from spectrafm.evaluation.wording import training_details, training_name, windows_text
+from spectrafm.evaluation.wording import (
+    stars_text,
+    training_details,
+    training_name,
+    windows_text,
+)
 from spectrafm.figures import figure1 as one
 from spectrafm.figures import figure2 as two
 from spectrafm.figures import figure3 as three
@@ -169,7 +174,8 @@ def test_figure2_needs_trained_stages(store, tmp_path):
 
 def test_figure3(tmp_path, actual):
     path = predicted(tmp_path, actual, "finetune_observed", LABELS, FIRST_HALF)
-    figure = three.draw(read_predictions(path))
+    table = read_predictions(path)
+    figure = three.draw(table, stars_text(table))
     panels = [axes for axes in figure.axes if axes.get_title()]
     bars = [axes for axes in figure.axes if not axes.get_title()]
     assert len(panels) == len(bars) == 5
@@ -346,12 +352,19 @@ def test_figure5():
     assert dwarfs.get_xlim() == giants.get_xlim()
     assert dwarfs.get_xlim()[0] < WAVELENGTH[0] < WAVELENGTH[-1] < dwarfs.get_xlim()[1]
     for number, peak in enumerate(fabricated.PEAKS):
-        wavelength, curve = giants.lines[number].get_data()
+        attention, gradient, own = giants.lines[3 * number : 3 * number + 3]
+        wavelength, curve = attention.get_data()
         deepest = np.nanargmin(curve)
-        # Inverted: the peak of attention is the lowest point, 0.9 below the curve's offset.
+        # Inverted: the peak of attention is the lowest point, below the label's line.
         assert wavelength[deepest] == pytest.approx(peak, abs=1)
-        assert curve[deepest] == pytest.approx(number + 0.5 - 0.9)
+        assert curve[deepest] == pytest.approx(number + 0.5 - five.DEPTH)
         assert np.isnan(curve).sum() == 2
+        # The gradient's peak is the highest, twenty pixels further.
+        assert gradient.get_ydata()[np.nanargmax(gradient.get_ydata())] == pytest.approx(
+            number + 0.5 + five.HEIGHT
+        )
+        assert wavelength[np.nanargmax(gradient.get_ydata())] == pytest.approx(peak + 4.6, abs=1)
+        assert abs(own.get_xdata() - peak).max() < 4
     names = [text.get_text() for text in dwarfs.texts]
     assert names[:2] == [r"$T_\mathrm{eff}$", r"$\log g$"]
     assert names[5] == "Spectrum"
@@ -371,7 +384,14 @@ def test_figure5_of_a_part_of_the_spectrum():
         for axes in (dwarfs, giants)
         for number in range(5)
     ]
-    assert curves == [1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert curves == [3, 3, 2, 3, 3, 3, 3, 3, 3, 3], "one attention curve is absent"
+
+
+def test_figure5_of_maps_without_gradients():
+    figure = five.draw(fabricated.attention_maps().drop_vars(["gradient", "own"]), read_lines())
+    curve = figure.axes[1].lines[0].get_ydata()
+    assert np.nanmin(curve) == pytest.approx(0.5 - five.DEPTH_ALONE)
+    assert "SpectraFM Attention (Inverted)" in words(figure)
 
 
 def test_figure5_of_far_off_windows_breaks_the_axis():
@@ -429,7 +449,7 @@ def test_figure5_of_a_store_is_one_line(store, tmp_path):
 def test_an_output_that_is_not_written_is_refused(tmp_path, actual, name):
     path = predicted(tmp_path, actual, "fcnn")
     with pytest.raises(SpectraFMError, match=r"must end in \.png or \.pdf"):
-        three.figure3(path, output=tmp_path / name)
+        three.figure3([path], output=tmp_path / name)
     assert not list(tmp_path.glob("f*"))
 
 
@@ -482,7 +502,7 @@ def test_commands_write_the_same_bytes_twice(tmp_path, store, actual):
         folder = tmp_path / run
         one.figure1(store, output=folder / "figure1.png")
         two.figure2(store, models, output=folder / "figure2.pdf")
-        three.figure3(full, output=folder / "figure3.png")
+        three.figure3([full], output=folder / "figure3.png")
         four_panels.figure4(predictions=[full], models=models, output=folder / "figure4.png")
         five.figure5(attention, output=folder / "figure5.png")
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})

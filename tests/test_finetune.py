@@ -24,6 +24,7 @@ from spectrafm.networks.saved import read_weights, write_weights
 from spectrafm.readers.labelled import read_labelled
 from spectrafm.store.read import load_stars
 from spectrafm.training import finetune as command
+from spectrafm.training.labelled import labelled
 from spectrafm.training.train import train
 
 STARS = 40
@@ -78,15 +79,66 @@ def test_a_model_learns_a_users_labels_and_a_new_one(tuned, stars):
 
 def test_every_score_of_the_comparison_is_kept(tuned):
     scores = pd.read_csv(tuned.trained.folder / command.COMPARISON)
-    assert set(scores["model"]) == {command.FINETUNED, command.RIDGE, command.SCRATCH}
+    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN}
+    assert set(scores["model"]) == everyone
     assert set(scores["label"]) == {"FE_H", "AGE"}
     counts = scores.groupby("stars")["draw"].nunique()
     assert counts.to_dict() == {"inside": 2, "outside": 1}
     assert np.isfinite(scores["rmse"]).all()
     assert (scores["n"] >= 3).all()
     # Ridge regression reads the toy's lines well.
-    inside = scores[(scores["model"] == command.RIDGE) & (scores["stars"] == "inside")]
-    assert inside["relative"].max() < 1
+    inside = scores[scores["stars"] == "inside"].groupby("model")["relative"].max()
+    assert inside[command.RIDGE] < 1
+    # Their mean is as far from stars as these spread.
+    assert inside[command.MEAN] == pytest.approx(1, abs=0.4)
+
+
+def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
+    base, store, stars, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(command, "STEPS", 10)
+    monkeypatch.setattr(command, "STEPS_OF_MLP", 10)
+    options = stage(architecture="mlp", sampling={"scheme": "all"}, epochs=1, labels=["FE_H"])
+    train(store, name="mlp", output=tmp_path / "mlp", stage=options, model=TINY)
+    table = Table({"FE_H": stars.label[:STARS, 4], "flux": np.nan_to_num(stars.flux[:STARS])})
+    table["wavelength"] = np.tile(stars.wavelength, (STARS, 1)) * u.AA
+    table.meta = {"medium": "vacuum", "frame": "rest", "normalisation": "aspcap"}
+    table.write(tmp_path / "mine.fits")
+    line = ["finetune", str(base), str(tmp_path / "mine.fits"), "-o", str(tmp_path / "mine")]
+    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1"]
+    assert cli.main(line) == 0
+    shown = capsys.readouterr().out
+    assert command.TUNED in shown
+    scores = pd.read_csv(tmp_path / "mine" / command.COMPARISON)
+    assert np.isfinite(scores.loc[scores["model"] == command.TUNED, "rmse"]).all()
+    table["AGE"] = 5.0 * u.Gyr
+    table.write(tmp_path / "aged.fits")
+    line[2], line[4] = str(tmp_path / "aged.fits"), str(tmp_path / "aged")
+    assert cli.main([*line, "--labels", "[AGE]"]) == cli.BAD_INPUT
+    assert "reads other pixels or labels than the table's" in capsys.readouterr().err
+
+
+def test_what_a_table_has_of_each_star_is_used(base, stars, tmp_path, caplog):
+    """Fill values are no labels, velocities are removed, and a file that is not there left out."""
+    for row in range(2):
+        flux = np.nan_to_num(stars.flux[row])
+        moved = Table({"wavelength": stars.wavelength * (1 + 30 / 299792.458) * u.AA, "flux": flux})
+        moved.meta = {"medium": "vacuum", "frame": "barycentric", "normalisation": "aspcap"}
+        moved.write(tmp_path / f"{row}.ecsv", format="ascii.ecsv")
+    (tmp_path / "table.csv").write_text(
+        "file,rv,FE_H,AGE\n0.ecsv,30,-0.1,4\ngone.ecsv,0,0,1\n1.ecsv,30,-9999,5\n"
+    )
+    table = read_labelled(tmp_path / "table.csv")
+    trained = TrainedModel.load(base)
+    with pytest.raises(SpectraFMError, match="AGE has no unit"):
+        labelled(trained, table, ["AGE"], {})
+    found = labelled(trained, table, ["FE_H", "AGE"], {"AGE": "Gyr"})
+    assert found.names == ["0.ecsv", "1.ecsv"]
+    assert "left out: gone.ecsv" in caplog.text
+    np.testing.assert_allclose(found.label, [[-0.1, 4], [np.nan, 5]], rtol=1e-6)
+    # At rest the pixels are the model's own again.
+    own = trained.domain.components.wavelength
+    np.testing.assert_allclose(found.wavelength, own, rtol=1e-7)
 
 
 def test_a_comparison_says_which_it_would_use():

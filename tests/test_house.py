@@ -33,7 +33,7 @@ FLOORS = (
     ("evaluation",),
     ("figures",),
     ("report",),
-    ("resources", "layers", "config"),
+    ("resources", "layers", "agreement", "config"),
     ("cli", "__main__"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,7 +18,7 @@ from spectrafm.inference import model as inference_model
 from spectrafm.inference import predictor
 from spectrafm.inference.attention_maps import read_maps
 from spectrafm.inference.flags import names_in
-from spectrafm.inference.map_attention import map_attention, mean_attention
+from spectrafm.inference.map_attention import map_attention, mean_maps
 from spectrafm.inference.options import Attention, Predict
 from spectrafm.inference.predict import predict
 from spectrafm.inference.predictions import read_predictions
@@ -208,6 +208,11 @@ def test_attention_maps_open_in_xarray(model, store, tmp_path):
         assert np.array_equal(maps["wavelength"], expected)
         # Relative to uniform attention: 1 on average.
         np.testing.assert_allclose(maps["attention"].mean("wavelength"), 1.0, atol=0.02)
+        np.testing.assert_allclose(maps["gradient"].mean("wavelength"), 1.0, atol=0.02)
+        # A tenth of the pixels are a label's own, and its lines are among them.
+        own = maps["own"].sel(request="FE_H")
+        assert own.dims == ("wavelength",)
+        assert own.sum() == pytest.approx(0.1 * own.size, abs=1)
         assert maps.attrs["mock"]
 
 
@@ -230,7 +235,7 @@ def test_attention_finds_the_pixel_that_matters(store):
         network.embedding.flux_bias.zero_()
     chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
     rows = np.arange(10)
-    found = mean_attention(network, stars, rows, chunks)
+    found = mean_maps(network, stars, rows, chunks).attention
     # Within two pixels: each head sees half of the encoding's periods.
     assert abs(stars.wavelength[found[0].argmax()] - 15_757.0) < 0.5
 

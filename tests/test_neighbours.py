@@ -189,17 +189,17 @@ def test_bad_stars_never_change_the_attention_of_others(stars, networks, pattern
             DAMAGES[str(rng.choice([*UNREADABLE, "all 1e38", "all -1e38"]))](flux[star], rng)
         absent[bad] = np.nan
         maps = [
-            map_attention.mean_attention(
-                network, dataclasses.replace(stars, flux=these), rows, chunks
-            )
+            map_attention.mean_maps(network, dataclasses.replace(stars, flux=these), rows, chunks)
             for these in (flux, absent)
         ]
-        assert np.array_equal(*maps, equal_nan=True)
+        for one, other in zip(*maps, strict=True):
+            assert np.array_equal(one, other, equal_nan=True)
         injected += len(bad)
     assert injected > 10 * patterns
     good = np.setdiff1d(rows, bad)
-    alone = map_attention.mean_attention(network, stars, good, chunks)
-    np.testing.assert_allclose(maps[0], alone, rtol=1e-5)
+    alone = map_attention.mean_maps(network, stars, good, chunks)
+    for one, other in zip(maps[0], alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 class Shapes(TorchDispatchMode):
@@ -240,7 +240,7 @@ def test_attention_maps_need_no_more_memory_for_more_stars(stars, networks, monk
     for batches in (2, 9):
         rows = np.resize(np.arange(STARS), batches * BATCH["cpu"])
         with Shapes() as shapes:
-            map_attention.mean_attention(network, stars, rows, chunks)
+            map_attention.mean_maps(network, stars, rows, chunks)
         spectra = (len(rows), len(stars.wavelength))
         assert spectra in shapes.made
         seen.append(shapes.made - {spectra})

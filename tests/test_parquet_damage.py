@@ -197,7 +197,7 @@ def test_rows_that_predict_never_writes(tmp_path, change):
     for read in (
         read_predictions,
         lambda path: collect_metrics([path], output=tmp_path / "metrics.json"),
-        lambda path: figure3(path, output=tmp_path / "figure3.png"),
+        lambda path: figure3([path], output=tmp_path / "figure3.png"),
         lambda path: table1([path], astronn=path, output=tmp_path / "table1.csv"),
     ):
         with pytest.raises(SpectraFMError, match=rf"first_half\.parquet.*{ROWS[change]}"):

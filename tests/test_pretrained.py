@@ -76,7 +76,7 @@ def stars(store):
 
 
 def spectra_of(stars, rows, **about):
-    error = np.full_like(stars.flux[rows], 0.005)
+    error = np.full_like(stars.flux[rows], 0.003)
     about = {"normalisation": "aspcap", **REST, **about}
     return Spectra(stars.flux[rows], stars.wavelength * u.AA, error, **about)
 
@@ -93,14 +93,16 @@ def test_a_table_has_units_intervals_flags_and_the_model(model, stars, store, fo
     assert table.meta["labels"] == ["TEFF", "LOGG", "FE_H"]
     assert len(table.meta["model_sha256"]) == 64
     assert set(table.meta["flags"]) == set(flags.FLAGS)
-    np.testing.assert_allclose(table["snr"], 200, rtol=0.1)
+    np.testing.assert_allclose(table["snr"], 1 / 0.003, rtol=0.1)
     # The same stars of the store have the same labels.
     predict(folder, store, name="y", output=tmp_path / "x--y.parquet", options=Predict())
     found = read_parquet(tmp_path / "x--y.parquet").iloc[:40]
     np.testing.assert_allclose(table["TEFF"].value, found["TEFF_predicted"], rtol=1e-5)
     np.testing.assert_allclose(table["TEFF_upper68"].value, found["TEFF_upper68"], rtol=1e-4)
     np.testing.assert_array_equal(table["good_pixels"], found["good_pixels"])
-    # But for the store's own snr, which is of the survey.
+    # One signal-to-noise ratio: flux over error, and not the survey's own number in the store.
+    np.testing.assert_allclose(table["snr"], found["snr"], rtol=1e-5)
+    assert not found["flags"].str.contains(flags.LOW_SNR).any()
     np.testing.assert_allclose(table["ood_score"], found["ood_score"], rtol=1e-4)
 
 

@@ -13,10 +13,15 @@ from spectrafm.config import read_config
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.collect_metrics import collect_metrics
 from spectrafm.evaluation.paired import Bootstrap
+from spectrafm.evaluation.table1 import table1
+from spectrafm.evaluation.table_calibration import table_calibration
 from spectrafm.evaluation.table_draws import table_draws
 from spectrafm.evaluation.table_learning_curve import table_learning_curve
+from spectrafm.figures import calibration
+from spectrafm.figures import figure3 as three
 from spectrafm.figures import figure4 as panels
 from spectrafm.figures import learning_curve as curves
+from spectrafm.figures.one_prediction import draw_first
 from spectrafm.files import read_json
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.layers import merged
@@ -192,6 +197,42 @@ def test_metrics_and_figure4_show_the_spread(predictions, tmp_path):
     assert "[" not in " ".join(t.get_text() for t in panels.draw(tables[:1], [None]).axes[0].texts)
 
 
+def test_tables_and_figures_of_one_model_show_the_median_or_say_which_repeat(predictions, tmp_path):
+    folder, actual, paths = tmp_path, fabricated.labels_of(400), []
+    for number, name in enumerate(("fcnn", "fcnn_draw78", "fcnn_draw79")):
+        table = fabricated.prediction_table(actual, ["LOGG", "FE_H"], seed=number)
+        residual = table["FE_H_predicted"] - table["FE_H_actual"]
+        table["FE_H_predicted"] += number * residual
+        window = fabricated.IRON_WINDOW
+        paths.append(fabricated.write_prediction(folder, name, "iron_window", window, table))
+    table1(paths, logg=(-1, 6), output=folder / "table1.csv")
+    column = pd.read_csv(folder / "table1.csv").set_index("label")["fcnn--iron_window:mad_std"]
+    table1(paths[1:2], logg=(-1, 6), output=folder / "alone.csv")
+    alone = pd.read_csv(folder / "alone.csv").set_index("label")
+    assert column["FE_H"] == alone["fcnn_draw78--iron_window:mad_std"]["FE_H"], "the median"
+    assert "median of 3 trainings" in (folder / "table1.md").read_text()
+    assert "trainings" not in (folder / "alone.md").read_text()
+
+    table_calibration(paths, output=folder / "calibration.csv")
+    rows = pd.read_csv(folder / "calibration.csv")
+    assert set(rows["prediction"]) == {"fcnn--iron_window"}
+    assert (rows["repeats"] == 3).all()
+    table_calibration(paths[1:2], output=folder / "one.csv")
+    one = pd.read_csv(folder / "one.csv")
+    iron = [part[part["label"] == "FE_H"].set_index("group") for part in (rows, one)]
+    assert iron[0]["pull_sd"]["all"] == iron[1]["pull_sd"]["all"]
+    assert "median of each figure" in (folder / "calibration.md").read_text()
+    drawn = calibration.draw(calibration.read_coverage(folder / "calibration.csv"))
+    assert "(median of 3 trainings)" in drawn.axes[0].get_title()
+
+    notes = []
+    draw_first(paths, lambda table, note: notes.append(note) or three.draw(table, note),
+               folder / "figure3.png")  # fmt: skip
+    assert notes[0].endswith("test stars, the first of 3 trainings of fcnn")
+    with pytest.raises(SpectraFMError, match="is no repeat of the prediction"):
+        three.figure3([paths[0], predictions[0]], output=folder / "x.png")
+
+
 def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
     actual, paths = fabricated.labels_of(300), []
 
@@ -226,4 +267,7 @@ def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
     assert [axes.get_title() for axes in figure.axes] == list(curves.PANELS.values())
     drawn = {bars.get_label() for bars in figure.axes[0].containers}
     assert drawn == {"finetune_iron", "fcnn"}
+    assert figure.axes[0].get_ylabel() == "RMSE in [Fe/H] (dex)"
+    of_temperature = rows.assign(label="TEFF", unit="K")
+    assert curves.draw(of_temperature).axes[0].get_ylabel().endswith("(K)")
     assert "MOCK SURVEY" in figure.texts[0].get_text()

@@ -7,16 +7,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
-from cases import demo_case, make_network, operations, our_step, paper_case
+from cases import (
+    demo_case,
+    make_network,
+    operations,
+    our_step,
+    paper_case,
+    with_bound_pixels,
+)
 from plain_network import TOLERANCE, prove_equal
 from switched_off import ProjectedAttention
 
 from making.toy_store import toy_stars, write_toy_store
-from spectrafm.labels import LABELS
+from spectrafm.labels import LABELS, PAPER_LABELS
 from spectrafm.networks.attention import CrossAttention
+from spectrafm.networks.transformer import SpectraFM
+from spectrafm.surveys.apogee.grid import WAVELENGTH
 
 
 def products_of_the_paper(tokens: int, labels: int, d: int = 256) -> int:
@@ -55,6 +66,19 @@ def test_five_labels_cost_less_than_one_did_with_keys_and_values_projected():
     assert forward == pytest.approx(2.818e9, rel=0.001)
     one_label_projected = 3.101e9
     assert forward < one_label_projected
+
+
+def test_a_whole_spectrum_in_one_pass_costs_less_than_a_tenth_of_its_chunks():
+    case = with_bound_pixels(paper_case())
+    with sdpa_kernel(SDPBackend.MATH):
+        network = SpectraFM(case.model, PAPER_LABELS).eval()
+        cells = network.encoding(torch.from_numpy(WAVELENGTH))
+        flux = torch.ones(1, 7514)
+        with FlopCounterMode(display=False) as counted:
+            network(flux, cells, error=torch.full_like(flux, 0.01))
+    assert len(cells.pixel) == 475
+    chunk, _ = operations(paper_case().model, tokens=501)
+    assert 15 * chunk > 10 * counted.get_total_flops()
 
 
 def test_a_step_runs_the_encoder_once_for_five_labels(tmp_path):

@@ -16,8 +16,8 @@ from spectrafm.inference.calibration import (
     GAUSSIAN,
     LEVELS,
     FittedOn,
-    fit_calibration,
 )
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.inference.predictions import read_predictions, write_predictions
 from spectrafm.labels import LABELS, PAPER_LABELS
 
@@ -98,9 +98,9 @@ def test_gaussian_sigmas_that_are_half_too_small(made):
 def test_the_groups_of_the_table(made):
     _, rows, text = made
     some = rows[rows["label"] == "FE_H"].set_index("group")["n"]
-    thirds = [name for name in some.index if "FE_H" in name]
-    assert len(thirds) == 3
-    assert some[thirds].sum() == some["all"] == STARS - 500
+    iron = [name for name in some.index if "FE_H" in name]
+    assert len(iron) == 6, "fifths, and iron-poor stars"
+    assert some[iron].sum() == some["all"] == STARS - 500
     assert some[["LOGG < 3", "3 <= LOGG < 4", "LOGG >= 4"]].sum() == STARS - 500
     assert some["iron-poor"] + some["iron-rich"] == STARS - 500
     assert some["giants"] > some["dwarfs"] > 500

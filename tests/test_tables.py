@@ -157,7 +157,10 @@ def test_a_choice_that_saw_iron_poor_stars_is_labelled(tmp_path, actual):
 
 def test_models_of_the_same_kind_are_told_apart(tmp_path, actual):
     path = predictions(tmp_path, actual)[0]
-    tabulate([path, path], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
+    table = fabricated.prediction_table(actual, list(LABELS))
+    window = fabricated.FIRST_HALF
+    other = fabricated.write_prediction(tmp_path, "pretrain", "again", window, table)
+    tabulate([path, other], astronn(tmp_path, actual, stars=False), LOGG, tmp_path / "table1")
     assert "(pretrain)" in written(tmp_path / "table1")["md"]
 
 

@@ -21,7 +21,7 @@ from spectrafm.evaluation.published import (
     OF_TABLE1,
     TABLE1,
 )
-from spectrafm.evaluation.wording import survey_name
+from spectrafm.evaluation.wording import MOCK_SURVEY
 from spectrafm.files import code_version, read_parquet, require_suffix, write_text
 from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.integrity import hashes_beside
@@ -210,7 +210,7 @@ def _row(number: Number, found: dict, mock: bool) -> dict[str, Any]:
         "label": number.label,
         "stars": number.stars,
         "measure": number.measure,
-        "survey": survey_name(mock),
+        "survey": MOCK_SURVEY if mock else "APOGEE",
         "published": number.published,
         "published_ratio": number.published / number.base,
         "n": None,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS, grouped_scores
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.inference.predictions import read_predictions, values_of
 from spectrafm.labels import IRON_POOR
 from spectrafm.training.repeats import family_of
@@ -45,6 +46,11 @@ class Family:
     def mock(self) -> bool:
         """Whether a prediction is of the mock survey."""
         return any(table.attrs["mock"] for table in self.tables)
+
+    @property
+    def survey(self) -> str:
+        """Name of the stars' survey."""
+        return survey_name({**self.facts, "mock": self.mock})
 
     @property
     def unit(self) -> str:
@@ -90,6 +96,40 @@ def families_of(predictions: Sequence[Path], label: str) -> dict[str, Family]:
         stage = family_of(table.attrs["stage"])
         families.setdefault(stage, Family(stage, [], label)).tables.append(table)
     return families
+
+
+def groups_of_repeats(predictions: Sequence[Path]) -> list[list[pd.DataFrame]]:
+    """Read predictions and group the repeats of a stage in one evaluation, in order of the files.
+
+    Each table's ``attrs`` also name its file as ``path``.
+
+    Raises
+    ------
+    SpectraFMError
+        When a file is missing or damaged, or a repeat is of other stars than the first.
+    """
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for path in predictions:
+        table = read_predictions(Path(path))
+        table.attrs["path"] = str(path)
+        stage = family_of(table.attrs["stage"])
+        repeats = found.setdefault((stage, table.attrs["evaluation"]), [])
+        if repeats and not table["apogee_id"].equals(repeats[0]["apogee_id"]):
+            raise SpectraFMError(f"{path}: other stars than in the first repeat of {stage}")
+        repeats.append(table)
+    return list(found.values())
+
+
+def median_scores(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each score over repeats; that of one is its own. Counts stay whole numbers."""
+    if len(scores) == 1:
+        return dict(scores[0])
+    median = pd.DataFrame(scores).median()
+    whole = {name for name, value in scores[0].items() if isinstance(value, int)}
+    return {
+        name: int(value) if name in whole else None if pd.isna(value) else float(value)
+        for name, value in median.items()
+    }
 
 
 def row_of(table: pd.DataFrame, label: str) -> dict[str, Any]:

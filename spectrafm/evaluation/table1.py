@@ -12,6 +12,7 @@ import pandas as pd
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.published import TABLE1
+from spectrafm.evaluation.repeated import groups_of_repeats, median_scores
 from spectrafm.evaluation.scores import scores
 from spectrafm.evaluation.wording import (
     distinct_names,
@@ -22,7 +23,6 @@ from spectrafm.evaluation.wording import (
     windows_text,
 )
 from spectrafm.files import code_version, read_parquet, require_suffix, write_text
-from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import hashes_beside
 from spectrafm.labels import PAPER_LABELS, Label
 
@@ -69,7 +69,7 @@ class Table(NamedTuple):
     columns: list[Column]
     title: str
     notes: list[str]
-    mock: bool
+    survey: str
     published: dict[str, dict[str, float]]
 
 
@@ -85,7 +85,8 @@ def table1(
     Parameters
     ----------
     predictions : sequence of pathlib.Path
-        Parquet files of predict, one column each, in this order.
+        Parquet files of predict, one column each, in this order; the repeats of a stage share one,
+        which holds the median of each score.
     astronn : pathlib.Path, optional
         Parquet file of fetch-astronn, catalogue/astronn.parquet: the labels of the AstroNN
         catalogue. A file without rows gives no column. With a catalogue of release dr17 the
@@ -121,15 +122,19 @@ def table1(
 
 
 def _gather(predictions: Sequence[Path], astronn: Path | None, logg: tuple[float, float]) -> Table:
-    tables = [_with_giants(path, logg) for path in predictions]
+    groups = [
+        [_with_giants(table, logg) for table in repeats]
+        for repeats in groups_of_repeats(predictions)
+    ]
+    tables = [repeats[0] for repeats in groups]
     facts = [table.attrs for table in tables]
     mock = facts[0]["mock"]
     if any(fact["mock"] != mock for fact in facts):
         raise SpectraFMError("table1: predictions of mock and of real stars in one table")
     headings = distinct_names([_heading_of(table) for table in tables], tables)
     columns = [
-        _column(table, heading.replace("\n", " "))
-        for table, heading in zip(tables, headings, strict=True)
+        _column(repeats, heading.replace("\n", " "))
+        for repeats, heading in zip(groups, headings, strict=True)
     ]
     notes = [f"Stars: {_shown_range(logg)} by the catalogue.", MEANING]
     catalogue = pd.DataFrame() if astronn is None else read_parquet(astronn)
@@ -153,7 +158,9 @@ def _gather(predictions: Sequence[Path], astronn: Path | None, logg: tuple[float
             "APOGEE DR17 with 1 < log g < 3.5, 1.515–1.603 µm."
         )
     title = "Table 1. Scatter of predicted stellar labels"
-    return Table(_labels_of(facts), columns, title, notes, mock, TABLE1 if is_dr17 else {})
+    return Table(
+        _labels_of(facts), columns, title, notes, survey_name(facts[0]), TABLE1 if is_dr17 else {}
+    )
 
 
 def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
@@ -169,9 +176,9 @@ def _labels_of(facts: Sequence[dict[str, Any]]) -> list[Label]:
     return list(found.values())
 
 
-def _with_giants(path: Path, logg: tuple[float, float]) -> pd.DataFrame:
-    """Read a prediction and keep the stars within the open interval of catalogue log g."""
-    table = read_predictions(path)
+def _with_giants(table: pd.DataFrame, logg: tuple[float, float]) -> pd.DataFrame:
+    """Keep the stars of a prediction within the open interval of catalogue log g."""
+    path = table.attrs["path"]
     name = next((name for name in ("LOGG_actual", "logg") if name in table), None)
     if name is None:
         raise SpectraFMError(
@@ -193,12 +200,16 @@ def _heading_of(table: pd.DataFrame) -> str:
     return f"{model_name(facts['trained'])}; shown {shown}"
 
 
-def _column(table: pd.DataFrame, heading: str) -> Column:
-    facts = table.attrs
+def _column(repeats: Sequence[pd.DataFrame], heading: str) -> Column:
+    facts = repeats[0].attrs
     found = {
-        label: scores(table[f"{label}_actual"], table[f"{label}_predicted"])
+        label: median_scores(
+            [scores(table[f"{label}_actual"], table[f"{label}_predicted"]) for table in repeats]
+        )
         for label in facts["labels"]
     }
+    if len(repeats) > 1:
+        heading += f"; median of {len(repeats)} trainings"
     return Column(f"{facts['stage']}--{facts['evaluation']}", heading, found)
 
 
@@ -223,7 +234,7 @@ def _csv(table: Table) -> str:
         row: dict[str, Any] = {
             "label": label.name,
             "unit": label.unit,
-            "survey": survey_name(table.mock),
+            "survey": table.survey,
         }
         for column in table.columns:
             found = column.scores.get(label.name, {})
@@ -305,4 +316,4 @@ def _escaped(text: str) -> str:
 
 
 def _heading(table: Table) -> str:
-    return f"{table.title} (MOCK SURVEY)" if table.mock else table.title
+    return f"{table.title} ({table.survey})"

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
-from spectrafm.evaluation.wording import of_mock, survey_name
+from spectrafm.evaluation.wording import survey_name, survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.chunks import GUARD_STARS, iterate_chunks, on_device
-from spectrafm.inference.map_attention import attention_of
+from spectrafm.inference.gradients import attention_and_gradient
+from spectrafm.inference.label_pixels import FITTED, SHARE, changes, own_pixels
+from spectrafm.inference.map_attention import relative
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
 from spectrafm.inference.predictor import infer
@@ -25,12 +26,8 @@ from spectrafm.store.read import StarSet
 
 logger = logging.getLogger(__name__)
 
-#: Most test stars of which single attention maps are held, and most training stars of the fit.
+#: Most test stars of which single attention maps are held.
 MOST_STARS = 300
-MOST_FITTED = 4096
-
-#: Share of the pixels that count as a label's own, and that are masked.
-SHARE = 0.1
 
 #: Shifts of the attention along the spectrum that its share is compared with, and of the mask.
 SHIFTS = 100
@@ -85,25 +82,24 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
         return reader.load(slice(most))
 
     stars = load(options.spectra, options.split, min(options.stars, MOST_STARS))
-    fitted = load(options.spectra, "train", MOST_FITTED)
+    fitted = load(options.spectra, "train", FITTED)
     labels = [label for label in trained.labels if label in {known.name for known in stars.labels}]
-    change = changes(fitted, labels)
+    own = own_pixels(changes(fitted, labels))
     chunks = trained.contexts(stars.wavelength, windows)
     attention, gradient = maps_of(network, stars, chunks)
     rows = []
     for number, label in enumerate(labels):
         place = network.labels.index(label)
-        own = change[number] >= np.quantile(change[number], 1 - SHARE)
-        shares = _shares(attention[:, place], own)
+        shares = _shares(attention[:, place], own[number])
         rows.append(
             {
                 "label": label,
-                "survey": survey_name(stars.mock or trained.mock),
+                "survey": survey_name(vars(stars) | {"mock": stars.mock or trained.mock}),
                 "stars": len(stars),
                 "share": shares[0],
                 "shifted": float(np.mean(shares[1:])),
                 "shifted_95": float(np.quantile(shares[1:], 0.95)),
-                "gradient": _share(gradient[:, place], own),
+                "gradient": _share(gradient[:, place], own[number]),
                 **_deletion(network, stars, chunks, label, attention[:, place]),
             }
         )
@@ -113,38 +109,6 @@ def table_attention(model: Path, store: Path, *, output: Path, options: Attentio
     text = _markdown(table, trained.facts["stage_name"], options.spectra)
     write_text(output.with_suffix(".md"), f"{text}\n{made_with_text(inputs, [output])}")
     logger.info("%s: %d labels, %d stars", output, len(table), len(stars))
-
-
-def changes(stars: StarSet, labels: list[str]) -> np.ndarray:
-    """Mean absolute change of the flux with each label, the others fixed, shape (R, P).
-
-    The derivative is that of a quadratic model of each pixel, in units of the labels' spread, at
-    the labels of each star.
-
-    Raises
-    ------
-    SpectraFMError
-        When there are fewer stars with all labels than the model has coefficients.
-    """
-    names = [label.name for label in stars.labels]
-    label = stars.label[:, [names.index(name) for name in labels]].astype(np.float64)
-    known = np.isfinite(label).all(axis=1)
-    z = (label[known] - label[known].mean(axis=0)) / label[known].std(axis=0).clip(1e-9)
-    upper = np.triu_indices(len(labels))
-    design = np.column_stack([np.ones(len(z)), z, z[:, upper[0]] * z[:, upper[1]]])
-    if len(z) <= design.shape[1]:
-        raise SpectraFMError(
-            f"{len(z)} stars with {', '.join(labels)} are too few to tell how spectra change"
-        )
-    flux = np.nan_to_num(stars.flux[known].astype(np.float64), nan=1.0)
-    fit = np.linalg.lstsq(design, flux, rcond=None)[0]
-    linear, square = fit[1 : 1 + len(labels)], fit[1 + len(labels) :]
-    found = []
-    for number in range(len(labels)):
-        # d (z_i z_j) / d z_k = z_j where i = k, plus z_i where j = k.
-        factor = (upper[0] == number) * z[:, upper[1]] + (upper[1] == number) * z[:, upper[0]]
-        found.append(np.abs(linear[number] + factor @ square).mean(axis=0))
-    return np.stack(found)
 
 
 def maps_of(
@@ -161,24 +125,11 @@ def maps_of(
     for batch in iterate_chunks(
         network, stars.flux, stars.wavelength, chunks, stars.flux_error, inputs
     ):
-        good = (~batch.missing).sum(dim=1)[:, None, None]
-        with torch.no_grad():
-            found = attention_of(network, batch)
-            found = found / found.sum(dim=-1, keepdim=True) * good
-        flux = batch.flux.nan_to_num(1.0).requires_grad_()
-        answer = network(
-            flux, batch.position, batch.missing, error=batch.error, inputs=batch.inputs
-        )
-        slopes = torch.stack(
-            [
-                torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0].abs()
-                for mean in answer.mean.unbind(dim=1)
-            ],
-            dim=1,
-        )
-        for target, values in ((attention, found), (gradient, slopes)):
+        found, slopes = attention_and_gradient(network, batch)
+        found = relative(found, ~batch.missing)
+        for target, values in ((attention, found), (gradient, slopes.abs())):
             values = values.masked_fill(batch.missing[:, None], 0.0).nan_to_num()
-            values = values[:-GUARD_STARS].detach().cpu().numpy()
+            values = values[:-GUARD_STARS].cpu().numpy()
             target[batch.rows][..., batch.pixels.cpu().numpy()] = values
     return attention, gradient
 
@@ -235,7 +186,7 @@ def _deletion(
 
 
 def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
-    survey = "MOCK SURVEY, " if of_mock(table) else ""
+    survey = survey_of(table)
     lines = [
         {
             "label": row["label"],
@@ -259,7 +210,7 @@ def _markdown(table: pd.DataFrame, stage: str, spectra: str) -> str:
         verdicts.append(f"- {text}: holds for {does}; does not hold for {does_not}.")
     return "\n".join(
         [
-            f"# Attention of {stage} ({survey}{int(table['stars'].max())} {spectra} spectra)",
+            f"# Attention of {stage} ({survey}, {int(table['stars'].max())} {spectra} spectra)",
             "",
             pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True),
             "",

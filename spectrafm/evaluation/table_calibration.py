@@ -12,14 +12,14 @@ import pandas as pd
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import made_with_text
-from spectrafm.evaluation.wording import of_mock, survey_name
+from spectrafm.evaluation.repeated import groups_of_repeats, median_scores
+from spectrafm.evaluation.wording import survey_name, survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.inference.calibration import DOES_NOT_HOLD, GAUSSIAN, LEVELS, Calibration
 from spectrafm.inference.predictions import (
     calibration_holds,
     calibration_of,
     intervals_of,
-    read_predictions,
     values_of,
 )
 from spectrafm.integrity import hashes_beside
@@ -53,7 +53,8 @@ def table_calibration(predictions: Sequence[Path], *, output: Path) -> None:
     Parameters
     ----------
     predictions : sequence of pathlib.Path
-        Parquet files of predict, predictions/<stage>--<evaluation>.parquet.
+        Parquet files of predict, predictions/<stage>--<evaluation>.parquet. Of the repeats of a
+        stage the median of each figure is given.
     output : pathlib.Path
         CSV file to write, tables/calibration.csv; .md is written beside it.
 
@@ -68,27 +69,42 @@ def table_calibration(predictions: Sequence[Path], *, output: Path) -> None:
 --output results/demo/tables/calibration.csv
     """
     require_suffix(output, ".csv")
-    tables = [_judged(Path(path)) for path in predictions]
-    rows = pd.DataFrame([row for table in tables for row in _rows(table)])
+    groups = [[_judged(table) for table in repeats] for repeats in groups_of_repeats(predictions)]
+    rows = pd.DataFrame([row for repeats in groups for row in _median_rows(repeats)])
     if not len(rows):
         raise SpectraFMError("table-calibration: no star has a predicted and a catalogue value")
     write_text(output, rows.to_csv(index=False, float_format="%.6g"))
     inputs = hashes_beside(output.parent, predictions)
-    markdown = f"{_markdown(rows, tables)}\n{made_with_text(inputs, [output])}"
-    write_text(output.with_suffix(".md"), markdown)
-    logger.info("%s: %d predictions, %d rows", output, len(tables), len(rows))
+    text = _markdown(rows, [table for repeats in groups for table in repeats])
+    write_text(output.with_suffix(".md"), f"{text}\n{made_with_text(inputs, [output])}")
+    logger.info("%s: %d predictions, %d rows", output, len(groups), len(rows))
 
 
-def _judged(path: Path) -> pd.DataFrame:
-    """Read a prediction without the stars that its calibration was fitted on."""
-    table = read_predictions(path)
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    """A prediction without the stars that its calibration was fitted on."""
     calibration = calibration_of(table)
     if calibration is None:
         return table
     fitted = table["split"] == calibration.fitted_on.split
     if fitted.any():
-        logger.info("%s: left out %d stars of the calibration's split", path, fitted.sum())
+        logger.info(
+            "%s: left out %d stars of the calibration's split", table.attrs["stage"], fitted.sum()
+        )
     return table[~fitted]
+
+
+def _median_rows(repeats: Sequence[pd.DataFrame]) -> Iterator[dict[str, Any]]:
+    """Scores of a stage's repeats, the median of each; a group must have stars in all of them."""
+    by_place: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for table in repeats:
+        for row in _rows(table):
+            by_place.setdefault((row["label"], row["group"]), []).append(row)
+    for rows in by_place.values():
+        numbers = [
+            {name: value for name, value in row.items() if not isinstance(value, str)}
+            for row in rows
+        ]
+        yield {**rows[0], **median_scores(numbers), "repeats": len(rows)}
 
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -108,7 +124,7 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "prediction": f"{table.attrs['stage']}--{table.attrs['evaluation']}",
                 "label": label,
-                "survey": survey_name(table.attrs["mock"]),
+                "survey": survey_name(table.attrs),
                 "group": group,
                 "n": int(stars.sum()),
             }
@@ -149,10 +165,9 @@ def groups_of(table: pd.DataFrame, calibration: Calibration | None) -> dict[str,
 
 def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
     """Format one line a row, shares of the three levels in one cell."""
-    mock = " (MOCK SURVEY)" if of_mock(rows) else ""
     lines = [
         [
-            row["prediction"],
+            f"{row['prediction']} ({row['repeats']})",
             row["label"],
             row["group"].replace("<", r"\<"),
             f"{row['n']:,}",
@@ -163,10 +178,12 @@ def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
         for row in rows.to_dict("records")
     ]
     levels = "/".join(map(str, LEVELS))
-    heads = ["prediction", "label", "group", "n"]
+    heads = ["prediction (trainings)", "label", "group", "n"]
     heads += [f"{name}, {levels} %" for name in KINDS.values()] + ["pull, mean", "pull, sd"]
     table = pd.DataFrame(lines, columns=heads).to_markdown(index=False, disable_numparse=True)
     notes = [MEANING, GROUPS]
+    if rows["repeats"].max() > 1:
+        notes.append("Of a stage that was trained several times, the median of each figure.")
     for found in tables:
         calibration = calibration_of(found)
         said = "Not calibrated." if calibration is None else str(calibration)
@@ -174,7 +191,7 @@ def _markdown(rows: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> str:
     notes.append(f"Made by SpectraFM {code_version()}.")
     return "\n".join(
         [
-            f"# Coverage of predicted errors{mock}",
+            f"# Coverage of predicted errors ({survey_of(rows)})",
             "",
             table,
             "",

@@ -86,10 +86,9 @@ def _markdown(families: dict[str, Family], label: str, against: str) -> str:
         counts = (str(rows[key].nunique(dropna=False)) for key in ("draw", "seed"))
         lines.append([family.stage, *counts, *cells])
     table = pd.DataFrame(lines, columns=heads).to_markdown(index=False, disable_numparse=True)
-    survey = "MOCK SURVEY, " if reference.mock else ""
     return (
-        f"# {label} ({survey}{reference.unit}): median [range] over draws of the training stars "
-        f"and seeds\n\n{table}\n\n"
+        f"# {label} ({reference.survey}, {reference.unit}): median [range] over draws of the "
+        f"training stars and seeds\n\n{table}\n\n"
         f"difference: RMSE minus that of {against}, on the same stars [{LEVEL:.0%} of bootstrap "
         "samples of stars and repeats].\n\n"
         f"Made by SpectraFM {code_version()}.\n"

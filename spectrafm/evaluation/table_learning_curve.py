@@ -13,7 +13,7 @@ from spectrafm.evaluation.made_with import made_with_text
 from spectrafm.evaluation.paired import LEVEL, Bootstrap
 from spectrafm.evaluation.repeated import Family, families_of
 from spectrafm.evaluation.scores import GROUPS
-from spectrafm.evaluation.wording import of_mock, survey_name
+from spectrafm.evaluation.wording import survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.integrity import hashes_beside
 
@@ -64,7 +64,13 @@ def table_learning_curve(predictions: Sequence[Path], *, label: str = "FE_H", ou
     bootstrap = Bootstrap(points[0].residual.shape[1])
     rows = pd.DataFrame(
         [
-            {"stage": stage, "stars": stars, **_scores(point, bootstrap)}
+            {
+                "stage": stage,
+                "stars": stars,
+                "label": label,
+                "unit": point.unit,
+                **_scores(point, bootstrap),
+            }
             for (stage, stars), point in sorted(at.items(), key=lambda item: item[0][1])
         ]
     )
@@ -88,7 +94,10 @@ def _points(family: Family) -> list[Family]:
 
 def _scores(point: Family, bootstrap: Bootstrap) -> dict[str, Any]:
     """Number of draws, and RMSE with interval and number of stars of each group."""
-    row: dict[str, Any] = {"survey": survey_name(point.mock), "draws": len(point.tables)}
+    row: dict[str, Any] = {
+        "survey": point.survey,
+        "draws": len(point.tables),
+    }
     first = point.rows()[0]
     for group, members in point.groups.items():
         found = bootstrap.rmse(point.residual, members)
@@ -100,8 +109,8 @@ def _scores(point: Family, bootstrap: Bootstrap) -> dict[str, Any]:
 
 def _markdown(rows: pd.DataFrame, label: str, unit: str) -> str:
     """Format a table for each group of stars: one line a stage, one column a number of stars."""
-    survey = "MOCK SURVEY, " if of_mock(rows) else ""
-    lines = [f"# RMSE of {label} ({survey}{unit}) against the number of training stars", ""]
+    survey = survey_of(rows)
+    lines = [f"# RMSE of {label} ({survey}, {unit}) against the number of training stars", ""]
     for group, meaning in GROUPS.items():
         cells = rows.assign(
             cell=[

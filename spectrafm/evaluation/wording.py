@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from spectrafm.networks import NETWORKS
+from spectrafm.surveys import SURVEYS
 
 #: Parts of networks near the input; within them, layer 0 is the first.
 FIRST_PARTS = ("embedding", "encoder", "convolution", "dense")
@@ -23,14 +25,34 @@ def windows_text(windows: Sequence[Sequence[float]]) -> str:
     return " and ".join(ranges) + " µm"
 
 
-def survey_name(mock: bool) -> str:
-    """Name of the survey in a table's column ``survey``."""
-    return "MOCK SURVEY" if mock else "APOGEE"
+#: The survey of simulated stars, in tables and figures.
+MOCK_SURVEY = "MOCK SURVEY"
+
+
+def survey_name(facts: Mapping[str, Any]) -> str:
+    """Name of the stars' survey and its release, as ``Gaia XP DR3``, in tables and figures.
+
+    Parameters
+    ----------
+    facts : mapping
+        Metadata of a prediction or a map, with ``mock``, ``survey`` and ``release``; files of older
+        versions, which lack the latter two, are of APOGEE.
+    """
+    if facts["mock"]:
+        return MOCK_SURVEY
+    name, release = (str(facts.get(key) or "") for key in ("survey", "release"))
+    title = SURVEYS[name].title if name in SURVEYS else "APOGEE"
+    return f"{title} {release.upper()}" if re.fullmatch(r"e?dr[0-9]+", release) else title
 
 
 def of_mock(rows: pd.DataFrame) -> bool:
     """Whether any row of a table is of the mock survey, by its column ``survey``."""
-    return bool((rows["survey"] == survey_name(mock=True)).any())
+    return bool((rows["survey"] == MOCK_SURVEY).any())
+
+
+def survey_of(rows: pd.DataFrame) -> str:
+    """The surveys of a table's rows, by its column ``survey``; the mock survey alone if one is."""
+    return MOCK_SURVEY if of_mock(rows) else ", ".join(dict.fromkeys(rows["survey"].astype(str)))
 
 
 def unit_text(unit: str) -> str:
@@ -73,7 +95,7 @@ def reads_twins(trained: dict[str, Any]) -> bool:
 
 
 def training_details(trained: dict[str, Any]) -> str:
-    """Describe stars, replay and frozen layers, as ``100 stars, later layers frozen``; often empty.
+    """Describe stars, replay, teacher and frozen layers, as ``100 stars``; often empty.
 
     Parameters
     ----------
@@ -84,6 +106,8 @@ def training_details(trained: dict[str, Any]) -> str:
     parts = [f"{count:,} stars"] if count else []
     if replayed := (trained.get("replay") or {}).get("spectra"):
         parts.append(f"{replayed} replay")
+    if teacher := (trained.get("pseudo_labels") or {}).get("teacher"):
+        parts.append(f"labels of {teacher}")
     frozen = trained.get("freeze")
     if frozen:
         parts.append(f"{_layers(frozen)} frozen")

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table_calibration import KINDS
-from spectrafm.evaluation.wording import of_mock
+from spectrafm.evaluation.wording import survey_of
 from spectrafm.figures.style import (
     FAINT,
     OBSERVED,
@@ -38,7 +38,7 @@ DRAWN = {"gaussian": (SYNTHETIC, "o", 0.17), "calibrated": (OBSERVED, "s", -0.17
 
 #: Columns of the table that hold text, and those that hold numbers in every row.
 TEXT = ("prediction", "label", "survey", "group")
-NUMBERS = ("n", "pull_mean", "pull_sd", *(f"gaussian_{level}" for level in LEVELS))
+NUMBERS = ("n", "repeats", "pull_mean", "pull_sd", *(f"gaussian_{level}" for level in LEVELS))
 
 
 def calibration(table: Path, *, output: Path) -> None:
@@ -101,8 +101,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     most = max(map(len, panels))
     note = f"{rows['n'].max():,.0f} stars at most"
     figure = new_figure(
-        6.4 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, of_mock(rows), strip=0.3
+        6.8 * columns, 1.2 + (1.4 + 0.36 * most) * lines, note, survey_of(rows), strip=0.3
     )
+    # Between a panel's numbers and the names of the next one's groups.
+    figure.get_layout_engine().set(w_pad=0.2)
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for empty in grid[len(panels) :]:
         empty.remove()
@@ -154,4 +156,8 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, lowest: float) -> None:
     told.minorticks_off()
     axes.text(1.03, -0.02, "n; pull", transform=axes.transAxes, va="top", fontsize=10)
     label = str(found["label"].iloc[0])
-    axes.set_title(f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}", fontsize=13)
+    title = f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}"
+    repeats = int(found["repeats"].iloc[0])
+    if repeats > 1:
+        title += f"\n(median of {repeats} trainings)"
+    axes.set_title(title, fontsize=13)

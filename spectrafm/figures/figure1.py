@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.figures.spectra import gaps, with_gaps
 from spectrafm.figures.style import (
     FAINT,
@@ -64,7 +65,7 @@ def draw(star: Star, zoom: tuple[float, float] = ZOOM) -> Figure:
         Range of the close-up, Angstrom.
     """
     note = f"star {star.apogee_id}, one of {star.stars:,}"
-    figure = new_figure(8, 5.8, note, star.mock, strip=0.3)
+    figure = new_figure(8, 5.8, note, survey_name(star._asdict()), strip=0.3)
     whole, close = figure.subplots(2, 1)
     figure.suptitle("Observed and Synthetic APOGEE Spectra")
     figure.supylabel("Normalized Flux", y=0.53)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.wording import windows_text
+from spectrafm.evaluation.wording import survey_name, windows_text
 from spectrafm.figures.models import facts_of
 from spectrafm.figures.spectra import with_gaps
 from spectrafm.figures.style import (
@@ -72,7 +72,7 @@ def draw(star: Star, stages: Sequence[dict[str, Any]]) -> Figure:
         ``stars``.
     """
     note = f"star {star.apogee_id}, one of {star.stars:,}"
-    figure = new_figure(13, 0.7 + 1.75 * len(stages), note, star.mock)
+    figure = new_figure(13, 0.7 + 1.75 * len(stages), note, survey_name(star._asdict()))
     rows = figure.subplots(len(stages), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, stage in zip(rows, stages, strict=True):
         _draw_stage(axes, star, stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,13 @@ from matplotlib.figure import Figure
 from spectrafm.evaluation.wording import (
     model_name,
     selection_note,
-    stars_text,
+    survey_name,
     unit_text,
     windows_text,
 )
-from spectrafm.figures.style import (
-    check_output,
-    new_figure,
-    one_to_one,
-    point_area,
-    save,
-    styled,
-)
-from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.figures.one_prediction import draw_first
+from spectrafm.figures.style import new_figure, one_to_one, point_area, styled
+from spectrafm.inference.predictions import values_of
 
 PANELS_PER_ROW = 3
 
@@ -34,44 +29,44 @@ PANELS_PER_ROW = 3
 BRIGHTEST = 5.0
 
 
-def figure3(prediction: Path, *, output: Path) -> None:
+def figure3(predictions: Sequence[Path], *, output: Path) -> None:
     """Labels predicted from spectra against the catalogue's, coloured by the predicted error.
 
     Parameters
     ----------
-    prediction : pathlib.Path
-        Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
+    predictions : sequence of pathlib.Path
+        Parquet file of predict, predictions/<stage>--<evaluation>.parquet; of several, which are
+        repeats of one stage, the first is drawn.
     output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When the file is missing or damaged.
+        When a file is missing or damaged, or they are no repeats of one stage.
 
     Examples
     --------
     $ spectrafm figure3 results/demo/predictions/finetune_observed--first_half.parquet \
 --output results/demo/figures/figure3.png
     """
-    check_output(output)
-    table = read_predictions(prediction)
-    text = f"{len(table)} stars, {len(table.attrs['labels'])} labels"
-    save(draw(table), output, text, [prediction])
+    draw_first(predictions, draw, output)
 
 
 @styled()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, note: str = "") -> Figure:
     """Draw one panel a label, in rows of three, the last row centred.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Predictions, as from `spectrafm.inference.predictions.read_predictions`.
+    note : str
+        On its stars.
     """
     facts, labels = table.attrs, table.attrs["labels"]
     rows = math.ceil(len(labels) / PANELS_PER_ROW)
-    figure = new_figure(13, 1.1 + 3.2 * rows, stars_text(table), facts["mock"])
+    figure = new_figure(13, 1.1 + 3.2 * rows, note, survey_name(facts))
     grid = figure.add_gridspec(rows, 2 * PANELS_PER_ROW)
     for number, label in enumerate(labels):
         row, place = divmod(number, PANELS_PER_ROW)

@@ -19,6 +19,7 @@ from spectrafm.evaluation.wording import (
     distinct_names,
     selection_note,
     stars_text,
+    survey_name,
     training_details,
     training_name,
     windows_text,
@@ -125,10 +126,10 @@ def draw(
     facts = [table.attrs for table in panels]
     poor = int((panels[0]["FE_H_actual"] < IRON_POOR).sum())
     note = f"{stars_text(panels[0])}, {poor:,} iron-poor"
-    mock = any(fact["mock"] for fact in facts)
+    survey = survey_name(next((fact for fact in facts if fact["mock"]), facts[0]))
     rows = 1 if len(panels) <= IN_ONE_ROW else 2
     columns = math.ceil(len(panels) / rows)
-    figure = new_figure(1.4 + 3.5 * columns, 0.7 + 4.4 * rows, note, mock)
+    figure = new_figure(1.4 + 3.5 * columns, 0.7 + 4.4 * rows, note, survey)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     shown_axes = list(grid.flat)[: len(panels)]
     for empty in list(grid.flat)[len(panels) :]:

@@ -12,6 +12,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectrafm.evaluation.wording import survey_name
 from spectrafm.figures.spectra import gaps, with_gaps
 from spectrafm.figures.style import check_output, new_figure, save, styled
 from spectrafm.inference.attention_maps import read_maps
@@ -26,14 +27,23 @@ BREAK = 150.0
 #: Free space at either end of a broken axis, Angstrom.
 MARGIN = 4.0
 
-#: Depth of a curve's deepest peak, in units of the distance between curves.
-AMPLITUDE = 0.9
+#: Depth of an attention curve's deepest peak, and height of a gradient's, in units of the distance
+#: between labels; depth where a map of an older version has no gradients.
+DEPTH, HEIGHT = 0.5, 0.42
+DEPTH_ALONE = 0.9
+
+#: Height of a label's line, inch, with gradients and without.
+LINE, LINE_ALONE = 0.95, 0.64
 
 SPECTRUM_COLOUR = "C5"
 
 
 def figure5(attention: Path, *, output: Path) -> None:
-    """Where the network looks for each label, in dwarfs and in giants, upside down.
+    """Where the network looks for each label, in dwarfs and in giants, beside what it answers from.
+
+    Downward its attention, upward the size of the label's gradient with respect to the flux, each
+    relative to its highest peak. Ticks between them are the tenth of the pixels whose flux changes
+    most with the label, the others fixed, in spectra of the training split.
 
     Parameters
     ----------
@@ -72,17 +82,16 @@ def draw(maps: xarray.Dataset, lines: pd.DataFrame) -> Figure:
     Parameters
     ----------
     maps : xarray.Dataset
-        ``attention`` (population, request, wavelength) relative to uniform attention, NaN where
-        there is no pixel; ``spectrum`` (population, wavelength); ``n_stars`` (population);
-        ``symbol`` (request).
+        As from `spectrafm.inference.attention_maps.read_maps`.
     lines : pandas.DataFrame
         As from `read_lines`.
     """
     populations = [str(name) for name in maps["population"].values]
     counts = [int(n) for n in maps["n_stars"].values]
     note = ", ".join(f"{n:,} {name}" for n, name in zip(counts, populations, strict=True))
-    height = 1.5 + 0.64 * maps.sizes["request"]
-    figure = new_figure(13, 1 + height * len(populations), note, bool(maps.attrs["mock"]))
+    beside = "gradient" in maps
+    height = 1.5 + (LINE if beside else LINE_ALONE) * maps.sizes["request"]
+    figure = new_figure(13, 1 + height * len(populations), note, survey_name(maps.attrs))
     stretches = stretches_of(maps["wavelength"].values)
     panels = figure.subplots(
         len(populations),
@@ -102,8 +111,15 @@ def draw(maps: xarray.Dataset, lines: pd.DataFrame) -> Figure:
     for axes, (shortest, longest) in zip(panels[0], stretches, strict=True):
         _name_lines(axes, lines[lines["wavelength"].between(shortest, longest)])
     figure.supxlabel("Wavelength (Å)")
-    figure.supylabel("Normalized Attention")
-    figure.suptitle("SpectraFM Attention (Inverted)")
+    if beside:
+        figure.supylabel("Attention (downward), gradient (upward)")
+        figure.suptitle(
+            "SpectraFM Attention and Gradient of Each Label by Flux\n"
+            "(ticks: pixels whose flux changes most with the label)"
+        )
+    else:
+        figure.supylabel("Normalized Attention")
+        figure.suptitle("SpectraFM Attention (Inverted)")
     return figure
 
 
@@ -126,11 +142,20 @@ def stretches_of(wavelength: np.ndarray) -> list[tuple[float, float]]:
 def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> None:
     wavelength = maps["wavelength"].values
     requests = maps["request"].values
+    depth = DEPTH if "gradient" in maps else DEPTH_ALONE
     for number, request in enumerate(requests):
-        attention = maps["attention"].sel(request=request).values
-        if np.isfinite(attention).any():
-            curve = number + 0.5 - AMPLITUDE * attention / np.nanmax(attention)
-            axes.plot(*with_gaps(wavelength, curve), color=_colour(number), lw=1.3)
+        found, middle, colour = maps.sel(request=request), number + 0.5, _colour(number)
+        curve = middle - depth * _of_peak(found["attention"].values)
+        if np.isfinite(curve).any():
+            axes.plot(*with_gaps(wavelength, curve), color=colour, lw=1.3)
+        if "gradient" not in maps:
+            continue
+        curve = middle + HEIGHT * _of_peak(found["gradient"].values)
+        axes.plot(*with_gaps(wavelength, curve), color=colour, lw=0.9, alpha=0.8)
+        own = wavelength[found["own"].values]
+        axes.plot(
+            own, np.full(own.size, middle), ls="", marker="|", ms=11, color=colour, alpha=0.35
+        )
     continuum = _continuum(len(requests))
     spectrum = continuum + 1.8 * (maps["spectrum"].values - 1)
     axes.plot(*with_gaps(wavelength, spectrum), color=SPECTRUM_COLOUR, lw=0.8)
@@ -140,6 +165,12 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> N
     axes.set_yticks([])
     axes.minorticks_on()
     axes.tick_params(axis="y", which="both", left=False)
+
+
+def _of_peak(values: np.ndarray) -> np.ndarray:
+    """Values relative to the highest; NaN where there are none."""
+    known = np.isfinite(values)
+    return values / values[known].max() if known.any() else np.full(values.shape, np.nan)
 
 
 def _colour(number: int) -> str:

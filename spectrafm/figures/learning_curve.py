@@ -12,15 +12,16 @@ from matplotlib.ticker import NullLocator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
-from spectrafm.evaluation.wording import of_mock
+from spectrafm.evaluation.wording import survey_of, unit_text
 from spectrafm.figures.style import check_output, new_figure, save, styled
+from spectrafm.labels import SYMBOLS
 from spectrafm.reading import read_columns
 
 #: Groups with a panel, and its title.
 PANELS = {"poor": "Iron-poor test stars", "rich": "Iron-rich test stars"}
 
 #: Columns of the table that hold text, and those that hold numbers.
-TEXT = ("stage", "survey")
+TEXT = ("stage", "label", "unit", "survey")
 NUMBERS = (
     "stars",
     "draws",
@@ -83,7 +84,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         As from `read_curve`.
     """
     counts = " and ".join(f"{rows[f'n_{group}'].max():,.0f} {group}" for group in PANELS)
-    figure = new_figure(14, 6.4, f"{counts} test stars", of_mock(rows))
+    figure = new_figure(14, 6.4, f"{counts} test stars", survey_of(rows))
     panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         _draw_panel(axes, rows, group)
@@ -96,7 +97,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     for axes in panels:
         axes.xaxis.set_minor_locator(NullLocator())
     panels[0].set_yscale("log")
-    panels[0].set_ylabel("RMSE (dex)")
+    label, unit = rows["label"].iloc[0], unit_text(rows["unit"].iloc[0])
+    panels[0].set_ylabel(f"RMSE in {SYMBOLS.get(label, label)} ({unit})")
     figure.supxlabel("Number of training stars")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize=12)

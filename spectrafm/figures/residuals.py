@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectrafm.evaluation.wording import model_name, stars_text, unit_text
-from spectrafm.figures.style import check_output, new_figure, point_area, save, styled
-from spectrafm.inference.predictions import read_predictions, values_of
+from spectrafm.evaluation.wording import model_name, survey_name, unit_text
+from spectrafm.figures.one_prediction import draw_first
+from spectrafm.figures.style import new_figure, point_area, styled
+from spectrafm.inference.predictions import values_of
 
 #: Columns of a prediction that the residuals are drawn against where it has them, and their names.
 AGAINST = {"FE_H_actual": "[Fe/H]", "g": "G (mag)", "TEFF_actual": "Effective temperature (K)"}
@@ -26,46 +28,46 @@ BINS = 12
 QUANTILES = (0.16, 0.5, 0.84)
 
 
-def residuals(prediction: Path, *, output: Path) -> None:
+def residuals(predictions: Sequence[Path], *, output: Path) -> None:
     """Predicted minus catalogued labels against [Fe/H], G and effective temperature.
 
     Parameters
     ----------
-    prediction : pathlib.Path
-        Parquet file of predict, predictions/<stage>--<evaluation>.parquet.
+    predictions : sequence of pathlib.Path
+        Parquet file of predict, predictions/<stage>--<evaluation>.parquet; of several, which are
+        repeats of one stage, the first is drawn.
     output : pathlib.Path
         PNG to write; the PDF is written beside it.
 
     Raises
     ------
     SpectraFMError
-        When the file is missing or damaged.
+        When a file is missing or damaged, or they are no repeats of one stage.
 
     Examples
     --------
     $ spectrafm residuals results/gaia_xp/predictions/xp_all--all.parquet \
 --output results/gaia_xp/figures/residuals.png
     """
-    check_output(output)
-    table = read_predictions(prediction)
-    text = f"{len(table)} stars, {len(table.attrs['labels'])} labels"
-    save(draw(table), output, text, [prediction])
+    draw_first(predictions, draw, output)
 
 
 @styled()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, note: str = "") -> Figure:
     """Draw a row of panels a label, one panel for each column that the table has.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Predictions, as from `spectrafm.inference.predictions.read_predictions`.
+    note : str
+        On its stars.
     """
     facts, labels = table.attrs, table.attrs["labels"]
     columns = [name for name in AGAINST if name in table and table[name].notna().any()]
     shape = len(labels), len(columns)
     size = 1 + 4.2 * shape[1], 1.6 + 2.3 * shape[0]
-    figure = new_figure(*size, stars_text(table), facts["mock"], strip=0.3)
+    figure = new_figure(*size, note, survey_name(facts), strip=0.3)
     panels = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False)
     for row, label in zip(panels, labels, strict=True):
         actual, predicted, _ = values_of(table, label)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.evaluation.wording import MOCK_SURVEY
 from spectrafm.files import atomic_path, require_suffix
 from spectrafm.integrity import MADE_WITH, hashes_beside
 from spectrafm.reading import problem_in
@@ -30,7 +31,7 @@ FAINT = "0.45"
 MOCK = "#B00020"
 
 
-def new_figure(width: float, height: float, note: str, mock: bool, strip: float = 0) -> Figure:
+def new_figure(width: float, height: float, note: str, survey: str, strip: float = 0) -> Figure:
     """Create an empty figure with a note at its lower right.
 
     Parameters
@@ -39,17 +40,18 @@ def new_figure(width: float, height: float, note: str, mock: bool, strip: float 
         Inches.
     note : str
         Which stars the figure shows, and how many.
-    mock : bool
-        Whether the stars are of the mock survey; the note then begins with MOCK SURVEY, in red.
+    survey : str
+        Name of the stars' survey, with which the note begins; that of the mock survey makes it red.
     strip : float
         Inches kept free at the bottom, where the note would otherwise overlap the axis label.
     """
+    mock = survey == MOCK_SURVEY
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(rect=(0, strip / height, 1, 1 - strip / height))
     figure.text(
         1 - 0.1 / width,
         0.08 / height,
-        f"MOCK SURVEY · {note}" if mock else note,
+        f"{survey} · {note}",
         ha="right",
         va="bottom",
         fontsize=11,

@@ -40,7 +40,6 @@ class Shown(NamedTuple):
     wavelength: np.ndarray  # (P,), Angstrom, within the model's windows
     flux: np.ndarray  # (P,), NaN where missing
     error: np.ndarray  # (P,), NaN where unknown
-    snr: float
     notes: list[str]
     assumed: bool
 
@@ -85,7 +84,7 @@ def answers(
 
 def unread(trained: TrainedModel, labels: Sequence[str], name: str, reason: str) -> pd.DataFrame:
     """The row of a spectrum that could not be read: flagged, with the reason as its note."""
-    empty = Shown(np.empty(0), np.empty(0), np.empty(0), np.nan, [], False)
+    empty = Shown(np.empty(0), np.empty(0), np.empty(0), [], False)
     table = _of_one_grid(trained, [empty], labels, {}).assign(notes=reason)
     table.insert(0, "name", [name])
     return table
@@ -134,11 +133,15 @@ def _shown(
     if spectrum.normalisation not in (name, "none") and name != "none":
         spectrum = normalise(spectrum, name)
         notes = [*spectrum.assumed, f"continuum-normalised with {name}"]
-    snr = spectrum.signal_to_noise
-    flux = np.where(spectrum.good, spectrum.flux, np.float32(np.nan))
+    readable, before = spectrum.good, spectrum.normalisation
+    if trained.network.reads.normaliser is not None and before not in (None, "none"):
+        # What the first normalisation took away, the broad shape, cannot be had back.
+        readable = np.zeros_like(readable)
+        notes.append(f"flux was normalised with {before!r} before: the model reads it as observed")
+    flux = np.where(readable, spectrum.flux, np.float32(np.nan))
     error = np.full_like(flux, np.nan)
     if spectrum.flux_error is not None:
-        error = np.where(spectrum.good, spectrum.flux_error, np.float32(np.nan))
+        error = np.where(readable, spectrum.flux_error, np.float32(np.nan))
     if name != "none":
         low, high = trained.facts["stage"].get("flux_range") or FLUX_RANGE
         with np.errstate(invalid="ignore"):
@@ -160,9 +163,8 @@ def _shown(
                 for values in (flux, error)
             )
             notes.append("interpolated to the pixels that the model reads")
-        return Shown(own, flux, error, snr, notes, bool(spectrum.assumed))
-    assumed = bool(spectrum.assumed)
-    return Shown(wavelength[inside], flux[inside], error[inside], snr, notes, assumed)
+        return Shown(own, flux, error, notes, bool(spectrum.assumed))
+    return Shown(wavelength[inside], flux[inside], error[inside], notes, bool(spectrum.assumed))
 
 
 def _of_one_grid(
@@ -174,12 +176,12 @@ def _of_one_grid(
     """Rows of spectra with the same wavelengths."""
     count, wavelength = len(shown), shown[0].wavelength
     flux = np.stack([one.flux for one in shown]).astype(np.float32)
-    snr = np.array([one.snr for one in shown], np.float32)
+    stars = _as_stars(shown, inputs)
+    snr = stars.signal_to_noise.astype(np.float32)
     value, sigma = np.full((2, count, len(labels)), np.nan)
     found: list[list[str]] = [[] for _ in shown]
     score = np.full(count, np.nan)
     if len(wavelength):
-        stars = _as_stars(shown, inputs)
         chunks = trained.contexts(wavelength, trained.windows)
         value, sigma = trained.answer(stars, labels, chunks, OPTIONS)
     predicted = {label: value[:, i] for i, label in enumerate(labels)}
@@ -233,7 +235,7 @@ def _as_stars(shown: Sequence[Shown], inputs: Mapping[str, np.ndarray]) -> StarS
         label_error=np.empty((count, 0), np.float32),
         labels=(),
         mock=False,
-        columns={**inputs, "snr": np.array([one.snr for one in shown], np.float32)},
+        columns=dict(inputs),
     )
 
 

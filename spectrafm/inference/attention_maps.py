@@ -1,9 +1,11 @@
 """Attention maps: writing and reading ``attention/<stage>.zarr``.
 
 An `xarray.Dataset` with ``attention`` (population, request, wavelength) relative to uniform
-attention, NaN where no star has a good pixel; ``count`` and ``spectrum`` (population, wavelength),
-the number of stars with a good pixel and the mean normalised flux; ``n_stars`` (population);
-``symbol`` (request), the label in matplotlib's mathtext.
+attention, NaN where no star has a good pixel; ``gradient``, the size of the label's gradient with
+respect to the flux, relative to its mean over pixels; ``own`` (request, wavelength), whether a
+pixel is of those whose flux changes most with the label; ``count`` and ``spectrum`` (population,
+wavelength), the number of stars with a good pixel and the mean normalised flux; ``n_stars``
+(population); ``symbol`` (request), the label in matplotlib's mathtext.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
 #: Dimensions and type of each array.
 _ARRAYS = {
     "attention": (("population", "request", "wavelength"), "float32"),
+    "gradient": (("population", "request", "wavelength"), "float32"),
+    "own": (("request", "wavelength"), "bool"),
     "count": (("population", "wavelength"), "int32"),
     "spectrum": (("population", "wavelength"), "float32"),
     "n_stars": (("population",), "int32"),
@@ -45,11 +49,13 @@ _ARRAYS = {
 }
 
 #: Arrays that maps of older versions lack.
-_OLD_LACK = ("symbol",)
+_OLD_LACK = ("symbol", "gradient", "own")
 
 
 def dataset_of(
     attention: np.ndarray,
+    gradient: np.ndarray,
+    own: np.ndarray,
     count: np.ndarray,
     spectrum: np.ndarray,
     n_stars: Mapping[str, int],
@@ -61,7 +67,8 @@ def dataset_of(
 
     Parameters
     ----------
-    attention : numpy.ndarray, shape (populations, labels, P)
+    attention, gradient : numpy.ndarray, shape (populations, labels, P)
+    own : numpy.ndarray of bool, shape (labels, P)
     count, spectrum : numpy.ndarray, shape (populations, P)
     n_stars : dict
         Number of stars by name of the population.
@@ -71,12 +78,23 @@ def dataset_of(
         Attributes of the dataset.
     """
     by_pixel = ("population", "wavelength")
+    by_label = ("population", "request", "wavelength")
     return xarray.Dataset(
         {
             "attention": (
-                ("population", "request", "wavelength"),
+                by_label,
                 attention.astype(np.float32),
                 {"units": "1", "long_name": "attention relative to uniform attention"},
+            ),
+            "gradient": (
+                by_label,
+                gradient.astype(np.float32),
+                {"units": "1", "long_name": "|d label / d flux| relative to its mean over pixels"},
+            ),
+            "own": (
+                ("request", "wavelength"),
+                own,
+                {"long_name": "whether the flux of the pixel changes much with the label"},
             ),
             "count": (
                 by_pixel,

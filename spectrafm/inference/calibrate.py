@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from spectrafm.inference.calibration import Calibration, FittedOn, fit_calibration
+from spectrafm.inference.calibration import Calibration, FittedOn
 from spectrafm.inference.chunks import BLOCK
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.inference.predictor import infer
 from spectrafm.networks.base import Network
 from spectrafm.spectra import Kind
@@ -34,7 +35,7 @@ def calibrate(
     ----------
     network : Network
     stars : StarSet
-        Stars that the network did not learn from, with ``snr`` where the store has it.
+        Stars that the network did not learn from.
     labels : sequence of str
         Labels to calibrate.
     windows : sequence of (float, float), Angstrom
@@ -68,7 +69,7 @@ def calibrate(
     names = [label.name for label in stars.labels]
     actual = stars.label[:, [names.index(label) for label in labels]].astype(np.float64)
     # A synthetic spectrum has no noise, and a painted one that of another star.
-    snr = stars.columns.get("snr") if kind == "observed" else None
+    snr = stars.signal_to_noise if kind == "observed" else None
     found = fit_calibration(labels, predicted, sigma, actual, snr, fitted_on)
     logger.info(
         "calibrated %s on %d %s validation spectra; temperature %s",

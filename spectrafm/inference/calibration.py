@@ -1,13 +1,15 @@
 """Calibrated intervals: a model's ``calibration.json``, fitted on validation stars.
 
-Each label has a temperature T, which makes the predicted sigmas right on average, and for groups
-of stars the quantiles q of abs(predicted - actual) / (T sigma) at each level. The interval is
-predicted - q T sigma to predicted + q T sigma. By split conformal prediction it holds the stated
-share of new stars of the kind that it was fitted on, whatever the distribution of their errors;
-of other stars it promises nothing.
+Each label has a temperature T, which makes the predicted sigmas right on average, and at each level
+a quantile q of abs(predicted - actual) / (T sigma) of all stars. Stars are grouped by what is known
+of a new star: its predicted temperature, [Fe/H] and log g, and the signal-to-noise ratio of its
+spectrum. Each group has a factor, and the interval is predicted +- q f1 f2 f3 f4 T sigma, with the
+factors of the star's four groups. They are chosen such that of the stars of each group, of every
+grouping, the stated share lies within, so that the errors of faint, iron-poor giants follow from
+those of faint, of iron-poor and of giant stars: too few are all three.
 
-Groups follow what is known of a new star: its predicted [Fe/H] and log g and the signal-to-noise
-ratio of its spectrum, each within the one before. The file comes with the model and is untrusted.
+The calibration holds for stars of the kind that it was fitted on; of other stars it promises
+nothing. The file comes with the model and is untrusted.
 
 Shapes: n stars, R labels, G groupings.
 """
@@ -25,7 +27,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import CONDITION, DWARF_ABOVE, GIANT_BELOW, LabelName
+from spectrafm.labels import CONDITION, LabelName
 from spectrafm.reading import Untrusted, problem_in
 from spectrafm.spectra import Kind, Window
 
@@ -37,12 +39,6 @@ LEVELS = (68, 90, 95)
 
 #: Uncertainties on both sides that hold a share of Gaussian errors, by level.
 GAUSSIAN = {level: NormalDist().inv_cdf(0.5 + level / 200) for level in LEVELS}
-
-#: Stars of a group that has quantiles of its own; a smaller one takes those of the group it is in.
-SMALLEST_GROUP = 50
-
-#: Stars below which a label is not calibrated: the 95 % quantile needs 19.
-FEWEST = 20
 
 #: Beginning of the flags of rows for which a calibration does not hold.
 DOES_NOT_HOLD = "calibration does not hold"
@@ -92,14 +88,11 @@ class Grouping(Untrusted):
         return [f"{self.by} < {edges[0]}", *inner, f"{self.by} >= {edges[-1]}"]
 
 
-class Group(Untrusted):
-    """Quantiles of a group of stars."""
-
-    place: Annotated[list[Annotated[int, Field(ge=0, le=10)]], Field(max_length=10)]
-    # The bin of each grouping, from the first one on; empty: all stars.
-    count: Count
-    quantiles: Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
-    # Of abs(r) / (T sigma), by level.
+Quantiles = Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
+Shares = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=len(LEVELS), max_length=len(LEVELS)),
+]
 
 
 class LabelCalibration(Untrusted):
@@ -108,13 +101,26 @@ class LabelCalibration(Untrusted):
     temperature: Positive
     count: Count
     range: tuple[float, float]  # of the label among the stars, in its unit
-    groups: Annotated[list[Group], Field(min_length=1, max_length=10_000)]
+    quantiles: Quantiles  # of abs(r) / (T sigma) of all stars, by level
+    factors: Annotated[
+        list[Annotated[list[Quantiles], Field(min_length=2, max_length=11)]], Field(max_length=10)
+    ]  # of each bin of each grouping, by level
+    coverage: Shares | None = None
+    # Share of the stars within intervals that were fitted on the other half of them, by level.
 
-    @model_validator(mode="after")
-    def _holds_for_every_star(self):
-        if not any(group.place == [] for group in self.groups):
-            raise ValueError("no group holds all stars")
-        return self
+    def half_widths(self, place: np.ndarray) -> np.ndarray:
+        """Half the width of each star's intervals in units of its sigma, shape (levels, n).
+
+        Parameters
+        ----------
+        place : numpy.ndarray, shape (n, G)
+            Bin of each star in each grouping; -1 where it is not known.
+        """
+        width = np.repeat(np.array(self.quantiles)[:, None], len(place), axis=1)
+        for bins, factors in zip(place.T, self.factors, strict=True):
+            width *= _factors_of(bins, np.array(factors))
+        # The factors of a wider level may be smaller.
+        return np.maximum.accumulate(width, axis=0) * self.temperature
 
 
 class Calibration(Untrusted):
@@ -127,10 +133,11 @@ class Calibration(Untrusted):
     note: Annotated[str, Field(max_length=1000)] = ""
 
     @model_validator(mode="after")
-    def _groups_follow_the_groupings(self):
+    def _factors_follow_the_groupings(self):
+        bins = [len(part.edges) + 1 for part in self.groupings]
         for name, label in self.labels.items():
-            if any(len(group.place) > len(self.groupings) for group in label.groups):
-                raise ValueError(f"labels.{name}: a group of a grouping that is not there")
+            if [len(part) for part in label.factors] != bins:
+                raise ValueError(f"labels.{name}: factors of other groups than there are")
         return self
 
     def __str__(self) -> str:
@@ -157,21 +164,15 @@ class Calibration(Untrusted):
         sigma : numpy.ndarray, shape (n,)
             Predicted one-sigma uncertainties, in the label's unit.
         features : mapping of str to numpy.ndarray, shape (n,)
-            Predicted labels, and ``snr``, by name. A star without one of them is in the smallest
-            group that can be told without it.
+            Predicted labels, and ``snr``, by name. A star without one of them has no factor of its
+            groups.
 
         Returns
         -------
         numpy.ndarray, shape (levels, n)
             In the label's unit, in the order of `LEVELS`.
         """
-        found = self.labels[label]
-        factor = np.full((len(LEVELS), len(sigma)), np.nan)
-        place = self.places(features, len(sigma))
-        for group in sorted(found.groups, key=lambda group: len(group.place)):
-            inside = (place[:, : len(group.place)] == group.place).all(axis=1)
-            factor[:, inside] = np.array(group.quantiles)[:, None]
-        return factor * found.temperature * sigma
+        return self.labels[label].half_widths(self.places(features, len(sigma))) * sigma
 
     def places(self, features: Mapping[str, np.ndarray], stars: int) -> np.ndarray:
         """Bin of each star in each grouping, shape (n, G); -1 where it is not known."""
@@ -227,91 +228,6 @@ def read_calibration(folder: Path) -> Calibration | None:
         raise SpectraFMError(f"{path}: not a calibration ({problem_in(error)})") from None
 
 
-def fit_calibration(
-    labels: Sequence[str],
-    predicted: np.ndarray,
-    sigma: np.ndarray,
-    actual: np.ndarray,
-    snr: np.ndarray | None,
-    fitted_on: FittedOn,
-) -> Calibration:
-    """Fit a calibration.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        R names.
-    predicted, sigma, actual : numpy.ndarray, shape (n, R)
-        Predicted values, their uncertainties and the catalogue's values, in the labels' units. A
-        star with a value that is not finite does not count for that label.
-    snr : numpy.ndarray, shape (n,), or None
-        Signal-to-noise ratio of the spectra; None: unknown, or without a meaning for them.
-    fitted_on : FittedOn
-
-    Returns
-    -------
-    Calibration
-        Without the labels of which there are too few stars; ``note`` names them.
-    """
-    features = {name: predicted[:, i] for i, name in enumerate(labels)}
-    features |= {} if snr is None else {"snr": snr}
-    groupings = _groupings(features)
-    empty = Calibration(fitted_on=fitted_on, groupings=groupings)
-    place = empty.places(features, len(predicted))
-    found, few = {}, []
-    for i, name in enumerate(labels):
-        used = np.isfinite(predicted[:, i] + sigma[:, i] + actual[:, i]) & (sigma[:, i] > 0)
-        if used.sum() < FEWEST:
-            few.append(name)
-            continue
-        pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used])
-    notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
-    if fitted_on.kind == "painted":
-        notes.append("fitted on painted synthetic spectra, which stand for observed ones")
-    return empty.model_copy(update={"labels": found, "note": "; ".join(notes)})
-
-
-def _fit_label(pull: np.ndarray, actual: np.ndarray, place: np.ndarray) -> LabelCalibration:
-    """Fit one label from abs(r) / sigma, the label, and the groups of its stars."""
-    # Residuals of zero would give no number to divide by, and intervals without a width.
-    temperature = float(np.sqrt(np.mean(pull**2)).clip(*NUMBERS))
-    score = (pull / temperature).clip(*NUMBERS)
-    groups = []
-    for depth in range(place.shape[1] + 1):
-        for own in sorted(set(map(tuple, place[:, :depth].tolist()))):
-            inside = (place[:, :depth] == own).all(axis=1)
-            # Of a star with an unknown feature only the larger groups are known.
-            if -1 in own or (depth and inside.sum() < SMALLEST_GROUP):
-                continue
-            quantiles = conformal_quantiles(score[inside])
-            groups.append(Group(place=list(own), count=int(inside.sum()), quantiles=quantiles))
-    return LabelCalibration(
-        temperature=temperature,
-        count=len(pull),
-        range=(float(actual.min()), float(actual.max())),
-        groups=groups,
-    )
-
-
-def conformal_quantiles(score: np.ndarray) -> list[float]:
-    """Quantiles of scores of n >= 19 stars, by level.
-
-    A new star's score is below the k-th smallest of n with a probability of at least k / (n + 1),
-    so that k = ceil((n + 1) level).
-    """
-    ordered, n = np.sort(score), len(score)
-    return [float(ordered[-(-(n + 1) * level // 100) - 1]) for level in LEVELS]
-
-
-def _groupings(features: Mapping[str, np.ndarray]) -> list[Grouping]:
-    """Divide stars into thirds by predicted [Fe/H], by log g, and at the median of S/N."""
-    found = []
-    for by, quantiles in (("FE_H", (1 / 3, 2 / 3)), ("LOGG", None), ("snr", (1 / 2,))):
-        known = features.get(by, np.empty(0))
-        known = known[np.isfinite(known)]
-        if len(known):
-            edges = (GIANT_BELOW, DWARF_ABOVE) if quantiles is None else known
-            edges = edges if quantiles is None else np.quantile(known, quantiles)
-            found.append(Grouping(by=by, edges=[float(edge) for edge in edges]))
-    return found
+def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
+    return np.where(bins < 0, 1.0, factors[bins].T)

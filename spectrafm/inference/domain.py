@@ -234,6 +234,7 @@ def fit_domain(
     windows: Sequence[tuple[float, float]],
     spectra: Kind,
     snr: np.ndarray | None = None,
+    resolution: float | None = None,
 ) -> Domain:
     """Describe the spectra and labels that a model learned from.
 
@@ -249,6 +250,8 @@ def fit_domain(
     spectra : {"observed", "synthetic"}
     snr : numpy.ndarray, optional
         Signal-to-noise ratios of stars of their kind; None: unknown, or without noise.
+    resolution : float, optional
+        Resolving power of their spectra; None: unknown, or several.
     """
     training, validation = _some(training), _some(validation)
     components = fit_components(training, wavelength)
@@ -275,6 +278,7 @@ def fit_domain(
         snr=None
         if counted is None or not len(counted)
         else (float(np.quantile(counted, 0.01)), float(counted.max())),
+        resolution=resolution,
         coverage=float(np.median(np.isfinite(training[:, kept]).mean(axis=1))),
         score=Score(
             noise=components.noise,

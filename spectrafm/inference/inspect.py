@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.answers import as_stars
 from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.sources import model_folder
 from spectrafm.readers.read import join_stars, read_spectra
 from spectrafm.readers.velocity import meaning_of, measure_velocity
 from spectrafm.reading import printable
-from spectrafm.spectra.spectrum import Spectrum
+from spectrafm.spectra.spectrum import SAME_RESOLUTION, Spectrum
 
 #: Spectra of one file that are described; of more, the number only.
 MOST = 20
@@ -26,9 +28,6 @@ MOST_GAPS = 4
 
 #: Share of a window with good pixels from which a spectrum covers it.
 COVERS = 0.5
-
-#: Ratio of resolutions from which they are said to differ.
-OTHER_RESOLUTION = 1.2
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def inspect(files: Sequence[Path], *, model: Path | None = None, format: str | N
     --------
     $ spectrafm inspect my_spectrum.fits another.ecsv --model results/demo/models/pretrain
     """
-    trained = None if model is None else TrainedModel.load(model)
+    trained = None if model is None else TrainedModel.load(model_folder(model))
     texts, found, problems = [], [], []
     for path in files:
         try:
@@ -195,11 +194,11 @@ def _unlike(one: Spectrum, trained: TrainedModel) -> Iterator[str]:
     if trained.domain is None:
         return
     facts, name = trained.domain.facts, trained.folder.name
-    if facts.snr is not None and one.signal_to_noise < facts.snr[0]:
+    if facts.snr is not None and as_stars(trained, one).signal_to_noise[0] < facts.snr[0]:
         yield f"{name} learned from a signal-to-noise ratio of {facts.snr[0]:.0f} and more"
     if facts.resolution and one.resolution:
         ratio = one.resolution / facts.resolution
-        if max(ratio, 1 / ratio) > OTHER_RESOLUTION:
+        if max(ratio, 1 / ratio) > SAME_RESOLUTION:
             yield f"{name} learned from a resolution of {facts.resolution:.0f}"
 
 

@@ -1,9 +1,10 @@
-"""The command ``map-attention``: mean attention per label, of giants and of dwarfs."""
+"""The command ``map-attention``: mean attention and gradient per label, of giants and of dwarfs."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,19 +13,14 @@ from torch import Tensor
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.attention_maps import MAPS, dataset_of, write_maps
-from spectrafm.inference.chunks import (
-    GUARD_STARS,
-    ChunkBatch,
-    device_of,
-    iterate_chunks,
-    on_device,
-)
+from spectrafm.inference.chunks import GUARD_STARS, device_of, iterate_chunks, on_device
+from spectrafm.inference.gradients import attention_and_gradient
+from spectrafm.inference.label_pixels import FITTED, SHARE, pixels_of_labels
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Attention
 from spectrafm.integrity import hashes_beside
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW
 from spectrafm.networks import saved
-from spectrafm.networks.binding import Cells, sharpened
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.outputs import claims
 from spectrafm.progress import track
@@ -35,17 +31,19 @@ logger = logging.getLogger(__name__)
 
 @claims(output=MAPS)
 def map_attention(model: Path, store: Path, *, output: Path, options: Attention) -> None:
-    """Average a network's attention over giants and over dwarfs.
+    """Average a network's attention, and gradients of its answers, over giants and over dwarfs.
 
     The map holds, for each label, the attention of the last decoder block to each wavelength,
-    relative to equal attention to all wavelengths. A population without stars is skipped.
+    relative to equal attention to all wavelengths; the size of the label's gradient with respect
+    to the flux there, relative to its mean; and which pixels tell the label, as the training
+    spectra show. A population without stars is skipped.
 
     Parameters
     ----------
     model : pathlib.Path
         Folder of a trained model with attention, models/<stage>.
     store : pathlib.Path
-        Stars to average over, store.zarr.
+        Stars to average over, store.zarr; its training spectra show which pixels tell a label.
     output : pathlib.Path
         Zarr group to write, attention/<stage>.zarr.
     options : Attention
@@ -85,22 +83,29 @@ def map_attention(model: Path, store: Path, *, output: Path, options: Attention)
     chunks = trained.contexts(stars.wavelength, windows)
     # A pixel that two windows share is in two chunks, but is one pixel of the map.
     covered = np.unique(np.concatenate(chunks))
-    maps = [mean_attention(network, stars, rows, chunks) for rows in populations.values()]
+    maps = [mean_maps(network, stars, rows, chunks) for rows in populations.values()]
     counts = [np.isfinite(stars.flux[rows]).sum(axis=0) for rows in populations.values()]
     spectra = [_mean_spectrum(stars.flux[rows]) for rows in populations.values()]
+    fitted = trained.open_stars(store, options.spectra, "train", windows, options.flux_range)
+    own = pixels_of_labels(fitted.load(slice(FITTED)), network.labels)
     attributes = {
-        "title": "Attention of the last decoder block, mean over heads and stars",
+        "title": "Attention of the last decoder block, mean over heads and stars, and gradients",
+        "own_share": SHARE,
         "stage": facts["stage_name"],
         "spectra": options.spectra,
         "windows": [list(window) for window in windows],
         "left_out": left_out,
         "flags": "; ".join(doubts),
         "mock": stars.mock or trained.mock,
+        "survey": stars.survey,
+        "release": stars.release,
         "made_with": hashes_beside(output, [model, store]),
         **files.provenance(model=files.sha256_of_file(Path(model) / saved.WEIGHTS)),
     }
     dataset = dataset_of(
-        np.stack(maps)[..., covered],
+        np.stack([found.attention for found in maps])[..., covered],
+        np.stack([found.gradient for found in maps])[..., covered],
+        own[:, covered],
         np.stack(counts)[:, covered],
         np.stack(spectra)[:, covered],
         {name: len(rows) for name, rows in populations.items()},
@@ -137,24 +142,29 @@ def populations_of(stars: StarSet) -> dict[str, np.ndarray]:
     }
 
 
-@torch.no_grad()
-def mean_attention(
+class Maps(NamedTuple):
+    """Where a network looks for each label: means over stars, shape (L, P).
+
+    Within a star and chunk, either is scaled to a mean of 1 over its good pixels, so that 1 means
+    no preference, and chunks of different size are comparable. NaN where no star has a good pixel.
+    """
+
+    attention: np.ndarray
+    gradient: np.ndarray  # absolute
+
+
+def mean_maps(
     network: SpectraFM, stars: StarSet, rows: np.ndarray, chunks: list[np.ndarray]
-) -> np.ndarray:
-    """Average the attention over some stars, batch by batch.
+) -> Maps:
+    """Average attention and absolute gradients over some stars, batch by batch.
 
-    Within a star and chunk the weights are scaled to a mean of 1 over its good pixels, so that 1
-    means no preference and chunks of different size are comparable.
-
-    Returns
-    -------
-    numpy.ndarray, shape (L, P)
-        NaN where no star has a good pixel.
+    A star whose flux is so far outside the normal range that the network gives no finite attention
+    or gradient is skipped.
     """
     network = on_device(network)
-    shape = len(network.labels), len(stars.wavelength)
+    shape = 2, len(network.labels), len(stars.wavelength)
     total = torch.zeros(shape, dtype=torch.float64, device=device_of(network))
-    count = torch.zeros_like(total[0])
+    count = torch.zeros_like(total[0, 0])
     tracked = track(chunks, "attention", unit="chunk")
     errors = None if stars.flux_error is None else stars.flux_error[rows]
     columns = {name: values[rows] for name, values in stars.columns.items()}
@@ -162,35 +172,19 @@ def mean_attention(
     for batch in iterate_chunks(
         network, stars.flux[rows], stars.wavelength, tracked, errors, inputs
     ):
-        attention = attention_of(network, batch)
-        attention, missing = attention[:-GUARD_STARS], batch.missing[:-GUARD_STARS]
-        # A flux far outside the range of stars gives no finite attention: such a star is skipped.
-        good = ~missing & attention.isfinite().all(dim=1)
-        share = attention / attention.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
-        total[:, batch.pixels] += share.nan_to_num().sum(dim=0).double()
+        attention, gradient = attention_and_gradient(network, batch)
+        both = torch.stack([attention, gradient.abs()])[:, :-GUARD_STARS]
+        missing = batch.missing[:-GUARD_STARS]
+        good = ~missing & both.isfinite().all(dim=-1).all(dim=-1).all(dim=0)[:, None]
+        share = relative(both, good).masked_fill(~good[:, None], 0.0)
+        total[..., batch.pixels] += share.nan_to_num().sum(dim=1).double()
         count[batch.pixels] += good.sum(dim=0).double()
-    return (total / count).cpu().numpy()
+    return Maps(*(total / count).cpu().numpy())
 
 
-def attention_of(network: SpectraFM, batch: ChunkBatch) -> Tensor:
-    """Attention of each star's requests to its pixels, shape (B, L, T).
-
-    Where a token holds several pixels, they share its attention in proportion to the gradient of
-    the answer with respect to their flux.
-    """
-    if not isinstance(batch.position, Cells):
-        return network(batch.flux, batch.position, batch.missing, return_attention=True)[1]
-    with torch.enable_grad():
-        flux = batch.flux.nan_to_num(1.0).requires_grad_()
-        answer, attention = network(
-            flux, batch.position, batch.missing, error=batch.error, inputs=batch.inputs,
-            return_attention=True,
-        )  # fmt: skip
-        gradients = [
-            torch.autograd.grad(mean.sum(), flux, retain_graph=True)[0]
-            for mean in answer.mean.unbind(dim=1)
-        ]
-    return sharpened(attention.detach(), torch.stack(gradients, dim=1).abs(), batch.position)
+def relative(weight: Tensor, good: Tensor) -> Tensor:
+    """Scale weights of pixels, (..., B, L, T), to a mean of 1 over the good pixels, (B, T)."""
+    return weight / weight.sum(dim=-1, keepdim=True) * good.sum(dim=1)[:, None, None]
 
 
 def _mean_spectrum(flux: np.ndarray) -> np.ndarray:

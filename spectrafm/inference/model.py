@@ -101,13 +101,14 @@ class TrainedModel:
         flux_range: tuple[float, float] | None,
         columns: Sequence[str] = (),
         where: str | None = None,
+        errors: bool = False,
     ) -> StarReader:
-        """Open the stars of a store as this model reads them, with errors where it uses them.
+        """Open the stars of a store as this model reads them, with errors if wanted or used.
 
         A warning is logged where a model that learned from simulated stars reads real ones.
         """
         flux_range = flux_range or self.facts["stage"].get("flux_range") or FLUX_RANGE
-        errors = self.network.wants_errors
+        errors = errors or self.network.wants_errors
         columns = (*dict.fromkeys((*columns, *self.network.reads.inputs)),)
         stars = StarReader(store, spectra, split, windows, flux_range, errors, columns, where)
         if not stars.mock:

@@ -44,8 +44,8 @@ class Predict(Section):
     )
     where: Annotated[str, Field(pattern=CONDITION, max_length=64)] | None = Field(
         None,
-        description="condition on labels of the stars, such as 'LOGG < 3.5 and FE_H > -1'; null: "
-        "all stars of the split",
+        description="condition on labels of the stars, or on columns of the store, such as "
+        "'LOGG < 3.5 and FE_H > -1'; null: all stars of the split",
     )
     combine: Literal["inverse_variance", "mean"] = Field(
         "inverse_variance",

@@ -20,7 +20,7 @@ from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict_files import predict_files
 from spectrafm.inference.predictions import (
-    COLUMNS,
+    COPIED,
     TRAINED,
     prediction_table,
     write_predictions,
@@ -120,8 +120,9 @@ def predict_store(
     labels = trained.choose_labels(options.labels)
     split = None if options.split == "all" else options.split
     stars = trained.open_stars(
-        store, options.spectra, split, windows, options.flux_range, tuple(COLUMNS), options.where
-    )
+        store, options.spectra, split, windows, options.flux_range, COPIED, options.where,
+        errors=options.spectra == "observed",
+    )  # fmt: skip
     calibration, void = trained.calibration_of(labels, windows, options)
     doubts = trained.doubts(stars.wavelength, windows, labels) + void
     if trained.mock and not stars.mock:
@@ -152,6 +153,8 @@ def predict_store(
             "training_stars": facts["training_star_count"],
             "calibration": None if calibration is None else calibration.model_dump(mode="json"),
             "mock": stars.mock or trained.mock,
+            "survey": stars.survey,
+            "release": stars.release,
             "made_with": hashes_beside(output.parent, [trained.folder, store]),
             **files.provenance(model=files.sha256_of_file(trained.folder / saved.WEIGHTS)),
         },
@@ -177,10 +180,10 @@ def _tables(
             judgement = None
             if trained.domain is not None:
                 predicted = dict(zip(labels, answer.value.T, strict=True))
-                # A synthetic spectrum has no noise.
-                snr = some.columns.get("snr") if options.spectra == "observed" else None
                 flux = trained.network.scaled(some.wavelength, some.flux)
-                judgement = trained.domain.judge(some.wavelength, flux, predicted, snr)
+                judgement = trained.domain.judge(
+                    some.wavelength, flux, predicted, some.signal_to_noise
+                )
             table = prediction_table(some, labels, answer, doubts, calibration, judgement)
             flagged += int((table["flags"] != "").sum())
             yield table

@@ -3,8 +3,9 @@
 One row a star. ``apogee_id`` and ``split``; for each label ``<label>_actual`` and ``<label>_error``
 (the catalogue's), ``<label>_predicted`` and ``<label>_uncertainty`` (one sigma of the network's
 Gaussian), and where the model is calibrated ``<label>_lower68``, ``<label>_upper68`` and so on for
-90 and 95, the intervals that hold this share of stars, in percent; ``snr``, ``logg``
-(the catalogue's) where the store has them; ``good_pixels``, the number of pixels that the network
+90 and 95, the intervals that hold this share of stars, in percent; ``snr``, the median of flux over
+error of the pixels that the network read (none of synthetic spectra); ``logg`` (the catalogue's)
+where the store has it; ``good_pixels``, the number of pixels that the network
 read; where the model has a domain ``ood_score``, above 1 for a spectrum unlike those of the
 training; ``flags``, the reasons to distrust the row, joined by ``"; "``, some of them with the
 names of `spectrafm.inference.flags`. The metadata record the model, the spectra and the options of
@@ -41,8 +42,9 @@ PARTS = ("actual", "error", "predicted", "uncertainty")
 #: Parts of the names of the columns of calibrated intervals.
 INTERVALS = tuple(f"{end}{level}" for level in LEVELS for end in ("lower", "upper"))
 
-#: Columns of the store that are copied where the store has them, with their units.
+#: Columns of each star besides its labels, with their units; the store's are copied.
 COLUMNS = {"snr": "1", "logg": "dex(cm s-2)", "g": "mag"}
+COPIED = ("logg", "g")
 
 NO_GOOD_PIXEL = "no good pixel"
 NO_FINITE_ANSWER = "no finite answer"
@@ -59,6 +61,7 @@ TRAINED = (
     "labels",
     "freeze",
     "replay",
+    "pseudo_labels",
     "selection",
 )
 
@@ -87,7 +90,7 @@ def prediction_table(
         What the model's domain says of these stars; adds a score, and flags.
     """
     predicted = {label: prediction.value[:, i] for i, label in enumerate(labels)}
-    snr = {"snr": stars.columns["snr"]} if "snr" in stars.columns else {}
+    snr = {} if stars.flux_error is None else {"snr": stars.signal_to_noise.astype(np.float32)}
     columns: dict[str, np.ndarray] = {"apogee_id": stars.apogee_id, "split": stars.split}
     known = [label.name for label in stars.labels]
     absent = np.full(len(stars), np.nan, np.float32)
@@ -101,7 +104,7 @@ def prediction_table(
             sigma, features = prediction.uncertainty[:, number], predicted | snr
             half = calibration.half_widths(label, sigma, features)
             columns |= _intervals(label, predicted[label], half)
-    columns |= {name: stars.columns[name] for name in COLUMNS if name in stars.columns}
+    columns |= snr | {name: stars.columns[name] for name in COPIED if name in stars.columns}
     if "logg" not in columns and "LOGG" in known:
         columns["logg"] = stars.label[:, known.index("LOGG")]
     good = np.isfinite(stars.flux).sum(axis=1)

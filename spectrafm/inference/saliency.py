@@ -12,7 +12,8 @@ from astropy.table import QTable
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.answers import as_stars
 from spectrafm.inference.chunks import iterate_chunks, on_device
-from spectrafm.inference.map_attention import mean_attention
+from spectrafm.inference.gradients import gradient_of
+from spectrafm.inference.map_attention import mean_maps
 from spectrafm.inference.model import TrainedModel
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.spectra.spectrum import Spectrum
@@ -46,7 +47,7 @@ def saliency(trained: TrainedModel, spectrum: Spectrum) -> QTable:
         unit = units[label]
         table[f"{label}_gradient"] = row * u.Unit("dex" if unit.startswith("dex(") else unit)
     if isinstance(trained.network, SpectraFM):
-        attention = mean_attention(trained.network, stars, np.arange(1), chunks)
+        attention = mean_maps(trained.network, stars, np.arange(1), chunks).attention
         for label in labels:
             place = trained.network.labels.index(label)
             table[f"{label}_attention"] = attention[place].astype(np.float32)
@@ -83,18 +84,9 @@ def gradients(
     found = np.full((len(labels), len(stars.wavelength)), np.nan, np.float32)
     errors = stars.flux_error[:1] if network.wants_errors else None
     inputs = network.inputs_of({name: v[:1] for name, v in stars.columns.items()}, 1)
-    with torch.enable_grad():
-        for batch in iterate_chunks(
-            network, stars.flux[:1], stars.wavelength, chunks, errors, inputs
-        ):
-            flux = batch.flux.nan_to_num(1.0).requires_grad_()
-            further = {"error": batch.error, "inputs": batch.inputs}
-            further = {name: values for name, values in further.items() if values is not None}
-            answer = network(flux, batch.position, batch.missing, request, **further)
-            missing = batch.missing[0].cpu().numpy()
-            for place, mean in enumerate(answer.mean[0]):
-                row = torch.autograd.grad(mean, flux, retain_graph=True)[0][0]
-                row = row * network.label_scale[request[place]] / len(chunks)
-                values = row.detach().cpu().numpy()
-                found[place, batch.pixels.cpu().numpy()] = np.where(missing, np.nan, values)
+    for batch in iterate_chunks(network, stars.flux[:1], stars.wavelength, chunks, errors, inputs):
+        change = gradient_of(network, batch, request)[0]
+        change = change * network.label_scale[request][:, None] / len(chunks)
+        change = change.masked_fill(batch.missing[0], torch.nan)
+        found[:, batch.pixels.cpu().numpy()] = change.cpu().numpy()
     return found

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spectrafm.networks import NETWORKS
 
 
 def model_card(
-    facts: dict[str, Any], calibration: str, domain: str, scores: Mapping[str, float]
+    facts: dict[str, Any],
+    calibration: str,
+    domain: str,
+    scores: Mapping[str, float],
+    coverage: Mapping[str, Sequence[float] | None],
 ) -> str:
     """Write the text of a model's ``README.md``.
 
@@ -24,6 +28,8 @@ def model_card(
         What the model learned from, in words.
     scores : mapping of str to float
         RMSE on validation stars by label, in its unit; NaN or absent where unknown.
+    coverage : mapping of str to sequence of float
+        Share of validation stars within the intervals of 68, 90 and 95 %, by label.
     """
     stage = facts["stage"]
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in stage["windows"])
@@ -43,6 +49,7 @@ def model_card(
         f"{_flux(stage.get('normaliser'))}; flux outside {low:g}-{high:g} is missing",
         f"- stars: {facts['training_star_count']} of the training split{condition}; "
         f"validated on {facts['validation_star_count']}",
+        *_taught((stage.get("pseudo_labels") or {}).get("teacher")),
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
@@ -51,11 +58,13 @@ def model_card(
         "",
         "## Labels",
         "",
-        *_label_table(facts, scores),
+        *_label_table(facts, scores, coverage),
         "",
         "A star whose labels lie outside these ranges is outside what the network has learned; "
         "predictions flag it OUT_OF_LABEL_RANGE. The RMSE is that of validation stars. The "
-        f"predicted one-sigma uncertainties are not calibrated. {calibration}",
+        f"predicted one-sigma uncertainties are not calibrated. {calibration} Coverage: the share "
+        "of validation stars within the intervals, where these are fitted on the other half of "
+        "them.",
         "",
         "## Use",
         "",
@@ -75,6 +84,13 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
+def _taught(teacher: str | None) -> list[str]:
+    """The line on the teacher whose labels the network learned."""
+    if teacher is None:
+        return []
+    return [f"- labels: those that {teacher} predicts; none of the catalogue was read"]
+
+
 def _flux(normaliser: str | None) -> str:
     """What the flux is that the network is given."""
     if normaliser is None:
@@ -82,14 +98,25 @@ def _flux(normaliser: str | None) -> str:
     return f"flux as observed, which the network normalises itself (`{normaliser}`)"
 
 
-def _label_table(facts: dict[str, Any], scores: Mapping[str, float]) -> list[str]:
-    """Table of the trained labels: unit, range among the training stars, and error."""
-    rows = ["| label | unit | training stars | RMSE |", "| --- | --- | --- | --- |"]
+def _label_table(
+    facts: dict[str, Any],
+    scores: Mapping[str, float],
+    coverage: Mapping[str, Sequence[float] | None],
+) -> list[str]:
+    """Table of the trained labels: unit, range among the training stars, error and coverage."""
+    rows = [
+        "| label | unit | training stars | RMSE | coverage of 68, 90, 95 % intervals |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name in facts["stage"]["labels"]:
         low, high = facts["label_ranges"][name]
         rmse = scores.get(name, math.nan)
         error = "unknown" if math.isnan(rmse) else f"{rmse:.3g}"
-        rows.append(f"| {name} | {facts['units'][name]} | {low:.4g} to {high:.4g} | {error} |")
+        shares = ", ".join(f"{100 * share:.1f} %" for share in coverage.get(name) or ())
+        rows.append(
+            f"| {name} | {facts['units'][name]} | {low:.4g} to {high:.4g} | {error} | "
+            f"{shares or 'unknown'} |"
+        )
     return rows
 
 
@@ -107,7 +134,9 @@ def _uses(facts: dict[str, Any], domain: str) -> list[str]:
     if stage["spectra"] == "synthetic":
         lines.append(
             "- known failure: it has seen no observed spectrum; labels of observed spectra are "
-            "biased by what separates them from synthetic ones, and their uncertainties too small."
+            "biased by what separates them from synthetic ones, and their uncertainties too small. "
+            "It is unlike every observed spectrum, so that nearly all are flagged "
+            "OUT_OF_DISTRIBUTION: fine-tune it on observed stars."
         )
     if stage["stars"]["where"]:
         lines.append(

@@ -55,6 +55,12 @@ class Twin(Untrusted):
     components: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
+class PseudoLabels(Untrusted):
+    """The teacher whose labels a stage learned."""
+
+    teacher: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
+
+
 class Trained(Untrusted):
     """Options of the training stage, those that are read from ``config.json``."""
 
@@ -66,6 +72,7 @@ class Trained(Untrusted):
     freeze: list[str] = Field([])
     replay: Replay | None = None
     twin: Twin | None = None
+    pseudo_labels: PseudoLabels | None = None
     labels: list[Name]
     selection: str
     flux_range: FluxRange = FLUX_RANGE

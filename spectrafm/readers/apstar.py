@@ -9,11 +9,10 @@ from astropy import units as u
 
 from spectrafm.archive.fits import opened_fits
 from spectrafm.errors import SpectraFMError
-from spectrafm.readers.aspcapstar import RESOLUTION
 from spectrafm.readers.making import SDSS_FLUX, from_file
 from spectrafm.readers.peek import Peek
 from spectrafm.spectra.spectra import Spectra
-from spectrafm.surveys.apogee.grid import CHIP_PIXELS, GRID_WAVELENGTH, N_GRID
+from spectrafm.surveys.apogee.grid import CHIP_PIXELS, GRID_WAVELENGTH, N_GRID, RESOLUTION
 
 #: Bits of the pixel mask that mean a bad pixel (APOGEE_PIXMASK 0 to 7 and 14).
 BAD_PIXEL = sum(1 << bit for bit in (0, 1, 2, 3, 4, 5, 6, 7, 14))

@@ -11,10 +11,7 @@ from spectrafm.readers.peek import Peek
 from spectrafm.reading import reading
 from spectrafm.spectra.spectra import Spectra
 from spectrafm.surveys.apogee.aspcapstar import read_aspcapstar
-from spectrafm.surveys.apogee.grid import LOG_WAVELENGTH_START, N_GRID, WAVELENGTH
-
-#: Resolving power of the APOGEE spectrographs.
-RESOLUTION = 22500.0
+from spectrafm.surveys.apogee.grid import LOG_WAVELENGTH_START, N_GRID, RESOLUTION, WAVELENGTH
 
 
 def recognises(file: Peek) -> bool:

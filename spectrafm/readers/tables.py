@@ -75,7 +75,10 @@ def read_table(path: Path, kind: str, rows: int | None = None) -> Table:
         logging.getLogger("astropy").setLevel(logging.ERROR)
         if kind in formats:
             more = {"hdu": 1} if kind == "fits" else {}
-            return Table.read(path, format=formats[kind], **more)
+            table = Table.read(path, format=formats[kind], **more)
+            # Keywords of FITS headers are in capitals.
+            table.meta = {str(key).lower(): value for key, value in table.meta.items()}
+            return table
         with open(path, encoding="utf-8-sig") as handle:
             first = handle.readline()
         if first.startswith("# %ECSV"):

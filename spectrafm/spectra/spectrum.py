@@ -19,6 +19,9 @@ FRAMES = ("rest", "barycentric")
 #: Speed of light, km/s.
 LIGHT = 299792.458
 
+#: Largest ratio of resolutions that count as the same.
+SAME_RESOLUTION = 1.2
+
 #: A pixel whose error exceeds the median flux by this factor carries no information; pipelines
 #: write errors such as 1e10 for pixels that they gave up.
 HUGE_ERROR = 1e6
@@ -97,10 +100,10 @@ class Spectrum:
     @property
     def signal_to_noise(self) -> float:
         """Median of flux over error of the good pixels; NaN without errors or good pixels."""
-        good = self.good
-        if self.flux_error is None or not good.any():
+        if self.flux_error is None:
             return float("nan")
-        return float(np.median(self.flux[good].astype(np.float64) / self.flux_error[good]))
+        flux = np.where(self.good, self.flux, np.nan)
+        return float(signal_to_noise(flux[None], self.flux_error[None])[0])
 
     def replace(self, **changes: Any) -> Spectrum:
         """Return a copy with other values of the attributes named."""
@@ -125,6 +128,34 @@ class Spectrum:
         wavelength = self.wavelength * np.sqrt((1 - beta) / (1 + beta))
         shifted = {**self.provenance, "shifted_km_s": float(radial_velocity)}
         return self.replace(wavelength=wavelength, frame="rest", provenance=shifted)
+
+
+def signal_to_noise(flux: np.ndarray, flux_error: np.ndarray) -> np.ndarray:
+    """Signal-to-noise ratios of spectra: the median of flux over error of their good pixels.
+
+    Parameters
+    ----------
+    flux, flux_error : numpy.ndarray, shape (n, P)
+        NaN where a pixel is missing; a pixel whose error is not positive does not count.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        NaN for a spectrum without a good pixel.
+    """
+    found = np.full(len(flux), np.nan)
+    for row, (one, error) in enumerate(zip(flux, flux_error, strict=True)):
+        good = np.isfinite(one) & (error > 0)
+        if good.any():
+            found[row] = np.median(one[good].astype(np.float64) / error[good])
+    return found
+
+
+def common_resolution(each: Sequence[float | None]) -> float | None:
+    """Median of resolving powers; None where one is unknown, or they are not the same."""
+    if not each or None in each or max(each) > SAME_RESOLUTION * min(each):
+        return None
+    return float(np.median(each))
 
 
 def make_spectrum(

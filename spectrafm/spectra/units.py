@@ -58,6 +58,10 @@ def plain(values: Any) -> tuple[Any, u.UnitBase | None, np.ndarray | None]:
     return values, unit, mask
 
 
+#: Decimals of a wavelength in Angstrom that was converted from another unit.
+DECIMALS = 8
+
+
 def to_vacuum_angstrom(
     values: np.ndarray, unit: u.UnitBase | None, medium: Medium | None, spectrum: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -100,6 +104,9 @@ def to_vacuum_angstrom(
         raise SpectrumError(
             spectrum, "wavelength", f"its unit {unit} is none of wavelength, frequency or energy"
         ) from None
+    if unit != u.AA:
+        # A factor such as 9.999999999999998 would put the first pixel of a window outside it.
+        wavelength = np.where(wavelength > 1, wavelength.round(DECIMALS), wavelength)
     if not (np.isfinite(wavelength) & (wavelength > 0)).all():
         raise SpectrumError(spectrum, "wavelength", f"in {unit} it is beyond all wavelengths")
     independent = u.Unit(unit).physical_type in ("frequency", "energy")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -15,12 +14,13 @@ from zarr.buffer.cpu import NDBuffer
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.integrity import check_presence
-from spectrafm.labels import PAPER_LABELS, Label, fulfils
+from spectrafm.labels import PAPER_LABELS, Label, fulfils, names_in
 from spectrafm.reading import problem_in, reading
 from spectrafm.spectra import Kind, pixel_mask
 from spectrafm.store.contents import NEEDED, check_contents, check_sizes
 from spectrafm.store.layout import LABEL_DIMENSION, SHARD, SPECTRA, Column
 from spectrafm.store.schema import check_schema
+from spectrafm.store.star_set import APOGEE_NORMALISER, StarSet
 
 if TYPE_CHECKING:
     import xarray
@@ -28,52 +28,6 @@ if TYPE_CHECKING:
 #: Stars read at once. 1024 keeps zarr's buffer under malloc's 32 MiB threshold, which saves 20 to
 #: 50 % of the processor time compared with reading whole shards.
 AT_ONCE = 1024
-
-#: Normaliser of the stores that name none: that of APOGEE's aspcapStar files.
-APOGEE_NORMALISER = "aspcap"
-
-
-@dataclass(frozen=True)
-class StarSet:
-    """Stars in memory, for training or prediction.
-
-    Attributes
-    ----------
-    apogee_id, split : numpy.ndarray
-        Text, shape (stars,).
-    wavelength : numpy.ndarray
-        float64, shape (pixels,): Angstrom, vacuum, rest frame.
-    flux : numpy.ndarray
-        float32, shape (stars, pixels): normalised flux of one kind of spectra; NaN: missing.
-    flux_error : numpy.ndarray or None
-        float32, shape (stars, pixels): one-sigma error of ``flux``, NaN where ``flux`` is NaN;
-        None if not wanted, and for synthetic spectra.
-    label, label_error : numpy.ndarray
-        float32, shape (stars, labels), in the order of ``labels``; NaN: unknown.
-    labels : tuple of Label
-        Name, unit and symbol of each label.
-    mock : bool
-        Whether the stars are from the mock survey.
-    normalisation : str
-        Name of the normaliser of the flux.
-    columns : dict of str to numpy.ndarray
-        Values per star of the wanted survey columns that the store has.
-    """
-
-    apogee_id: np.ndarray
-    split: np.ndarray
-    wavelength: np.ndarray
-    flux: np.ndarray
-    label: np.ndarray
-    label_error: np.ndarray
-    labels: tuple[Label, ...]
-    mock: bool
-    normalisation: str = APOGEE_NORMALISER
-    flux_error: np.ndarray | None = None
-    columns: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.apogee_id)
 
 
 def open_store(path: Path) -> zarr.Group:
@@ -238,7 +192,7 @@ class StarReader:
     columns : sequence of str
         Survey columns to load, such as ``snr``; those that the store lacks are left out.
     where : str, optional
-        Condition on labels that the stars fulfil, such as ``LOGG < 3.5``. Default: all stars.
+        Condition on labels or columns, such as ``LOGG < 3.5``. Default: all stars.
 
     Attributes
     ----------
@@ -276,10 +230,14 @@ class StarReader:
         self.wavelength = wavelength[self._pixels]
         self.labels = labels_of(group)
         if where is not None:
-            chosen &= fulfils(where, self.labels, read(group, "label"))
+            named = dict.fromkeys([*(label.name for label in self.labels), *names_in(where)])
+            values = ((name, column(group, name, self.labels)) for name in named)
+            chosen &= fulfils(where, {name: found for name, found in values if found is not None})
         self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
+        self.survey, self.release = (str(group.attrs.get(x, "")) for x in ("survey", "release"))
         self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
+        self.resolution = resolution_of(group.attrs)
         self._of_stars = {
             "split": splits[rows],
             **{name: read(group, name)[rows] for name in ("apogee_id", "label", "label_error")},
@@ -325,7 +283,10 @@ class StarReader:
             flux_error=flux_error,
             labels=self.labels,
             mock=self.mock,
+            survey=self.survey,
+            release=self.release,
             normalisation=self.normalisation,
+            resolution=self.resolution,
             columns={name: values[stars] for name, values in self._columns.items()},
             **{name: values[stars] for name, values in self._of_stars.items()},
         )
@@ -334,6 +295,13 @@ class StarReader:
         """Load the stars in blocks; the last may be smaller, and an only one empty."""
         for start in range(0, max(len(self), 1), stars):
             yield self.load(slice(start, start + stars))
+
+
+def resolution_of(attributes: Mapping[str, Any]) -> float | None:
+    """Resolving power that a store's attributes name; None for a store that names none."""
+    value = attributes.get("resolution")
+    known = isinstance(value, int | float) and np.isfinite(value) and value > 1
+    return float(value) if known else None
 
 
 def load_stars(
@@ -357,9 +325,8 @@ def column(group: zarr.Group, name: str, labels: Sequence[Label]) -> np.ndarray 
     if name in group:
         return read(group, name)
     names = [label.name for label in labels]
-    if name.upper() in names:
-        return read(group, "label")[:, names.index(name.upper())]
-    return None
+    known = [one for one in (name, name.upper()) if one in names]
+    return read(group, "label")[:, names.index(known[0])] if known else None
 
 
 def _read_pixels(group: zarr.Group, name: str, stars: np.ndarray, pixels: np.ndarray) -> np.ndarray:

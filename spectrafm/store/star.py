@@ -21,6 +21,8 @@ class Star(NamedTuple):
     synthetic: np.ndarray  # (pixel,); NaN where the store has no synthetic spectra
     mock: bool
     stars: int  # number of stars in the whole store
+    survey: str = ""  # as in `spectrafm.surveys`; empty: unknown
+    release: str = ""
 
 
 def read_star(path: Path, apogee_id: str | None = None) -> Star:
@@ -64,4 +66,6 @@ def read_star(path: Path, apogee_id: str | None = None) -> Star:
         synthetic=synthetic,
         mock=bool(group.attrs.get("mock", False)),
         stars=names.size,
+        survey=str(group.attrs.get("survey", "")),
+        release=str(group.attrs.get("release", "")),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 class Source(NamedTuple):
     """Where the options, rules and commands of a survey are defined."""
 
+    title: str  # as tables and figures name it
     options: str  # module:Section with the keys of ``survey`` in the configuration
     rules: str  # path of the Snakemake file, relative to spectrafm/surveys/
     commands: dict[str, str]  # command -> module:function
@@ -20,6 +21,7 @@ _OWN = "spectrafm.surveys.own"
 
 SURVEYS = {
     "apogee": Source(
+        "APOGEE",
         f"{_APOGEE}.options:Survey",
         "apogee/survey.smk",
         {
@@ -34,6 +36,7 @@ SURVEYS = {
         f"{_APOGEE}.grid:RANGE",
     ),
     "gaia_xp": Source(
+        "Gaia XP",
         f"{_XP}.options:Survey",
         "gaia_xp/survey.smk",
         {
@@ -43,6 +46,7 @@ SURVEYS = {
         f"{_XP}.table:RANGE",
     ),
     "own": Source(
+        "Own survey",
         f"{_OWN}.options:Survey",
         "own/survey.smk",
         {"import-spectra": f"{_OWN}.import_spectra:import_spectra"},

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import Twin
+from spectrafm.labels import names_in
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
 from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset
-
-#: Columns of validation stars by which a calibration groups them.
-COLUMNS = ("snr",)
+from spectrafm.training.teaching import pseudo_labelled
 
 
 class StageStars(NamedTuple):
@@ -31,13 +31,16 @@ class StageStars(NamedTuple):
     unseen: np.ndarray  # (m, P), flux of `calibration`, no twins
 
 
-def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
+def stars_of(
+    store: Path, stage: Stage, errors: bool, teacher: TrainedModel | None = None
+) -> StageStars:
     """Load the stars of a stage.
 
     Validation stars fulfil the same condition as the training stars and are of the validation
     split. With ``selection: paper`` they are instead those of the authors: stars of the training
     split, half of them iron-poor. With ``selection: painted`` they are painted synthetic spectra of
-    the whole validation split. A stage with a twin gets the twins of all of these.
+    the whole validation split. A stage with a twin gets the twins of all of these. With a teacher
+    all stars have its labels, which the condition then refers to.
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     stage : Stage
     errors : bool
         Whether the network reads errors of the flux.
+    teacher : TrainedModel, optional
+        The model that labels the stars.
 
     Raises
     ------
@@ -53,14 +58,19 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     """
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
     needs_gap = paints or stage.twin.components is not None
-    options = (stage.windows, stage.flux_range, errors or needs_gap, tuple(stage.inputs))
+    # Labels are loaded in any case; what else a condition names is a column.
+    named = [name for name in names_in(stage.stars.where) if name.islower()]
+    columns = tuple(dict.fromkeys([*stage.inputs, *named]))
+    options = (stage.windows, stage.flux_range, errors or needs_gap, columns)
     everyone = load_stars(store, stage.spectra, "train", *options)
+    if teacher is not None:
+        everyone = pseudo_labelled(everyone, teacher, store, "train")
     training = choose(everyone, stage.stars)
     synthetic = gap = twin = None
     if stage.replay.spectra is not None or needs_gap:
         synthetic = load_stars(store, "synthetic", "train", *options)
         gap = fit_gap(training, synthetic) if needs_gap else None
-    calibration = _of_validation_split(store, stage, gap, options)
+    calibration = _of_validation_split(store, stage, gap, options, teacher)
     validation = calibration
     if stage.selection == "paper":
         validation = balanced(everyone)
@@ -79,11 +89,16 @@ def stars_of(store: Path, stage: Stage, errors: bool) -> StageStars:
     return StageStars(training, validation, calibration, synthetic, gap, twin, lessons, unseen)
 
 
-def _of_validation_split(store: Path, stage: Stage, gap: Gap | None, options: tuple) -> StarSet:
+def _of_validation_split(
+    store: Path, stage: Stage, gap: Gap | None, options: tuple, teacher: TrainedModel | None
+) -> StarSet:
     """Load the stars of the validation split that are of the kind that the stage learns from."""
     if stage.selection == "painted":
         synthetic = load_stars(store, "synthetic", "validation", *options)
         return painted(synthetic, gap, stage.flux_range, stage.seed)
-    *options, inputs = options
-    found = load_stars(store, stage.spectra, "validation", *options, (*inputs, *COLUMNS))
+    windows, flux_range, _, columns = options
+    # With errors, for the signal-to-noise ratios.
+    found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, columns)
+    if teacher is not None:
+        found = pseudo_labelled(found, teacher, store, "validation")
     return subset(found, meets(found, stage.stars.where))

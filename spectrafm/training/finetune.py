@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from pydantic import Field, ValidationError
 
 from spectrafm import files
@@ -45,7 +46,13 @@ FEWEST = 12
 #: values of the main label, which the models of one more comparison never see.
 TEST, VALIDATION, OUTSIDE = 0.25, 0.2, 0.15
 
+#: Number of parameters below which a network trains faster on one thread than on several.
+SMALL = 2_000_000
+
 FINETUNED, RIDGE, SCRATCH, TUNED = "fine-tuned", "ridge", "MLP from scratch", "pre-trained MLP"
+
+#: The guess that needs no spectrum: the mean of the training stars' labels.
+MEAN = "mean label, no spectrum"
 
 
 class FineTune(Section):
@@ -157,7 +164,7 @@ def _finetune(
             f"at least {FEWEST} needed"
         )
     stages = _stages(trained, stars, options, int(usable.sum()), mlp)
-    with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet():
+    with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet(), _threads(trained):
         scores = pd.DataFrame(_compared(stages, stars, usable, options, Path(temporary)))
         split = _split(usable, 0, VALIDATION, np.random.default_rng(options.seed))
         store = stars.write(Path(temporary) / "final.zarr", split)
@@ -181,6 +188,18 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         whole.setLevel(level)
+
+
+@contextlib.contextmanager
+def _threads(trained: TrainedModel) -> Iterator[None]:
+    """Train a small network on one thread: its bits do not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    if sum(one.numel() for one in trained.network.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _stages(
@@ -238,12 +257,14 @@ def _stages(
     beside = trained.folder.parent / "mlp_pretrain" if mlp is None else Path(mlp)
     if beside.is_dir() and own != "mlp":
         network, facts = saved.from_pretrained(beside)
-        fits = np.array_equal(network.wavelength.numpy(), stars.wavelength)
+        own_pixels = network.wavelength.numpy()
+        fits = own_pixels.shape == stars.wavelength.shape
+        fits = fits and np.allclose(own_pixels, stars.wavelength, rtol=1e-7, atol=0)
         if fits and all(label.name in network.labels for label in stars.labels):
             rest = stage("mlp", 120, 3e-5, start_from=facts["stage_name"])
             found[TUNED] = (rest, beside)
         elif mlp is not None:
-            raise SpectraFMError(f"{mlp}: reads other pixels or labels than the spectra's")
+            raise SpectraFMError(f"{mlp}: reads other pixels or labels than the table's")
     return found
 
 
@@ -282,6 +303,8 @@ def _compared(
             split = _split(rest, 0, 0.1, rng)
             split[lowest] = "test"
         store = stars.write(folder / f"{draw}.zarr", split)
+        mean = np.nanmean(stars.label[split == "train"], axis=0)
+        yield from _scored(mean - stars.label[split == "test"], MEAN, draw, where, stars)
         for name, (stage, start) in stages.items():
             made = folder / f"{draw}-{len(name)}"
             train(store, name="x", output=made, start=start, stage=stage, model=Model())
@@ -297,13 +320,20 @@ def _scores(
     chunks = trained.contexts(tested.wavelength, stage.windows)
     labels = [label.name for label in stars.labels]
     value, _ = trained.answer(tested, labels, chunks, OPTIONS)
-    for place, label in enumerate(labels):
-        difference = value[:, place] - _label(tested, label)
-        difference = difference[np.isfinite(difference)]
+    actual = np.stack([_label(tested, label) for label in labels], axis=1)
+    yield from _scored(value - actual, name, draw, where, stars)
+
+
+def _scored(
+    off: np.ndarray, name: str, draw: int, where: str, stars: Labelled
+) -> Iterator[dict[str, Any]]:
+    """Scores of the differences from the labels, shape (n, labels)."""
+    for place, label in enumerate(stars.labels):
+        difference = off[np.isfinite(off[:, place]), place]
         spread = np.nanstd(stars.label[:, place]) or 1.0
         rmse = float(np.sqrt(np.mean(difference**2))) if len(difference) else np.nan
         yield {
-            "model": name, "draw": draw, "stars": where, "label": label, "n": len(difference),
+            "model": name, "draw": draw, "stars": where, "label": label.name, "n": len(difference),
             "rmse": rmse, "relative": rmse / spread,
         }  # fmt: skip
 

@@ -16,7 +16,7 @@ from spectrafm.inference.model import TrainedModel
 from spectrafm.labels import PAPER_LABELS, Label, error_column
 from spectrafm.readers.labelled import LabelledTable
 from spectrafm.spectra.grid import on_grid
-from spectrafm.spectra.spectrum import Spectrum
+from spectrafm.spectra.spectrum import Spectrum, common_resolution
 from spectrafm.store.layout import Column, Stars, write_store
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ class Labelled:
         Further numbers that the model reads; NaN where unknown.
     mock : bool
         Whether a star is simulated.
+    resolution : float or None
+        Resolving power of the spectra, where it is known and the same for all.
     """
 
     names: list[str]
@@ -60,6 +62,7 @@ class Labelled:
     windows: list[tuple[float, float]]
     inputs: dict[str, np.ndarray]
     mock: bool
+    resolution: float | None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -94,7 +97,11 @@ class Labelled:
         write_store(
             path,
             [Stars(table, spectra)],
-            {"title": "labelled spectra of a user", "mock": self.mock},
+            {
+                "title": "labelled spectra of a user",
+                "mock": self.mock,
+                "resolution": self.resolution,
+            },
             wavelength=self.wavelength,
             labels=self.labels,
             columns=(
@@ -163,7 +170,8 @@ def labelled(
         flux=flux,
         # Without errors every good pixel counts alike.
         error=np.where(np.isfinite(error), error, UNKNOWN_ERROR * level).astype(np.float32),
-        snr=np.array([one.columns["snr"][0] for one in shown], np.float32),
+        snr=np.concatenate([one.signal_to_noise for one in shown]).astype(np.float32),
+        resolution=common_resolution([one.resolution for one in spectra]),
         label=known.value[rows],
         label_error=np.nan_to_num(known.error[rows]),
         labels=known.table,

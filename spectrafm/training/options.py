@@ -22,8 +22,8 @@ class Stars(Section):
 
     where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
         None,
-        description="condition on labels in their units, such as 'FE_H > -1' or 'FE_H > -1 and "
-        "LOGG < 3.5'; null: all stars",
+        description="condition on labels, or on columns of the store such as a_k, in their units: "
+        "'FE_H > -1' or 'FE_H > -1 and LOGG < 3.5'; null: all stars",
     )
     count: Count | None = Field(
         None, description="number of stars, drawn with the seed; null: all that fulfil where"
@@ -108,6 +108,18 @@ class TwinOptions(Section):
     )
 
 
+class PseudoLabels(Section):
+    """Labels of a teacher, another model, in place of the catalogue's."""
+
+    teacher: Name | None = Field(
+        None,
+        description="stage whose model labels the stars: it reads its own windows of their "
+        "spectra, and this stage learns to say the same from the stage's windows. No label of the "
+        "catalogue is read, also not in stars.where; stars that the teacher's stars.count drew are "
+        "left out; null: labels of the catalogue",
+    )
+
+
 class Schedule(Section):
     """The learning rate: linear warm-up, then cosine annealing with warm restarts."""
 
@@ -144,6 +156,7 @@ class Stage(Reads):
     replay: Replay = Replay()
     average: Average = Average()
     twin: TwinOptions = TwinOptions()
+    pseudo_labels: PseudoLabels = PseudoLabels()
     epochs: Count = Field(description="passes over the training stars")
     batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -218,6 +231,13 @@ class Stage(Reads):
                 )
             if self.replay.spectra or getattr(self.average, "with"):
                 raise ValueError("twin.components: such a stage neither replays nor averages")
+        if self.pseudo_labels.teacher and (
+            self.replay.spectra or self.twin.components or self.selection in ("painted", "paper")
+        ):
+            raise ValueError(
+                "pseudo_labels.teacher: such a stage has no replay, no twin, and no selection by "
+                "labels of the catalogue"
+            )
         if self.sampling.known_labels and known.reads == "grid":
             raise ValueError(f"sampling.known_labels: {self.architecture} reads no label tokens")
         return self

@@ -35,17 +35,18 @@ def subset(stars: StarSet, chosen: np.ndarray) -> StarSet:
 def meets(stars: StarSet, where: str | None) -> np.ndarray:
     """Mask of the stars that fulfil a condition such as ``"FE_H > -1"``, shape (n,).
 
-    A star without the label does not fulfil the condition. Without a condition the mask is True for
+    A star without the value does not fulfil the condition. Without a condition the mask is True for
     every star with at least one label, since a network cannot learn from the others.
 
     Raises
     ------
     SpectraFMError
-        When the store does not hold the label.
+        When the stars have no such label or column.
     """
     if where is None:
         return np.isfinite(stars.label).any(axis=1)
-    return fulfils(where, stars.labels, stars.label)
+    labels = {label.name: stars.label[:, i] for i, label in enumerate(stars.labels)}
+    return fulfils(where, {**stars.columns, **labels})
 
 
 def column_of(stars: StarSet, label: str) -> int:

@@ -6,34 +6,25 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.calibrate import calibrate
-from spectrafm.inference.calibration import write_calibration
-from spectrafm.inference.domain import fit_domain, write_domain
-from spectrafm.inference.fingerprint import write_fingerprint
 from spectrafm.inference.model import TrainedModel
-from spectrafm.inference.twin import write_twin
-from spectrafm.integrity import hashes_beside, write_checksums
+from spectrafm.integrity import hashes_beside
 from spectrafm.networks import NETWORKS, saved
 from spectrafm.networks.base import ClosedForm, Network
-from spectrafm.networks.card import model_card
 from spectrafm.networks.options import Model
 from spectrafm.options import checked_name
 from spectrafm.outputs import claimed
 from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
-from spectrafm.training.choice import StageStars, stars_of
+from spectrafm.training.choice import stars_of
 from spectrafm.training.loop import Training
+from spectrafm.training.model_folder import Start, write_model
 from spectrafm.training.options import Stage
 from spectrafm.training.processes import Processes, processes
 from spectrafm.training.replay import replay_of
@@ -43,19 +34,13 @@ from spectrafm.training.stars import DeviceStars, column_of, to_device
 logger = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
-    """The model that a stage starts from: its folder's name and its ``config.json``."""
-
-    name: str
-    facts: dict[str, Any]
-
-
 def train(
     store: Path,
     *,
     name: str,
     output: Path,
     start: Path | None = None,
+    teacher: Path | None = None,
     checkpoints: Path | None = None,
     stage: Stage,
     model: Model,
@@ -73,6 +58,9 @@ def train(
     start : pathlib.Path, optional
         Folder of the model that the stage starts from; required with ``--start_from``, and only
         then.
+    teacher : pathlib.Path, optional
+        Folder of the model that labels the stars; required with ``--pseudo_labels.teacher``, and
+        only then.
     checkpoints : pathlib.Path, optional
         Folder of checkpoints; an interrupted training resumes from its newest one there.
     stage : Stage
@@ -96,6 +84,8 @@ def train(
     checked_name(name, "--name")
     if (stage.start_from is None) != (start is None):
         raise SpectraFMError("--start and --start_from go together")
+    if (stage.pseudo_labels.teacher is None) != (teacher is None):
+        raise SpectraFMError("--teacher and --pseudo_labels.teacher go together")
     with processes() as together, _claims(together, output, checkpoints and checkpoints / name):
         if not together.first:
             logging.getLogger("spectrafm").setLevel(logging.WARNING)
@@ -104,9 +94,10 @@ def train(
         network, begun = _loaded(start, stage)
         found = _network_class(stage)
         errors = found.reads_errors(model, stage.reads) if network is None else network.wants_errors
-        chosen = stars_of(store, stage, errors)
+        labelling = None if teacher is None else _teacher(teacher, stage)
+        chosen = stars_of(store, stage, errors, labelling)
         training, validation = chosen.training, chosen.validation
-        made_with = hashes_beside(output, [store, *([] if start is None else [start])])
+        made_with = hashes_beside(output, [store, *filter(None, (start, teacher))])
         labels = stage.labels or [label.name for label in training.labels]
         torch.manual_seed(stage.seed)
         if network is None:
@@ -123,8 +114,12 @@ def train(
         _require_lessons(stars, labels, "training", store)
         _require_lessons(validation_stars, labels, "validation", store)
 
-        if begun is not None and begun.facts.get("mock") and not training.mock:
-            logger.warning("%s: starts from %s, which learned from mock stars", name, begun.name)
+        simulated = [begun.name] if begun is not None and begun.facts.get("mock") else []
+        simulated += [labelling.folder.name] if labelling is not None and labelling.mock else []
+        if simulated and not training.mock:
+            logger.warning(
+                "%s: learns from %s, which learned from mock stars", name, " and ".join(simulated)
+            )
         logger.info(
             "%s: %d training stars, %d validation stars, %d pixels, labels %s",
             name, len(stars), len(validation_stars), stars.flux.shape[1], ", ".join(labels),
@@ -152,7 +147,8 @@ def train(
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
         if together.first:
-            _write(output, under_way, chosen, begun, made_with)
+            mock = training.mock or bool(simulated)
+            write_model(output, under_way, chosen, begun, made_with, mock)
             if kept is not None:
                 kept.remove()
             logger.info(
@@ -201,6 +197,27 @@ def _loaded(start: Path | None, stage: Stage) -> tuple[Network | None, Start | N
     return network, Start(start.name, facts)
 
 
+def _teacher(folder: Path, stage: Stage) -> TrainedModel:
+    """Load the model that labels the stars.
+
+    Raises
+    ------
+    SpectraFMError
+        When it is that of another stage, or does not know one of the stage's labels.
+    """
+    trained = TrainedModel.load(folder)
+    found, wanted = trained.facts["stage_name"], stage.pseudo_labels.teacher
+    if found != wanted:
+        raise SpectraFMError(
+            f"{folder}: holds the model of stage {found!r}, not of {wanted!r} "
+            "(--pseudo_labels.teacher)"
+        )
+    unknown = [name for name in stage.labels or [] if name not in trained.labels]
+    if unknown:
+        raise SpectraFMError(f"{folder}: the teacher does not know {', '.join(unknown)}")
+    return trained
+
+
 def _network_class(stage: Stage) -> type[Network]:
     return load(NETWORKS[stage.architecture].where)
 
@@ -247,63 +264,6 @@ def _require_lessons(stars: DeviceStars, labels: list[str], which: str, store: P
         raise SpectraFMError(f"{store}: no {which} star has {', '.join(lacking)}")
 
 
-def _write(
-    output: Path,
-    under_way: Training,
-    stars: StageStars,
-    begun: Start | None,
-    made_with: dict[str, str],
-) -> None:
-    """Calibrate the model and write its folder atomically."""
-    training, stage = stars.training, under_way.stage
-    with files.atomic_path(output, saved.MODEL) as folder:
-        folder.mkdir()
-        facts = _facts(under_way, training, stars.validation, begun) | {"made_with": made_with}
-        calibration = calibrate(
-            under_way.network,
-            stars.calibration,
-            facts["stage"]["labels"],
-            stage.windows,
-            facts["tokens"],
-            kind="painted" if stage.selection == "painted" else stage.spectra,
-            where=None if stage.selection == "painted" else stage.stars.where,
-        )
-        names = [label.name for label in training.labels]
-        domain = fit_domain(
-            training.wavelength,
-            under_way.network.scaled(training.wavelength, stars.lessons),
-            under_way.network.scaled(training.wavelength, stars.unseen),
-            {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
-            stage.windows,
-            stage.spectra,
-            stars.calibration.columns.get("snr") if stage.spectra == "observed" else None,
-        )
-        saved.save_pretrained(folder, under_way.network, facts)
-        write_calibration(folder, calibration)
-        write_domain(folder, domain)
-        if stars.twin is not None:
-            write_twin(folder, stars.twin)
-        made = TrainedModel(
-            folder, under_way.network, {**saved.architecture(under_way.network), **facts},
-            calibration, domain, stars.twin,
-        )  # fmt: skip
-        write_fingerprint(made, replace(stars.calibration, flux=stars.unseen))
-        metrics = pd.DataFrame(under_way.metrics)
-        files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
-        if stage.stars.count is not None:
-            files.write_parquet(folder / "training_stars.parquet", _table_of(training))
-        scores = _scores_at(under_way.metrics, under_way.best_epoch)
-        card = model_card(made.facts, str(calibration), str(domain), scores)
-        files.write_text(folder / "README.md", card)
-        write_checksums(folder)
-
-
-def _table_of(stars: StarSet) -> pd.DataFrame:
-    """Table of the names and labels of a stage's training stars, for Figure 4."""
-    labels = {label.name: stars.label[:, i] for i, label in enumerate(stars.labels)}
-    return pd.DataFrame({"apogee_id": stars.apogee_id.astype(object), **labels})
-
-
 def _device(together: Processes) -> torch.device:
     device = together.device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
@@ -340,56 +300,3 @@ def _freeze(network: Network, parts: list[str]) -> None:
             raise SpectraFMError(f"freeze: the network has no part {part!r}") from None
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise SpectraFMError("freeze: nothing is left to train")
-
-
-def _facts(
-    run: Training, training: StarSet, validation: StarSet, begun: Start | None
-) -> dict[str, Any]:
-    """Options and record of a training, for the model's ``config.json``."""
-    stage = run.stage
-    # A network that has learned from mock stars stays mock-trained, also after real stars.
-    mock = training.mock or (begun is not None and bool(begun.facts.get("mock")))
-    options = stage.model_dump(mode="json")
-    options["labels"] = [run.network.labels[i] for i in run.request.tolist()]
-    facts = {
-        "stage_name": run.name,
-        "stage": options,
-        "started_from": None if begun is None else begun.name,
-        "tokens": stage.sampling.tokens,
-        "epoch": run.best_epoch,
-        "epochs_trained": run.epoch,
-        "training_star_count": len(training.apogee_id),
-        "validation_star_count": len(validation.apogee_id),
-        "validation_loss": _loss_at(run.metrics, run.best_epoch),
-        "averaged_validation_loss": run.averaged_loss,
-        "mock": mock,
-        "normalisation": training.normalisation,
-        "label_ranges": _ranges(training),
-        "skipped_steps": run.skipped,
-        "environments": run.environments,
-        **files.provenance(),
-    }
-    if stage.stars.count is not None:
-        facts["training_stars"] = training.apogee_id.tolist()
-    return facts
-
-
-def _ranges(stars: StarSet) -> dict[str, list[float]]:
-    """Smallest and largest value of each label among the training stars."""
-    some = {
-        label.name: stars.label[np.isfinite(stars.label[:, i]), i]
-        for i, label in enumerate(stars.labels)
-    }
-    return {name: [float(v.min()), float(v.max())] for name, v in some.items() if len(v)}
-
-
-def _scores_at(metrics: list[dict[str, float]], epoch: int) -> dict[str, float]:
-    """RMSE of each label on the validation stars of an epoch; empty where it was not validated."""
-    start = "validation_rmse_"
-    row = next((row for row in metrics if row["epoch"] == epoch), {})
-    return {name.removeprefix(start): row[name] for name in row if name.startswith(start)}
-
-
-def _loss_at(metrics: list[dict[str, float]], epoch: int) -> float | None:
-    """Validation loss of an epoch; None where the epoch was not validated."""
-    return next((row["validation_loss"] for row in metrics if row["epoch"] == epoch), None)

@@ -253,16 +253,20 @@ def write_zarr(path: Path, data: xarray.Dataset) -> Path:
 
 
 def attention_maps(windows: list = FULL, mock: bool = True) -> xarray.Dataset:
-    """Attention maps with one peak per label, at the wavelengths in `PEAKS`."""
+    """Attention maps with a peak per label, at the wavelengths in `PEAKS`; gradients beside it."""
     seen = np.unique(np.concatenate(pixels_in(WAVELENGTH, windows)))
     wavelength = WAVELENGTH[seen]
     rng = np.random.default_rng(4)
     maps = rng.uniform(0.2, 1.2, (2, len(LABELS), wavelength.size))
     for number, peak in enumerate(PEAKS):
         maps[:, number] += 20 * np.exp(-0.5 * ((wavelength - peak) / 3) ** 2)
+    gradient = np.roll(maps, 20, axis=-1)
+    own = np.stack([abs(wavelength - peak) < 4 for peak in PEAKS])
     _, synthetic = spectra_of(2)
     return dataset_of(
         maps,
+        gradient,
+        own,
         np.full((2, wavelength.size), 80),
         synthetic[:, seen],
         {"dwarfs": 80, "giants": 240},

@@ -151,6 +151,17 @@ def start_option(wildcards, input):
     return [f"--start={input.start}"] if input.start else []
 
 
+def model_of_teacher(wildcards):
+    """Folder of the model that labels a stage's stars; an empty list for the catalogue's labels."""
+    teacher = RUN.stages[wildcards.stage].pseudo_labels.teacher
+    return [] if teacher is None else f"{RESULTS}/models/{teacher}"
+
+
+def teacher_option(wildcards, input):
+    """`--teacher=<model>` of `spectrafm train`; empty for the catalogue's labels."""
+    return [f"--teacher={input.teacher}"] if input.teacher else []
+
+
 def stage_options(wildcards):
     """Options of a stage; the section `model` only for a token network trained from scratch."""
     stage = RUN.stages[wildcards.stage]
@@ -188,9 +199,9 @@ def evaluation_options(wildcards):
 
 
 def shown_in(figure):
-    """Input files of a figure, by what the figure shows; Figure 4 shows all repeats of its stages."""
+    """Input files of a figure, by what the figure shows; predictions with all repeats of a stage."""
     names = RUN.shown_in(figure)
-    if FIGURES[figure].shows == "predictions":
+    if FIGURES[figure].shows.startswith("prediction"):
         names = RUN.repeated(names)
     store = {"store": rules.build_store.output.store}
     models = {"models": [f"{RESULTS}/models/{name}" for name in names]}

@@ -59,7 +59,7 @@ ASTRONN = (
 rule table1:
     """Write Table 1: scatter and bias of each label, next to those of astroNN."""
     input:
-        predictions=prediction_files(RUN.figures.table1),
+        predictions=prediction_files(RUN.repeated(RUN.figures.table1)),
         astronn=ASTRONN,
     output:
         csv=report(
@@ -168,7 +168,7 @@ if RUN.shown_in("calibration"):
     rule table_calibration:
         """Tabulate how often the catalogue's value lies within the predicted errors."""
         input:
-            prediction_files(RUN.shown_in("calibration")),
+            prediction_files(RUN.repeated(RUN.shown_in("calibration"))),
         output:
             csv=report(
                 f"{RESULTS}/tables/calibration.csv",

@@ -13,6 +13,7 @@ rule train:
     input:
         store=rules.build_store.output.store,
         start=model_of_start,
+        teacher=model_of_teacher,
     output:
         directory(f"{RESULTS}/models/{{stage}}"),
     log:
@@ -27,12 +28,14 @@ rule train:
     params:
         launcher=launcher,
         start=start_option,
+        teacher=teacher_option,
         options=stage_options,
         resume=resume_option,
         checkpoints=f"{RESULTS}/checkpoints",
     shell:
         "exec {params.launcher:q} train {input.store:q} --name {wildcards.stage:q} --output {output:q}"
-        " --checkpoints {params.checkpoints:q} {params.start:q} {params.options:q}"
+        " --checkpoints {params.checkpoints:q} {params.start:q} {params.teacher:q}"
+        " {params.options:q}"
         " {params.resume:q} > >(trap '' HUP INT TERM; exec tee {log:q} >&2) 2>&1"
 
 

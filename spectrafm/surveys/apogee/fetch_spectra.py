@@ -22,7 +22,7 @@ from spectrafm.store.layout import SHARD, SHARD_STARS, SPECTRA, STORE, Stars, wr
 from spectrafm.store.read import open_store, read
 from spectrafm.surveys.apogee import simulated
 from spectrafm.surveys.apogee.columns import store_columns
-from spectrafm.surveys.apogee.grid import N_PIXELS, WAVELENGTH
+from spectrafm.surveys.apogee.grid import N_PIXELS, RESOLUTION, WAVELENGTH
 from spectrafm.surveys.apogee.options import Release
 from spectrafm.surveys.apogee.selected import read_selected
 from spectrafm.surveys.apogee.spectra_files import SpectraFiles, records_of
@@ -161,6 +161,7 @@ def _attributes(
         "release": release.release,
         "source": archive.source,
         "mock": mock,
+        "resolution": RESOLUTION,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "acknowledgement": MOCK_ACKNOWLEDGEMENT if mock else ACKNOWLEDGEMENT,
         "provenance": provenance(aspcap=release.aspcap, **inputs),

@@ -12,6 +12,9 @@ N_GRID = 8575
 LOG_WAVELENGTH_START = 4.179
 LOG_WAVELENGTH_STEP = 6e-6
 
+#: Resolving power of the APOGEE spectrographs.
+RESOLUTION = 22500.0
+
 #: Vacuum rest-frame wavelength of each of the 8575 pixels, Angstrom.
 GRID_WAVELENGTH = 10.0 ** (LOG_WAVELENGTH_START + LOG_WAVELENGTH_STEP * np.arange(N_GRID))
 

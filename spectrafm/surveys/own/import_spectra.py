@@ -21,7 +21,7 @@ from spectrafm.outputs import claims
 from spectrafm.progress import track
 from spectrafm.readers.labelled import LabelledTable, Labels, read_labelled
 from spectrafm.spectra.grid import on_grid
-from spectrafm.spectra.spectrum import Spectrum
+from spectrafm.spectra.spectrum import Spectrum, common_resolution
 from spectrafm.store.layout import SHARD_STARS, STORE, Column, Stars, write_store
 from spectrafm.surveys.own.options import LabelColumns, Spectra
 from spectrafm.surveys.split import Split, split_of
@@ -135,6 +135,7 @@ def _chained(
     made.check_split()
     attributes["normalisation"] = made.normalisation
     attributes["mock"] = made.mock
+    attributes["resolution"] = common_resolution(made.resolutions)
 
 
 class _Import:
@@ -147,6 +148,7 @@ class _Import:
         self.normalisation = "none"
         self.mock = False
         self.tables: list[pd.DataFrame] = []
+        self.resolutions: list[float | None] = []
         self.lost: list[str] = []
         self.done: Counter[str] = Counter()
 
@@ -192,6 +194,7 @@ class _Import:
             self.lost.append(f"{name}: no good pixel")
             return None
         self._agree(one, name)
+        self.resolutions.append(one.resolution)
         self.mock |= bool(one.provenance.get("mock"))
         for said in one.assumed:
             self.done[said.partition("(")[0].lstrip("0123456789 ").strip()] += 1
