@@ -59,14 +59,11 @@ def spectra_of(stars):
 def tuned(base, stars, tmp_path_factory):
     """The base, fine-tuned on some stars with [Fe/H] and a label that it does not know."""
     output = tmp_path_factory.mktemp("tuned") / "mine"
-    steps = pytest.MonkeyPatch()
-    steps.setattr(command, "STEPS", 20)
-    steps.setattr(command, "STEPS_OF_MLP", 20)
     labels = {"FE_H": stars.label[:STARS, 4], "AGE": 5 + 2 * stars.label[:STARS, 4]}
     model = SpectraFM.from_pretrained(base)
-    made = model.finetune(spectra_of(stars), labels, output, units={"AGE": "Gyr"}, draws=2)
-    steps.undo()
-    return made
+    return model.finetune(
+        spectra_of(stars), labels, output, units={"AGE": "Gyr"}, draws=2, steps=20
+    )
 
 
 def test_a_model_learns_a_users_labels_and_a_new_one(tuned, stars):

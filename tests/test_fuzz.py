@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from astropy import units as u
 from astropy.table import Table
 
-from making import fabricated, fuzz
+from making import fabricated, fuzz, spectra_files
 from making.model_folder import write_model
-from making.sas_tree import make_tree, row
+from making.sas_tree import aspcapstar_bytes, make_tree, row
 from making.toy_store import toy_stars, write_part
 from spectrafm import files
 from spectrafm.config import read_config
@@ -37,13 +38,16 @@ from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
 from spectrafm.inference.calibration import (
     FittedOn,
-    fit_calibration,
     read_calibration,
     write_calibration,
 )
+from spectrafm.inference.conformal import fit_calibration
+from spectrafm.inference.domain import fit_domain, read_domain, write_domain
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS
+from spectrafm.readers.labelled import read_labelled
+from spectrafm.readers.read import read_spectra
 from spectrafm.report.chain import inputs_of_table
 from spectrafm.report.images import check_figure, inputs_of_figure
 from spectrafm.report.report import report
@@ -494,6 +498,115 @@ def npy(folder: Path) -> Case:
     np.save(path, label[:20])
     np.save(errors, np.full((20, 5), 0.01, np.float32))
     return Case(path, fuzz.damaged_bytes, lambda: compare(stars, [path], [errors]))
+
+
+# Spectra and tables of users.
+
+
+def spectra_case(path: Path) -> Case:
+    """A file of spectra in the format of its name."""
+    damage = fuzz.damaged_text if path.suffix in (".csv", ".ecsv", ".vot") else fuzz.damaged_bytes
+
+    def read() -> Any:
+        return {
+            f"{number} {name}": getattr(one, name)
+            for number, one in enumerate(read_spectra(path))
+            for name in ("name", "wavelength", "flux", "flux_error", "mask")
+        }
+
+    return Case(path, damage, read)
+
+
+@reader
+def aspcapstar(folder: Path) -> Case:
+    folder.mkdir(exist_ok=True)
+    path = folder / "aspcapStar.fits"
+    path.write_bytes(aspcapstar_bytes(row("2M00000000")))
+    return spectra_case(path)
+
+
+def _table_of_spectra(path: Path) -> Path:
+    grid = np.linspace(1575.0, 1577.07, 30)
+    flux = 1 - np.linspace(0.05, 0.15, 12)[:, None] * np.sin(grid)
+    names = [f"mine{number}" for number in range(12)]
+    table = Table(
+        {
+            "name": names,
+            "wavelength": np.tile(grid, (12, 1)) * u.nm,
+            "flux": flux,
+            "flux_error": 0.01 * flux,
+            "TEFF": np.linspace(4000, 5000, 12) * u.K,
+            "AGE": np.linspace(1, 12, 12) * u.Gyr,
+            "AGE_ERR": np.full(12, 0.1) * u.Gyr,
+            "rv": np.full(12, 3.0) * u.km / u.s,
+        }
+    )
+    if path.suffix == ".csv":
+        table.rename_column("wavelength", "wavelength [nm]")
+        return spectra_files.write_texts(path, table)
+    formats = {".ecsv": "ascii.ecsv", ".vot": "votable"}
+    table.write(path, format=formats.get(path.suffix, path.suffix[1:]))
+    return path
+
+
+for _name, _write in {
+    "apstar.fits": lambda path: spectra_files.write_apstar(path, 2),
+    "mwm.fits": lambda path: spectra_files.write_mwm(path, "astraStar"),
+    "lamost.fits": lambda path: spectra_files.write_lamost_table(path, "mrs"),
+    "galah.fits": spectra_files.write_galah,
+    "boss.fits": spectra_files.write_boss,
+    "desi.fits": spectra_files.write_desi,
+    "jwst.fits": spectra_files.write_jwst,
+    "gaia.csv": lambda path: spectra_files.write_texts(path, spectra_files.gaia_table("XP", 2)),
+    "spectra.csv": _table_of_spectra,
+    "spectra.ecsv": _table_of_spectra,
+    "spectra.vot": _table_of_spectra,
+    "spectra.parquet": _table_of_spectra,
+    "spectra.fits": _table_of_spectra,
+}.items():
+    READERS[_name] = lambda folder, name=_name, write=_write: spectra_case(write(folder / name))
+
+
+@reader
+def labelled_table(folder: Path) -> Case:
+    path = _table_of_spectra(folder / "stars.ecsv")
+
+    def read() -> Any:
+        stars = read_labelled(path)
+        known = {label.name: label for label in PAPER_LABELS}
+        labels = stars.labels(["TEFF", "AGE"], known, {})
+        moving = [stars.at_rest(place, one) for place, one in enumerate(stars.each())]
+        values = {"label": labels.value, "error": labels.error, "labels": repr(labels.table)}
+        return values | {stars.names[n]: one.wavelength for n, (one, _) in enumerate(moving)}
+
+    return Case(path, fuzz.damaged_text, read)
+
+
+def domain_case(folder: Path, name: str, damage) -> Case:
+    """A file of the domain of a model, which its checksums do not cover here."""
+    rng = np.random.default_rng(0)
+    flux = 1 + 0.01 * rng.normal(size=(60, 40)).astype(np.float32)
+    labels = {"TEFF": rng.uniform(4000, 5000, 60), "LOGG": rng.uniform(1, 4, 60)}
+    grid, windows = np.linspace(16_000, 16_010, 40), [(16_000, 16_010)]
+    folder.mkdir(exist_ok=True)
+    snr = np.full(60, 99.0)
+    write_domain(folder, fit_domain(grid, flux, flux, labels, windows, "observed", snr))
+
+    def read() -> Any:
+        domain = read_domain(folder)
+        return str(domain.facts), {"score": domain.judge(grid, flux, labels, snr).score}
+
+    return Case(folder / name, damage, read)
+
+
+@reader
+def domain_json(folder: Path) -> Case:
+    return domain_case(folder, "domain.json", fuzz.damaged_json)
+
+
+@reader
+def components_of_a_stranger(folder: Path) -> Case:
+    return domain_case(folder, "domain.safetensors", fuzz.damaged_bytes)
 
 
 # Configuration and checkpoints.

@@ -353,6 +353,8 @@ def read_domain(folder: Path) -> Domain | None:
         raise SpectraFMError(f"{path}: not a domain ({problem_in(error)})") from None
     if len(facts.score.residual) != len(facts.score.parts):
         raise SpectraFMError(f"{path}: not a domain (score.residual: not one a part)")
+    if any(name not in facts.labels for hull in facts.hulls for name in hull.labels):
+        raise SpectraFMError(f"{path}: not a domain (hulls: of a label without a range)")
     found = read_weights(arrays)
     if set(found) != set(_TYPES) or any(found[name].dtype != kind for name, kind in _TYPES.items()):
         raise SpectraFMError(f"{arrays}: not the arrays of a domain")

@@ -16,8 +16,9 @@ from spectrafm.archive.fits import FILL, FILLS
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label, error_column
 from spectrafm.readers.peek import peek
-from spectrafm.readers.read import join_stars, read_spectra
+from spectrafm.readers.read import join_stars, read_spectra, reading_spectra
 from spectrafm.readers.tables import columns_of, first_rows, read_table, spectra_of
+from spectrafm.reading import printable
 from spectrafm.spectra.spectrum import Spectrum
 
 #: Names, in lower case, of the column with the path of each star's file, relative to the table.
@@ -94,8 +95,8 @@ class LabelledTable:
         column = self.column(*VELOCITY_COLUMNS)
         if column is None:
             return np.full(len(self), np.nan)
-        unit = u.Unit(self.table[column].unit or u.km / u.s)
-        return self.numbers(column) * unit.to(u.km / u.s)
+        unit = self.table[column].unit or u.km / u.s
+        return self.numbers(column) * self._factor(column, unit, u.km / u.s)
 
     def column(self, *names: str) -> str | None:
         """The first column with one of these names, in capitals or not; None if there is none."""
@@ -192,12 +193,23 @@ class LabelledTable:
                     f"units={{{name!r}: 'Gyr'}}; or dex"
                 )
             return found, 1.0
+        if isinstance(unit, u.UnrecognizedUnit):
+            raise SpectraFMError(
+                f"{self.source}: {column} is in no known unit ({printable(str(unit))})"
+            )
         if usual is None or isinstance(u.Unit(usual), u.function.FunctionUnitBase):
             return (usual or unit.to_string()), 1.0
+        return usual, self._factor(column, unit, u.Unit(usual))
+
+    def _factor(self, column: str, unit: u.UnitBase, wanted: u.UnitBase) -> float:
+        """Factor from the unit of a column to another."""
         try:
-            return usual, float(u.Unit(unit).to(u.Unit(usual)))
-        except u.UnitsError:
-            raise SpectraFMError(f"{self.source}: {name} is in {unit}, expected {usual}") from None
+            return float(unit.to(wanted))
+        except (u.UnitsError, ValueError, TypeError):
+            found = printable(str(unit))
+            raise SpectraFMError(
+                f"{self.source}: {column} is in {found}, expected {wanted}"
+            ) from None
 
 
 def read_labelled(path: Path, **about: Any) -> LabelledTable:
@@ -217,26 +229,27 @@ def read_labelled(path: Path, **about: Any) -> LabelledTable:
         When the table has neither, or a star is named twice or not at all.
     """
     path = Path(path)
-    table = read_table(path, peek(path).kind)
-    whole = LabelledTable(str(path), table, [], None)
-    files = whole.column(*FILE_COLUMNS)
-    if "flux" in columns_of(table):
-        spectra = spectra_of(table, path, **about)
-        names = [one.name for one in spectra]
-        found = LabelledTable(str(path), table[first_rows(table)], names, spectra)
-    elif files is not None:
-        given = [key for key, value in about.items() if value is not None]
-        if given:
-            raise SpectraFMError(f"{path}: {given[0]} is what each file says, not the table")
-        names = [str(name) for name in table[columns_of(table).get("name", files)]]
-        found = LabelledTable(str(path), table, names, None)
-    else:
-        raise SpectraFMError(
-            f"{path}: neither a column flux nor a column file; columns: "
-            f"{', '.join(table.colnames[:20])}"
-        )
-    _check_names(path, names)
-    return found
+    with reading_spectra(path):
+        table = read_table(path, peek(path).kind)
+        whole = LabelledTable(str(path), table, [], None)
+        files = whole.column(*FILE_COLUMNS)
+        if "flux" in columns_of(table):
+            spectra = spectra_of(table, path, **about)
+            names = [one.name for one in spectra]
+            found = LabelledTable(str(path), table[first_rows(table)], names, spectra)
+        elif files is not None:
+            given = [key for key, value in about.items() if value is not None]
+            if given:
+                raise SpectraFMError(f"{path}: {given[0]} is what each file says, not the table")
+            names = [str(name) for name in table[columns_of(table).get("name", files)]]
+            found = LabelledTable(str(path), table, names, None)
+        else:
+            raise SpectraFMError(
+                f"{path}: neither a column flux nor a column file; columns: "
+                f"{', '.join(table.colnames[:20])}"
+            )
+        _check_names(path, names)
+        return found
 
 
 def labelled_arrays(spectra: Sequence[Spectrum], labels: Mapping[str, Any]) -> LabelledTable:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,19 @@ def read_spectra(path: str | os.PathLike, format: str | None = None) -> Spectra:
     path = Path(path)
     if format is not None and format not in READERS:
         raise SpectraFMError(f"no format {format!r}; known: {', '.join(READERS)}")
-    # Damaged bytes make parsers raise errors of many types, in headers as in data.
+    with reading_spectra(path):
+        return load(f"{READERS[format or format_of(peek(path))]}:read")(path)
+
+
+@contextlib.contextmanager
+def reading_spectra(path: Path) -> Iterator[None]:
+    """Turn any error inside the block into a `SpectraFMError` that names the file.
+
+    Damaged bytes make parsers raise errors of many types, in headers as in data.
+    """
     with reading(path, "file of spectra"), np.errstate(all="ignore"):
-        module = READERS[format or format_of(peek(path))]
         try:
-            return load(f"{module}:read")(path)
+            yield
         except SpectrumError as error:
             raise SpectraFMError(f"{path}: {error}") from None
 

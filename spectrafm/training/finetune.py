@@ -46,9 +46,6 @@ FEWEST = 12
 #: values of the main label, which the models of one more comparison never see.
 TEST, VALIDATION, OUTSIDE = 0.25, 0.2, 0.15
 
-#: Steps of a fine-tune, and of an MLP from scratch.
-STEPS, STEPS_OF_MLP = 300, 600
-
 #: Number of parameters below which a network trains faster on one thread than on several.
 SMALL = 2_000_000
 
@@ -69,6 +66,9 @@ class FineTune(Section):
     )
     units: dict[LabelName, LabelUnit] = Field(
         {}, description="unit of each new label whose column has none, such as {AGE: Gyr}"
+    )
+    steps: Count = Field(
+        300, description="steps of each training; an MLP from scratch has twice as many"
     )
     draws: Count = Field(3, description="random divisions of the stars to compare on")
     seed: Seed = Field(0, description="seed of the divisions, and of the trainings")
@@ -160,7 +160,8 @@ def _finetune(
     usable = np.isfinite(stars.label).any(axis=1) & np.isfinite(stars.flux).any(axis=1)
     if usable.sum() < FEWEST:
         raise SpectraFMError(
-            f"{int(usable.sum())} spectra with a label and a good pixel: at least {FEWEST} needed"
+            f"{table.source}: {int(usable.sum())} spectra with a label and a good pixel: "
+            f"at least {FEWEST} needed"
         )
     stages = _stages(trained, stars, options, int(usable.sum()), mlp)
     with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet(), _threads(trained):
@@ -247,11 +248,11 @@ def _stages(
     start_from = trained.facts["stage_name"]
     found = {
         FINETUNED: (
-            stage(own, STEPS, options.rate, start_from=start_from, freeze=freeze),
+            stage(own, options.steps, options.rate, start_from=start_from, freeze=freeze),
             trained.folder,
         ),
         RIDGE: (stage("ridge", 1, options.rate), None),
-        SCRATCH: (stage("mlp", STEPS_OF_MLP, 3e-4), None),
+        SCRATCH: (stage("mlp", 2 * options.steps, 3e-4), None),
     }
     beside = trained.folder.parent / "mlp_pretrain" if mlp is None else Path(mlp)
     if beside.is_dir() and own != "mlp":

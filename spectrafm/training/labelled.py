@@ -155,7 +155,9 @@ def labelled(
     flux = np.concatenate([one.flux for one in shown])
     error = np.concatenate([one.flux_error for one in shown])
     if not np.isfinite(flux).any():
-        raise SpectraFMError("no spectrum has a good pixel in the wavelengths that the model reads")
+        raise SpectraFMError(
+            f"{stars.source}: no spectrum has a good pixel in the wavelengths that the model reads"
+        )
     level = np.median(np.abs(np.nan_to_num(flux)), axis=1, keepdims=True)
     inputs = {}
     for name in trained.network.reads.inputs:

@@ -15,6 +15,7 @@ from typing import Any
 
 from docstring_parser.numpydoc import parse
 
+from making.whole_run import verb_of
 from spectrafm import cli
 from spectrafm.plugs import load
 
@@ -57,7 +58,7 @@ def _run(arguments, folder, said, prepare, environment) -> None:
 
 def outputs_of(command: str) -> list[str]:
     """Names of a command's parameters that are paths to write, as its docstring says."""
-    verb = load(cli.COMMANDS[command])
+    verb = load(cli.COMMANDS[verb_of(command)])
     return [
         name.strip()
         for parameter in parse(inspect.getdoc(verb)).params
@@ -68,7 +69,7 @@ def outputs_of(command: str) -> list[str]:
 
 def with_output(command: str, arguments: list[str], name: str, path: Path) -> list[str]:
     """The arguments of a command, with another path for one of its outputs."""
-    parameter = inspect.signature(load(cli.COMMANDS[command])).parameters[name]
+    parameter = inspect.signature(load(cli.COMMANDS[verb_of(command)])).parameters[name]
     if parameter.kind is not parameter.KEYWORD_ONLY:
         return [str(path)]  # of `report`, whose output is its one argument
     flag = f"--{name.replace('_', '-')}="

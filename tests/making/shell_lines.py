@@ -1,8 +1,7 @@
 """Prints the shell lines that a configuration makes of the workflow's rules, as JSON.
 
 ``python shell_lines.py FOLDER STAGES CONFIG...``: for each rule and figure the lines of all its
-jobs, as many as the targets need, among them the stages, whose names are joined by commas; none is
-run.
+jobs, as many as the targets need; none is run. STAGES are joined by commas and targets too.
 """
 
 from __future__ import annotations

@@ -102,6 +102,37 @@ def write_lamost_table(path: Path, kind: str) -> Path:
     return path
 
 
+def write_galah(path: Path) -> Path:
+    """One arm of a HERMES spectrum: flux, relative error, and the normalised flux at rest."""
+    wavelength = 4713 + 0.05 * np.arange(PIXELS)
+    hdus = [fits.PrimaryHDU(100 * flux_of(wavelength)), fits.ImageHDU(np.full(PIXELS, 0.01))]
+    hdus += [fits.ImageHDU(np.ones(PIXELS)) for _ in range(2)]
+    hdus.append(fits.ImageHDU(flux_of(wavelength)))
+    hdus[0].header["INSTRUME"] = "HERMES-1"
+    hdus[0].header["OBJECT"] = "10000000"
+    for hdu in hdus:
+        hdu.header.update({"CRVAL1": 4713.0, "CDELT1": 0.05, "CRPIX1": 1})
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def write_boss(path: Path) -> Path:
+    """The sum of the exposures of a star, and what the pipeline makes of it."""
+    primary = fits.PrimaryHDU()
+    primary.header.update({"PLATEID": 1234, "MJD": 55555, "FIBERID": 7})
+    logarithm = 3.58 + 1e-4 * np.arange(PIXELS)
+    pixels = {
+        "flux": flux_of(10**logarithm),
+        "loglam": logarithm,
+        "ivar": np.where(np.arange(PIXELS) == 3, 0.0, 1e4),
+        "wdisp": np.full(PIXELS, 1.1),
+    }
+    star = {"Z": [1e-4], "CLASS": ["STAR"]}
+    tables = [fits.BinTableHDU(Table(pixels), name="COADD"), fits.BinTableHDU(Table(star))]
+    fits.HDUList([primary, *tables]).writeto(path)
+    return path
+
+
 def write_desi(path: Path) -> Path:
     """A coadd of two targets, with arms that overlap."""
     hdus = [fits.PrimaryHDU(), fits.BinTableHDU(Table({"TARGETID": [11, 22]}), name="FIBERMAP")]

@@ -21,7 +21,8 @@ TINY = [
     "--model.decoder=[{heads: 2, feedforward: 8}]", "--model.head=[8]",
 ]  # fmt: skip
 
-#: Commands in the order of a run: name -> (arguments, files and folders that it writes).
+#: Commands in the order of a run: name -> (arguments, files and folders that it writes). A second
+#: word in a name tells what a command is given, where it takes inputs of two kinds.
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "mock-survey": (["--output=mock", "--rows=50", "--processes=1"], ["mock"]),
     "fetch-allstar": (
@@ -67,6 +68,14 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["models/pretrain", "toy.zarr", "--name=all", f"--windows={WINDOWS}",
          "--output=predictions/pretrain--all.parquet"],
         ["predictions/pretrain--all.parquet"],
+    ),
+    "predict files": (
+        ["models/pretrain", "star.fits", "own/stars.csv", "--output=star.parquet"],
+        ["star.parquet"],
+    ),
+    "finetune": (
+        ["models/pretrain", "own/window.csv", "--output=own/model", "--draws=1", "--steps=4"],
+        ["own/model"],
     ),
     "map-attention": (
         ["models/pretrain", "toy.zarr", f"--windows={WINDOWS}", "--output=attention/pretrain.zarr"],
@@ -137,9 +146,8 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "report": (["report.html"], ["report.html", "SHA256SUMS"]),
 }  # fmt: skip
 
-#: Commands that no run of seconds can end: they train for minutes, or need a table of 104 MB.
+#: Commands that no run of seconds can end: they need a table of 104 MB.
 NOT_RUN: dict[str, tuple[list[str], list[str]]] = {
-    "finetune": (["models/pretrain", "own/window.csv", "--output=own/model"], ["own/model"]),
     "fetch-xp": (["--output=xp.fits.gz", "--source=none.whl"], ["xp.fits.gz"]),
     "select-xp": (
         ["xp.fits.gz", "--store=xp.zarr", "--selected=xp.parquet", "--funnel=xp.csv"],
@@ -151,16 +159,28 @@ NOT_RUN: dict[str, tuple[list[str], list[str]]] = {
 def write_own_table(path: Path, grid: np.ndarray) -> None:
     """A table of a user's spectra in nm, whose split leaves no side without a star."""
     stars = 40
+    depth = np.linspace(0.05, 0.15, stars)
     table = Table(
         {
             "name": [f"mine{n}" for n in range(stars)],
             "wavelength [nm]": np.tile(grid, (stars, 1)),
-            "flux": np.tile(1 - 0.1 * np.sin(grid), (stars, 1)),
+            "flux": 1 - depth[:, None] * np.sin(grid),
             "TEFF": 4000.0 + 50 * np.arange(stars),
         }
     )
     path.parent.mkdir(exist_ok=True)
     write_texts(path, table)
+
+
+def run_command(name: str, arguments: list[str] | None = None) -> int:
+    """Run an entry of `COMMANDS` or `NOT_RUN`, with other arguments where they are given."""
+    own = (COMMANDS | NOT_RUN)[name][0] if arguments is None else arguments
+    return cli.main([verb_of(name), *own])
+
+
+def verb_of(name: str) -> str:
+    """The command of an entry."""
+    return name.split()[0]
 
 
 def make_run(folder: Path) -> Path:
@@ -173,6 +193,6 @@ def make_run(folder: Path) -> Path:
     spectrum = next((folder / "sas").rglob("aspcapStar-*-2M00000000.fits"))
     shutil.copy(spectrum, folder / "star.fits")
     with contextlib.chdir(folder):
-        for command, (arguments, _) in COMMANDS.items():
-            assert cli.main([command, *arguments]) == 0, command
+        for name in COMMANDS:
+            assert run_command(name) == 0, name
     return folder

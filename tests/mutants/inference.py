@@ -13,6 +13,7 @@ BY_HAND = "tests/test_by_hand.py"
 INFERENCE = "tests/test_inference.py"
 NEIGHBOURS = "tests/test_neighbours.py::test_bad_stars_never_change_anothers_prediction"
 CALIBRATION = "spectrafm/inference/calibration.py"
+CONFORMAL = "spectrafm/inference/conformal.py"
 CALIBRATED = "tests/test_calibration.py"
 FIRST_MISSING = (
     "tests/test_neighbours.py::test_the_first_missing_pixel_changes_no_bit_of_another_star"
@@ -210,7 +211,7 @@ MUTANTS = [
     ),
     # Calibration.
     Mutant(
-        CALIBRATION,
+        CONFORMAL,
         "-(-(n + 1) * level // 100)",
         "-(-n * level // 100)",
         f"{CALIBRATED}::test_quantiles_of_nineteen_stars",
@@ -218,8 +219,8 @@ MUTANTS = [
     ),
     Mutant(
         CALIBRATION,
-        "factor * found.temperature * sigma",
-        "factor * sigma",
+        "np.maximum.accumulate(width, axis=0) * self.temperature",
+        "np.maximum.accumulate(width, axis=0)",
         f"{CALIBRATED}::test_a_calibration_by_hand",
         "intervals forget the temperature",
     ),
@@ -232,10 +233,10 @@ MUTANTS = [
     ),
     Mutant(
         CALIBRATION,
-        "key=lambda group: len(group.place)",
-        "key=lambda group: -len(group.place)",
+        "width *= _factors_of(bins, np.array(factors))",
+        "width *= 1.0",
         f"{CALIBRATED}::test_groups_hold_their_share_each",
-        "the largest group wins over the smaller ones",
+        "groups have no factors of their own",
     ),
     Mutant(
         "spectrafm/training/choice.py",
