@@ -94,10 +94,8 @@ def test_every_score_of_the_comparison_is_kept(tuned):
 
 
 def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
-    base, store, stars, tmp_path, monkeypatch, capsys
+    base, store, stars, tmp_path, capsys
 ):
-    monkeypatch.setattr(command, "STEPS", 10)
-    monkeypatch.setattr(command, "STEPS_OF_MLP", 10)
     options = stage(architecture="mlp", sampling={"scheme": "all"}, epochs=1, labels=["FE_H"])
     train(store, name="mlp", output=tmp_path / "mlp", stage=options, model=TINY)
     table = Table({"FE_H": stars.label[:STARS, 4], "flux": np.nan_to_num(stars.flux[:STARS])})
@@ -105,7 +103,7 @@ def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
     table.meta = {"medium": "vacuum", "frame": "rest", "normalisation": "aspcap"}
     table.write(tmp_path / "mine.fits")
     line = ["finetune", str(base), str(tmp_path / "mine.fits"), "-o", str(tmp_path / "mine")]
-    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1"]
+    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1", "--steps", "10"]
     assert cli.main(line) == 0
     shown = capsys.readouterr().out
     assert command.TUNED in shown

@@ -189,8 +189,8 @@ MUTANTS = [
     ),
     Mutant(
         MODEL,
-        "if self.mock and not stars.mock:",
-        "if False:",
+        "if self.mock:\n            logger.warning(",
+        "if False:\n            logger.warning(",
         "tests/test_inference.py::test_a_model_of_simulated_stars_stays_marked",
         "a model of simulated stars predicts real ones without a warning",
     ),
@@ -240,7 +240,7 @@ MUTANTS = [
     ),
     Mutant(
         "spectrafm/training/choice.py",
-        "calibration = _of_validation_split(store, stage, gap, options)",
+        "calibration = _of_validation_split(store, stage, gap, options, teacher)",
         "calibration = training",
         f"{CALIBRATED}::test_a_training_leaves_a_calibration",
         "a model is calibrated on its own training stars",
