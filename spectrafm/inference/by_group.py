@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from astropy.stats import mad_std
 
-from spectrafm.inference.calibration import LEVELS, FittedOn, fit_calibration
+from spectrafm.inference.calibration import LEVELS, FittedOn
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 
 #: Stars of a group below which its numbers say nothing.
