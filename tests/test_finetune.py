@@ -79,13 +79,15 @@ def test_a_model_learns_a_users_labels_and_a_new_one(tuned, stars):
 
 def test_every_score_of_the_comparison_is_kept(tuned):
     scores = pd.read_csv(tuned.trained.folder / command.COMPARISON)
-    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN}
+    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN, command.START}
     assert set(scores["model"]) == everyone
     assert set(scores["label"]) == {"FE_H", "AGE"}
     counts = scores.groupby("stars")["draw"].nunique()
     assert counts.to_dict() == {"inside": 2, "outside": 1}
-    assert np.isfinite(scores["rmse"]).all()
-    assert (scores["n"] >= 3).all()
+    unknown = (scores["model"] == command.START) & (scores["label"] == "AGE")
+    assert np.isfinite(scores.loc[~unknown, "rmse"]).all()
+    assert scores.loc[unknown, "rmse"].isna().all()
+    assert (scores.loc[~unknown, "n"] >= 3).all()
     # Ridge regression reads the toy's lines well.
     inside = scores[scores["stars"] == "inside"].groupby("model")["relative"].max()
     assert inside[command.RIDGE] < 1
@@ -94,10 +96,8 @@ def test_every_score_of_the_comparison_is_kept(tuned):
 
 
 def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
-    base, store, stars, tmp_path, monkeypatch, capsys
+    base, store, stars, tmp_path, capsys
 ):
-    monkeypatch.setattr(command, "STEPS", 10)
-    monkeypatch.setattr(command, "STEPS_OF_MLP", 10)
     options = stage(architecture="mlp", sampling={"scheme": "all"}, epochs=1, labels=["FE_H"])
     train(store, name="mlp", output=tmp_path / "mlp", stage=options, model=TINY)
     table = Table({"FE_H": stars.label[:STARS, 4], "flux": np.nan_to_num(stars.flux[:STARS])})
@@ -105,7 +105,7 @@ def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
     table.meta = {"medium": "vacuum", "frame": "rest", "normalisation": "aspcap"}
     table.write(tmp_path / "mine.fits")
     line = ["finetune", str(base), str(tmp_path / "mine.fits"), "-o", str(tmp_path / "mine")]
-    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1"]
+    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1", "--steps", "10"]
     assert cli.main(line) == 0
     shown = capsys.readouterr().out
     assert command.TUNED in shown

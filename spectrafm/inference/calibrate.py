@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from spectrafm.inference.by_group import GroupScore, by_group
-from spectrafm.inference.calibration import Calibration, FittedOn, fit_calibration
+from spectrafm.inference.calibration import Calibration, FittedOn
 from spectrafm.inference.chunks import BLOCK
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.inference.predictor import infer
 from spectrafm.networks.base import Network
 from spectrafm.spectra import Kind

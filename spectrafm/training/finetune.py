@@ -51,8 +51,8 @@ SMALL = 2_000_000
 
 FINETUNED, RIDGE, SCRATCH, TUNED = "fine-tuned", "ridge", "MLP from scratch", "pre-trained MLP"
 
-#: The guess that needs no spectrum: the mean of the training stars' labels.
-MEAN = "mean label, no spectrum"
+#: What needs no training: the mean of the training stars' labels, and the start for what it knows.
+MEAN, START = "mean label, no spectrum", "start, not fine-tuned"
 
 
 class FineTune(Section):
@@ -165,7 +165,7 @@ def _finetune(
         )
     stages = _stages(trained, stars, options, int(usable.sum()), mlp)
     with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet(), _threads(trained):
-        scores = pd.DataFrame(_compared(stages, stars, usable, options, Path(temporary)))
+        scores = pd.DataFrame(_compared(trained, stages, stars, usable, options, Path(temporary)))
         split = _split(usable, 0, VALIDATION, np.random.default_rng(options.seed))
         store = stars.write(Path(temporary) / "final.zarr", split)
         stage, start = stages[FINETUNED]
@@ -280,6 +280,7 @@ def _split(usable: np.ndarray, test: float, validation: float, rng: Any) -> np.n
 
 
 def _compared(
+    trained: TrainedModel,
     stages: dict[str, tuple[Stage, Path | None]],
     stars: Labelled,
     usable: np.ndarray,
@@ -305,23 +306,34 @@ def _compared(
         store = stars.write(folder / f"{draw}.zarr", split)
         mean = np.nanmean(stars.label[split == "train"], axis=0)
         yield from _scored(mean - stars.label[split == "test"], MEAN, draw, where, stars)
+        yield from _scores(trained, store, stages[FINETUNED][0], START, draw, where, stars)
         for name, (stage, start) in stages.items():
             made = folder / f"{draw}-{len(name)}"
             train(store, name="x", output=made, start=start, stage=stage, model=Model())
+            made = TrainedModel.load(made)
             yield from _scores(made, store, stage, name, draw, where, stars)
 
 
 def _scores(
-    made: Path, store: Path, stage: Stage, name: str, draw: int, where: str, stars: Labelled
+    trained: TrainedModel,
+    store: Path,
+    stage: Stage,
+    name: str,
+    draw: int,
+    where: str,
+    stars: Labelled,
 ) -> Iterator[dict[str, Any]]:
-    trained = TrainedModel.load(made)
     errors = trained.network.wants_errors
     tested = load_stars(store, "observed", "test", stage.windows, stage.flux_range, errors)
     chunks = trained.contexts(tested.wavelength, stage.windows)
-    labels = [label.name for label in stars.labels]
-    value, _ = trained.answer(tested, labels, chunks, OPTIONS)
-    actual = np.stack([_label(tested, label) for label in labels], axis=1)
-    yield from _scored(value - actual, name, draw, where, stars)
+    known = [label.name for label in stars.labels if label.name in trained.network.labels]
+    off = np.full((len(tested), len(stars.labels)), np.nan)
+    if known:
+        value, _ = trained.answer(tested, known, chunks, OPTIONS)
+        for column, label in zip(value.T, known, strict=True):
+            place = [own.name for own in stars.labels].index(label)
+            off[:, place] = column - _label(tested, label)
+    yield from _scored(off, name, draw, where, stars)
 
 
 def _scored(
@@ -360,10 +372,15 @@ def _as_text(summary: pd.DataFrame, stars: Labelled, count: int, output: Path) -
             for label in stars.labels
             for where in ("inside", "outside")
         }
-    ).map("{:.4g}".format)
-    score = summary.groupby(["model", "stars"], sort=False)["relative"].mean().unstack()
-    best = {where: score[where].idxmin() for where in ("inside", "outside")}
-    chosen = score.mean(axis=1).idxmin()
+    ).map(lambda value: "-" if np.isnan(value) else f"{value:.3g}")
+    relative = summary.pivot(index="model", columns=["label", "stars"], values="relative")
+    # Who does not know one of the labels is no choice.
+    relative = relative.loc[rmse.index].dropna(axis=1, how="all")
+    best = {
+        where: relative.xs(where, axis=1, level="stars").mean(axis=1, skipna=False).idxmin()
+        for where in ("inside", "outside")
+    }
+    chosen = relative.mean(axis=1, skipna=False).idxmin()
     lines = [
         f"RMSE on stars set aside, {count} labelled spectra, median of the divisions. Inside: like "
         "the training stars; outside: with lower values than any of them.",
