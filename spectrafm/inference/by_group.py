@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from astropy.stats import mad_std
 
-from spectrafm.inference.calibration import LEVELS, FittedOn, fit_calibration
+from spectrafm.inference.calibration import LEVELS, FittedOn
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 
 #: Stars of a group below which its numbers say nothing.
@@ -42,7 +43,7 @@ def by_group(
     Parameters
     ----------
     labels, predicted, sigma, actual, snr, fitted_on
-        As for `spectrafm.inference.calibration.fit_calibration`.
+        As for `spectrafm.inference.conformal.fit_calibration`.
     """
     within = _within(labels, predicted, sigma, actual, snr, fitted_on)
     catalogue = dict(zip(labels, actual.T, strict=True))
