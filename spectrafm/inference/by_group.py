@@ -43,7 +43,7 @@ def by_group(
     Parameters
     ----------
     labels, predicted, sigma, actual, snr, fitted_on
-        As for `spectrafm.inference.calibration.fit_calibration`.
+        As for `spectrafm.inference.conformal.fit_calibration`.
     """
     within = _within(labels, predicted, sigma, actual, snr, fitted_on)
     catalogue = dict(zip(labels, actual.T, strict=True))
