@@ -13,16 +13,18 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_json
 from spectrafm.inference.calibration import (
     CALIBRATION,
-    FEWEST,
     GAUSSIAN,
     LEVELS,
-    SMALLEST_GROUP,
     Calibration,
     FittedOn,
-    conformal_quantiles,
-    fit_calibration,
     read_calibration,
     write_calibration,
+)
+from spectrafm.inference.conformal import (
+    FEWEST,
+    SMALLEST_GROUP,
+    conformal_quantiles,
+    fit_calibration,
 )
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict

@@ -247,6 +247,7 @@ HOSTILE = {
     "an infinite range": lambda content: content | {"labels": {"TEFF": [0.0, float("inf")]}},
     "a name of a path": lambda content: content | {"labels": {"../../x": [0.0, 1.0]}},
     "a hull of two": lambda content: _hull(content, [[0.0, 0.0], [1.0, 1.0]]),
+    "a hull of a label without a range": lambda content: content | {"labels": {}},
     "a huge hull": lambda content: _hull(content, [[0.0, 0.0]] * 20_000),
     "a scale of 0": lambda content: _score(content, distance=0.0),
     "parts that do not fit": lambda content: _score(content, residual=[1.0, 1.0]),

@@ -38,10 +38,10 @@ from spectrafm.figures.models import facts_of
 from spectrafm.inference.attention_maps import read_maps, write_maps
 from spectrafm.inference.calibration import (
     FittedOn,
-    fit_calibration,
     read_calibration,
     write_calibration,
 )
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.inference.domain import fit_domain, read_domain, write_domain
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import write_checksums

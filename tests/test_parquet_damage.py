@@ -182,6 +182,7 @@ FACTS = {
     "mock as text": ({"mock": "yes"}, "mock"),
     "windows as text": ({"windows": "all"}, "windows"),
     "one end": ({"windows": [[1.0]]}, "windows"),
+    "an end beyond every float": ({"windows": [[1.0, 10**400]]}, "windows"),
     "labels as a list": ({"labels": ["FE_H"]}, "labels"),
     "a label without a unit": ({"labels": {"FE_H": {"symbol": "x"}}}, r"labels\.FE_H\.unit"),
 }

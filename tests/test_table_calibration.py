@@ -16,8 +16,8 @@ from spectrafm.inference.calibration import (
     GAUSSIAN,
     LEVELS,
     FittedOn,
-    fit_calibration,
 )
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.inference.predictions import read_predictions, write_predictions
 from spectrafm.labels import LABELS, PAPER_LABELS
 

@@ -8,8 +8,7 @@ factors of the star's four groups. They are chosen such that of the stars of eac
 grouping, the stated share lies within, so that the errors of faint, iron-poor giants follow from
 those of faint, of iron-poor and of giant stars: too few are all three.
 
-By split conformal prediction a quantile of n stars holds the stated share of new stars of the kind
-that it was fitted on, whatever the distribution of their errors; of other stars it promises
+The calibration holds for stars of the kind that it was fitted on; of other stars it promises
 nothing. The file comes with the model and is untrusted.
 
 Shapes: n stars, R labels, G groupings.
@@ -28,7 +27,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.labels import CONDITION, DWARF_ABOVE, GIANT_BELOW, IRON_POOR, LabelName
+from spectrafm.labels import CONDITION, LabelName
 from spectrafm.reading import Untrusted, problem_in
 from spectrafm.spectra import Kind, Window
 
@@ -40,18 +39,6 @@ LEVELS = (68, 90, 95)
 
 #: Uncertainties on both sides that hold a share of Gaussian errors, by level.
 GAUSSIAN = {level: NormalDist().inv_cdf(0.5 + level / 200) for level in LEVELS}
-
-#: Stars of a group that has factors of its own; those of a smaller one are 1.
-SMALLEST_GROUP = 50
-
-#: Largest number of groups of as many stars each.
-MOST_PARTS = 5
-
-#: Rounds in which the factors of the groupings are fitted to each other; a few suffice.
-ROUNDS = 20
-
-#: Stars below which a label is not calibrated: the 95 % quantile needs 19.
-FEWEST = 20
 
 #: Beginning of the flags of rows for which a calibration does not hold.
 DOES_NOT_HOLD = "calibration does not hold"
@@ -130,7 +117,7 @@ class LabelCalibration(Untrusted):
         """
         width = np.repeat(np.array(self.quantiles)[:, None], len(place), axis=1)
         for bins, factors in zip(place.T, self.factors, strict=True):
-            width *= _factors_of(bins, np.array(factors))
+            width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)
         # The factors of a wider level may be smaller.
         return np.maximum.accumulate(width, axis=0) * self.temperature
 
@@ -238,163 +225,3 @@ def read_calibration(folder: Path) -> Calibration | None:
         return Calibration.model_validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
         raise SpectraFMError(f"{path}: not a calibration ({problem_in(error)})") from None
-
-
-def fit_calibration(
-    labels: Sequence[str],
-    predicted: np.ndarray,
-    sigma: np.ndarray,
-    actual: np.ndarray,
-    snr: np.ndarray | None,
-    fitted_on: FittedOn,
-) -> Calibration:
-    """Fit a calibration.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        R names.
-    predicted, sigma, actual : numpy.ndarray, shape (n, R)
-        Predicted values, their uncertainties and the catalogue's values, in the labels' units. A
-        star with a value that is not finite does not count for that label.
-    snr : numpy.ndarray, shape (n,), or None
-        Signal-to-noise ratio of the spectra; None: unknown, or without a meaning for them.
-    fitted_on : FittedOn
-
-    Returns
-    -------
-    Calibration
-        Without the labels of which there are too few stars; ``note`` names them.
-    """
-    features = {name: predicted[:, i] for i, name in enumerate(labels)}
-    features |= {} if snr is None else {"snr": snr}
-    groupings = _groupings(features)
-    empty = Calibration(fitted_on=fitted_on, groupings=groupings)
-    place, bins = empty.places(features, len(predicted)), [len(g.edges) + 1 for g in groupings]
-    found, few = {}, []
-    for i, name in enumerate(labels):
-        used = np.isfinite(predicted[:, i] + sigma[:, i] + actual[:, i]) & (sigma[:, i] > 0)
-        if used.sum() < FEWEST:
-            few.append(name)
-            continue
-        pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used], bins).model_copy(
-            update={"coverage": _coverage(pull, actual[used, i], place[used], bins)}
-        )
-    notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
-    if fitted_on.kind == "painted":
-        notes.append("fitted on painted synthetic spectra, which stand for observed ones")
-    return empty.model_copy(update={"labels": found, "note": "; ".join(notes)})
-
-
-def _fit_label(
-    pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
-) -> LabelCalibration:
-    """Fit one label from abs(r) / sigma, the label, and the groups of its stars, shape (n, G)."""
-    # Residuals of zero would give no number to divide by, and intervals without a width.
-    temperature = float(np.sqrt(np.mean(pull**2)).clip(*NUMBERS))
-    score = (pull / temperature).clip(*NUMBERS)
-    quantiles, factors = _fit_factors(score, place, bins)
-    return LabelCalibration(
-        temperature=temperature,
-        count=len(pull),
-        range=(float(actual.min()), float(actual.max())),
-        quantiles=quantiles.tolist(),
-        factors=[part.tolist() for part in factors],
-    )
-
-
-def _fit_factors(
-    score: np.ndarray, place: np.ndarray, bins: Sequence[int]
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Quantiles of all stars, and the factors by which those of each group differ.
-
-    Each group's factor in turn is set such that the share of its stars is right, given the factors
-    of the other groupings, until nothing changes.
-
-    Parameters
-    ----------
-    score : numpy.ndarray, shape (n,)
-    place : numpy.ndarray, shape (n, G)
-        Bin of each star in each grouping; -1 where it is not known.
-    bins : sequence of int
-        Number of bins of each grouping.
-
-    Returns
-    -------
-    quantiles : numpy.ndarray, shape (levels,)
-    factors : list of numpy.ndarray, shape (bins, levels)
-        One a grouping.
-    """
-    quantiles = np.array(conformal_quantiles(score))
-    factors = [np.ones((count, len(LEVELS))) for count in bins]
-    inside = [
-        [part == number for number in range(count)]
-        for part, count in zip(place.T, bins, strict=True)
-    ]
-    for level in range(len(LEVELS)):
-        left = score / quantiles[level]
-        for _ in range(ROUNDS):
-            for number, groups in enumerate(inside):
-                for which, stars in enumerate(groups):
-                    if stars.sum() >= SMALLEST_GROUP:
-                        change = conformal_quantiles(left[stars])[level]
-                        factors[number][which, level] *= change
-                        left[stars] /= change
-            change = conformal_quantiles(left)[level]
-            quantiles[level] *= change
-            left /= change
-    return quantiles.clip(*NUMBERS), [part.clip(*NUMBERS) for part in factors]
-
-
-def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
-    return np.where(bins < 0, 1.0, factors[bins].T)
-
-
-def _coverage(
-    pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
-) -> list[float] | None:
-    """Share of stars within intervals that were fitted on the other half; None for too few."""
-    if len(pull) < 2 * FEWEST:
-        return None
-    halves = np.random.default_rng(0).permutation(len(pull)) % 2
-    within = np.zeros((len(LEVELS), len(pull)), bool)
-    for half in (0, 1):
-        fitted, judged = halves != half, halves == half
-        found = _fit_label(pull[fitted], actual[fitted], place[fitted], bins)
-        within[:, judged] = pull[judged] <= found.half_widths(place[judged])
-    return [float(share) for share in within.mean(axis=1)]
-
-
-def conformal_quantiles(score: np.ndarray) -> list[float]:
-    """Quantiles of scores of n >= 19 stars, by level.
-
-    A new star's score is below the k-th smallest of n with a probability of at least k / (n + 1),
-    so that k = ceil((n + 1) level).
-    """
-    ordered, n = np.sort(score), len(score)
-    return [float(ordered[-(-(n + 1) * level // 100) - 1]) for level in LEVELS]
-
-
-def _groupings(features: Mapping[str, np.ndarray]) -> list[Grouping]:
-    """Divide stars by predicted temperature, [Fe/H] and log g, and by S/N.
-
-    By log g there are giants, dwarfs, and those between them; by the others up to `MOST_PARTS`
-    groups of as many stars, and the iron-poor stars where they are enough.
-    """
-    found = []
-    for by in ("TEFF", "FE_H", "LOGG", "snr"):
-        known = features.get(by, np.empty(0))
-        known = known[np.isfinite(known)]
-        parts = min(MOST_PARTS, len(known) // (2 * SMALLEST_GROUP))
-        edges = (
-            set(np.quantile(known, np.arange(1, parts) / parts).tolist()) if parts > 1 else set()
-        )
-        if by == "LOGG" and len(known):
-            edges = {GIANT_BELOW, DWARF_ABOVE}
-        elif by == "FE_H" and (known < IRON_POOR).sum() >= SMALLEST_GROUP:
-            edges.add(IRON_POOR)
-        if edges:
-            found.append(Grouping(by=by, edges=sorted(edges)))
-    return found

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field, FiniteFloat, ValidationError
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.files import read_parquet, write_parquet_parts
@@ -207,7 +207,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-_Windows = Annotated[list[tuple[float, float]], Field(min_length=1)]
+_Windows = Annotated[list[tuple[FiniteFloat, FiniteFloat]], Field(min_length=1)]
 
 
 class _Stars(Record):

@@ -13,6 +13,7 @@ BY_HAND = "tests/test_by_hand.py"
 INFERENCE = "tests/test_inference.py"
 NEIGHBOURS = "tests/test_neighbours.py::test_bad_stars_never_change_anothers_prediction"
 CALIBRATION = "spectrafm/inference/calibration.py"
+CONFORMAL = "spectrafm/inference/conformal.py"
 CALIBRATED = "tests/test_calibration.py"
 FIRST_MISSING = (
     "tests/test_neighbours.py::test_the_first_missing_pixel_changes_no_bit_of_another_star"
@@ -188,7 +189,7 @@ MUTANTS = [
     ),
     Mutant(
         MODEL,
-        "if self.mock and not stars.mock:",
+        "if not stars.mock:",
         "if False:",
         "tests/test_inference.py::test_a_model_of_simulated_stars_stays_marked",
         "a model of simulated stars predicts real ones without a warning",
@@ -210,7 +211,7 @@ MUTANTS = [
     ),
     # Calibration.
     Mutant(
-        CALIBRATION,
+        CONFORMAL,
         "-(-(n + 1) * level // 100)",
         "-(-n * level // 100)",
         f"{CALIBRATED}::test_quantiles_of_nineteen_stars",
@@ -218,8 +219,8 @@ MUTANTS = [
     ),
     Mutant(
         CALIBRATION,
-        "factor * found.temperature * sigma",
-        "factor * sigma",
+        "np.maximum.accumulate(width, axis=0) * self.temperature",
+        "np.maximum.accumulate(width, axis=0)",
         f"{CALIBRATED}::test_a_calibration_by_hand",
         "intervals forget the temperature",
     ),
@@ -232,14 +233,14 @@ MUTANTS = [
     ),
     Mutant(
         CALIBRATION,
-        "key=lambda group: len(group.place)",
-        "key=lambda group: -len(group.place)",
+        "width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)",
+        "width *= 1.0",
         f"{CALIBRATED}::test_groups_hold_their_share_each",
-        "the largest group wins over the smaller ones",
+        "groups have no factors of their own",
     ),
     Mutant(
         "spectrafm/training/choice.py",
-        "calibration = _of_validation_split(store, stage, gap, options)",
+        "calibration = _of_validation_split(store, stage, gap, options, teacher)",
         "calibration = training",
         f"{CALIBRATED}::test_a_training_leaves_a_calibration",
         "a model is calibrated on its own training stars",

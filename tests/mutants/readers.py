@@ -144,4 +144,33 @@ MUTANTS = [
         "tests/test_hostile_tables.py",
         "an array of the authors' runs code",
     ),
+    Mutant(
+        "spectrafm/inference/domain.py",
+        "if any(name not in facts.labels for hull in facts.hulls for name in hull.labels):",
+        "if False:",
+        "tests/test_domain.py::test_a_hostile_file_is_refused_in_one_line",
+        "a domain without the range of a label ends in a traceback",
+    ),
+    Mutant(
+        PREDICTIONS,
+        "list[tuple[FiniteFloat, FiniteFloat]]",
+        "list[tuple[float, float]]",
+        f"{PARQUET}::test_metadata_that_predict_never_writes",
+        "a window that is no number ends in a traceback",
+    ),
+    Mutant(
+        "spectrafm/config.py",
+        "    require_text_keys(content)\n",
+        "",
+        "tests/test_shell.py::test_a_key_that_yaml_reads_as_no_text_is_named",
+        "a stage named null ends in a traceback",
+    ),
+    Mutant(
+        "spectrafm/readers/read.py",
+        "        except SpectrumError as error:\n"
+        '            raise SpectraFMError(f"{path}: {error}") from None',
+        "        except SpectrumError:\n            raise",
+        "tests/test_readers.py::test_a_table_without_units_or_names_is_refused_with_the_reason",
+        "a refusal of a spectrum does not name its file",
+    ),
 ]

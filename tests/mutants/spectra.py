@@ -162,7 +162,7 @@ MUTANTS = [
     ),
     Mutant(
         LABELLED,
-        "return usual, float(u.Unit(unit).to(u.Unit(usual)))",
+        "return usual, self._factor(column, unit, u.Unit(usual))",
         "return usual, 1.0",
         OWN,
         "a temperature in kK is stored as one in K",
