@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from spectrafm.evaluation.wording import MOCK_SURVEY
 from spectrafm.figures.style import FAINT, OBSERVED, check_output, new_figure, save, styled
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.pretrained import SpectraFM
@@ -51,7 +52,7 @@ def plot(file: Path, *, output: Path, model: Path | None = None) -> None:
     check_output(output)
     spectrum = join_stars(read_spectra(file))[0]
     if model is None:
-        figure = new_figure(12, 4, spectrum.source, False, strip=0.3)
+        figure = new_figure(12, 4, spectrum.source, _kind_of(spectrum), strip=0.3)
         _draw_spectrum(figure.subplots(), spectrum)
         save(figure, output, f"{spectrum.good_pixels} good pixels", [file])
         return
@@ -61,12 +62,13 @@ def plot(file: Path, *, output: Path, model: Path | None = None) -> None:
     answer = SpectraFM(trained).predict(spectrum)
     said = answer["flags"][0] or "no flag"
     note = f"{spectrum.name}, model {trained.facts['stage_name']}: {said}"
-    figure = new_figure(12, 3 + 1.4 * len(labels), note, False, strip=0.3)
+    figure = new_figure(12, 3 + 1.4 * len(labels), note, _kind_of(spectrum), strip=0.3)
     axes = figure.subplots(1 + len(labels), 1, sharex=True, height_ratios=[2, *(1 for _ in labels)])
     wavelength = table["wavelength"].value
     axes[0].plot(wavelength, table["flux"], color=OBSERVED, lw=0.8)
     _shade_missing(axes[0], wavelength, ~np.isfinite(table["flux"]))
-    axes[0].set_ylabel("normalised flux")
+    as_observed = trained.network.reads.normaliser is not None
+    axes[0].set_ylabel(_flux_of(spectrum) if as_observed else "normalised flux")
     symbols = {label.name: label.symbol for label in trained.network.label_table}
     for panel, label in zip(axes[1:], labels, strict=True):
         gradient = table[f"{label}_gradient"]
@@ -85,9 +87,22 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
     axes.plot(spectrum.wavelength, flux, color=OBSERVED, lw=0.8)
     _shade_missing(axes, spectrum.wavelength, spectrum.mask)
     axes.set_xlabel("wavelength, Angstrom (vacuum)")
+    axes.set_ylabel(_flux_of(spectrum))
+
+
+def _flux_of(spectrum: Spectrum) -> str:
+    """What the flux of a spectrum is, in words."""
+    if spectrum.normalisation:
+        return f"flux, normalised by {spectrum.normalisation}"
     unit = str(spectrum.provenance.get("flux_unit", ""))
-    normalised = f"flux, normalised by {spectrum.normalisation}"
-    axes.set_ylabel(normalised if spectrum.normalisation else f"flux {unit}".strip())
+    return f"flux, {unit}" if unit else "flux"
+
+
+def _kind_of(spectrum: Spectrum) -> str:
+    """Where a spectrum comes from: its format, or that its star is simulated."""
+    if spectrum.provenance.get("mock"):
+        return MOCK_SURVEY
+    return str(spectrum.provenance.get("format", "arrays"))
 
 
 def _shade_missing(axes: Axes, wavelength: np.ndarray, missing: np.ndarray) -> None:
