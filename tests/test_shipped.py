@@ -1,6 +1,7 @@
 # Tests of: spectrafm/models/
 """The shipped models: small, whole, and right about the real stars of the package's example."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -110,3 +111,32 @@ def test_colours_are_welcome_and_not_needed(model):
     assert off[1] == 0, "a colour that is missing is no token"
     assert (off[[0, 2]] != 0).all()
     assert len(known) == len(given)
+
+
+HUNDRED = MODELS / "gaia_xp_hundred.parquet"
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_hundred_real_stars_are_fine_tuned_with_one_command(whole, tmp_path):
+    """The whole of it takes less than two minutes of one core: processor time is what is held."""
+    fast = [] if whole else ["--steps", "10", "--draws", "1"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = ["finetune", "gaia-xp", str(HUNDRED), "-o", str(tmp_path / "mine"), *fast]
+    done = subprocess.run(
+        [sys.executable, "-m", "spectrafm", *words, "--labels", "[FE_H, J_K]"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 120
+    for model in ("mean label", "start, not fine-tuned", "fine-tuned", "ridge", "MLP from scratch"):
+        assert f"\n{model}" in done.stdout
+    assert "100 labelled spectra" in done.stdout
+    scores = pd.read_csv(tmp_path / "mine" / "comparison.csv")
+    scores = scores[scores["stars"] == "inside"].groupby(["model", "label"])["rmse"].median()
+    # gaia-xp knows [Fe/H] of such stars, but has not seen these.
+    assert scores["start, not fine-tuned", "FE_H"] < 0.17
+    assert scores["mean label, no spectrum", "FE_H"] > 0.25
+    if whole:
+        assert scores["fine-tuned", "FE_H"] < 0.17
+        assert scores["fine-tuned", "J_K"] < 0.1
+    assert SpectraFM.from_pretrained(tmp_path / "mine").labels == ["FE_H", "J_K"]
