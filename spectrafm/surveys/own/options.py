@@ -77,5 +77,8 @@ class Survey(Spectra, LabelColumns):
 
     name: Literal["own"] = Field("own", description="name of the survey, as in spectrafm/surveys/")
     table: str = Field(
-        "mine.ecsv", min_length=1, description="path of the table of your spectra and labels"
+        "mine.ecsv",
+        # Braces would be wildcards of Snakemake, and a dash would begin an option.
+        pattern=r"^[^-{}][^{}]*$",
+        description="path of the table of your spectra and labels, without braces",
     )
