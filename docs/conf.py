@@ -33,7 +33,7 @@ myst_heading_anchors = 3
 
 # Each build runs the notebooks: a failing cell fails the build.
 nb_execution_mode = "force"
-nb_execution_timeout = 300
+nb_execution_timeout = 1200
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_merge_streams = True

@@ -597,7 +597,9 @@ def test_twelve_abundances_are_a_matter_of_the_configuration(paper):
 def test_every_figure_that_shows_a_choice_has_a_key():
     keys = config.Config.model_fields["figures"].annotation.model_fields
     for name, plot in FIGURES.items():
-        assert (name in keys) == (plot.shows not in ("star", "attention", "learning_curve"))
+        assert (name in keys) == (
+            plot.shows not in ("star", "attention", "learning_curve", "draws")
+        )
 
 
 def test_every_key_of_every_section_is_described():

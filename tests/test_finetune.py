@@ -1,4 +1,4 @@
-# Tests of: spectrafm/training/finetune.py, training/labelled.py, inference/fingerprint.py
+# Tests of: spectrafm/training/finetune.py, training/comparison.py, inference/fingerprint.py
 """Fine-tuning on a user's labelled spectra; the fingerprint; `attention` and `plot` of a file."""
 
 import shutil
@@ -23,7 +23,8 @@ from spectrafm.networks import saved
 from spectrafm.networks.saved import read_weights, write_weights
 from spectrafm.readers.labelled import read_labelled
 from spectrafm.store.read import load_stars
-from spectrafm.training import finetune as command
+from spectrafm.training import comparison
+from spectrafm.training.finetune import COMPARISON
 from spectrafm.training.labelled import labelled
 from spectrafm.training.train import train
 
@@ -78,26 +79,32 @@ def test_a_model_learns_a_users_labels_and_a_new_one(tuned, stars):
 
 
 def test_every_score_of_the_comparison_is_kept(tuned):
-    scores = pd.read_csv(tuned.trained.folder / command.COMPARISON)
-    everyone = {command.FINETUNED, command.RIDGE, command.SCRATCH, command.MEAN}
+    scores = pd.read_csv(tuned.trained.folder / COMPARISON)
+    everyone = {
+        comparison.FINETUNED,
+        comparison.RIDGE,
+        comparison.SCRATCH,
+        comparison.MEAN,
+        comparison.START,
+    }
     assert set(scores["model"]) == everyone
     assert set(scores["label"]) == {"FE_H", "AGE"}
     counts = scores.groupby("stars")["draw"].nunique()
     assert counts.to_dict() == {"inside": 2, "outside": 1}
-    assert np.isfinite(scores["rmse"]).all()
-    assert (scores["n"] >= 3).all()
+    unknown = (scores["model"] == comparison.START) & (scores["label"] == "AGE")
+    assert np.isfinite(scores.loc[~unknown, "rmse"]).all()
+    assert scores.loc[unknown, "rmse"].isna().all()
+    assert (scores.loc[~unknown, "n"] >= 3).all()
     # Ridge regression reads the toy's lines well.
     inside = scores[scores["stars"] == "inside"].groupby("model")["relative"].max()
-    assert inside[command.RIDGE] < 1
+    assert inside[comparison.RIDGE] < 1
     # Their mean is as far from stars as these spread.
-    assert inside[command.MEAN] == pytest.approx(1, abs=0.4)
+    assert inside[comparison.MEAN] == pytest.approx(1, abs=0.4)
 
 
 def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
-    base, store, stars, tmp_path, monkeypatch, capsys
+    base, store, stars, tmp_path, capsys
 ):
-    monkeypatch.setattr(command, "STEPS", 10)
-    monkeypatch.setattr(command, "STEPS_OF_MLP", 10)
     options = stage(architecture="mlp", sampling={"scheme": "all"}, epochs=1, labels=["FE_H"])
     train(store, name="mlp", output=tmp_path / "mlp", stage=options, model=TINY)
     table = Table({"FE_H": stars.label[:STARS, 4], "flux": np.nan_to_num(stars.flux[:STARS])})
@@ -105,12 +112,12 @@ def test_a_pre_trained_mlp_is_compared_where_it_reads_the_same_pixels(
     table.meta = {"medium": "vacuum", "frame": "rest", "normalisation": "aspcap"}
     table.write(tmp_path / "mine.fits")
     line = ["finetune", str(base), str(tmp_path / "mine.fits"), "-o", str(tmp_path / "mine")]
-    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1"]
+    line += ["--mlp", str(tmp_path / "mlp"), "--draws", "1", "--steps", "10"]
     assert cli.main(line) == 0
     shown = capsys.readouterr().out
-    assert command.TUNED in shown
-    scores = pd.read_csv(tmp_path / "mine" / command.COMPARISON)
-    assert np.isfinite(scores.loc[scores["model"] == command.TUNED, "rmse"]).all()
+    assert comparison.TUNED in shown
+    scores = pd.read_csv(tmp_path / "mine" / COMPARISON)
+    assert np.isfinite(scores.loc[scores["model"] == comparison.TUNED, "rmse"]).all()
     table["AGE"] = 5.0 * u.Gyr
     table.write(tmp_path / "aged.fits")
     line[2], line[4] = str(tmp_path / "aged.fits"), str(tmp_path / "aged")
@@ -144,13 +151,13 @@ def test_what_a_table_has_of_each_star_is_used(base, stars, tmp_path, caplog):
 def test_a_comparison_says_which_it_would_use():
     rows = [
         ("good", "inside", 0.1), ("good", "outside", 0.3),
-        (command.FINETUNED, "inside", 0.2), (command.FINETUNED, "outside", 0.4),
+        (comparison.FINETUNED, "inside", 0.2), (comparison.FINETUNED, "outside", 0.4),
     ]  # fmt: skip
     summary = pd.DataFrame(
         [{"model": m, "label": "FE_H", "stars": s, "rmse": r, "relative": r} for m, s, r in rows]
     )
     labels = types.SimpleNamespace(labels=PAPER_LABELS[4:])
-    text = command._as_text(summary, labels, 40, "out")
+    text = comparison.as_text(summary, labels, 40, "out")
     assert "Of these it would use: good." in text
     assert "not the best one here" in text
 

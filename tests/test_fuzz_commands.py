@@ -75,6 +75,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "paper-comparison": ("predictions/pretrain--all.parquet",),
     "table-calibration": ("predictions/pretrain--all.parquet",),
     "table-learning-curve": ("predictions/pretrain--all.parquet",),
+    "fewshot": ("tables/draws.csv",),
     "learning_curve": ("tables/learning_curve.csv",),
     "calibration": ("tables/calibration.csv",),
     "list-files": ("catalogue/selected.parquet", "catalogue/alternates.parquet"),

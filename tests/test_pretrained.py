@@ -1,8 +1,13 @@
 # Tests of: spectrafm/inference/pretrained.py, answers.py, predict_files.py, saliency.py, sources.py
 """SpectraFM in Python and `predict` of files: one, many, ragged; units; flags; tables; sources."""
 
+import functools
+import hashlib
+import http.server
+import json
 import shutil
 import sys
+import threading
 import types
 
 import numpy as np
@@ -259,14 +264,14 @@ def test_files_are_predicted_to_a_table(folder, tables, tmp_path, suffix, capsys
         ".ecsv": lambda: QTable.read(output),
     }[suffix]()  # fmt: skip
     assert [str(name).strip() for name in found["name"]][:4] == [
-        "star0.ecsv", "star1.ecsv", "star2.ecsv", "bad.csv",
+        "bad.csv", "star0.ecsv", "star1.ecsv", "star2.ecsv",
     ]  # fmt: skip
     text = [str(value).strip() for value in found["flags"]]
-    assert text[3] == flags.NO_ANSWER
-    assert "bad.csv" in str(found["notes"][3])
+    assert text[0] == flags.NO_ANSWER
+    assert "bad.csv" in str(found["notes"][0])
     values = [str(getattr(value, "value", value)) or "nan" for value in found["TEFF"]]
-    assert np.isfinite(np.float64(values[:3])).all()
-    assert not np.isfinite(np.float64(values[3].replace("———", "nan")))
+    assert np.isfinite(np.float64(values[1:])).all()
+    assert not np.isfinite(np.float64(values[0].replace("———", "nan")))
     if suffix in (".fits", ".ecsv"):
         assert found["TEFF"].unit == u.K
     if suffix == ".parquet":
@@ -334,3 +339,60 @@ def test_a_repository_is_fetched_once_without_code_and_checked(monkeypatch, tmp_
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(SpectraFMError, match="damaged"):
         SpectraFM.from_pretrained(f"someone/model@{commit}")
+
+
+def test_the_hubs_own_client_fetches_only_files_of_a_model(monkeypatch, tmp_path, folder):
+    """Against a server that answers as the Hub does: the tree of a commit, and its files."""
+    client = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    commit = "0123456789" * 4
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    files |= {"pytorch_model.bin": b"a pickle", "run.py": b"print('hostile')"}
+    asked = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            path, _, _ = self.path.partition("?")
+            name = path.rsplit("/", 1)[1]
+            asked.append(name)
+            if path.startswith("/api/models/someone/model/tree/"):
+                content = json.dumps(
+                    [{"type": "file", "path": n, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
+                     for n, c in files.items()]
+                ).encode()  # fmt: skip
+            elif path.startswith("/api/models/someone/model"):
+                siblings = [{"rfilename": n} for n in files]
+                about = {"id": "someone/model", "sha": commit, "siblings": siblings}
+                content = json.dumps(about).encode()
+            else:
+                content = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", commit)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        client, "snapshot_download",
+        functools.partial(
+            client.snapshot_download, endpoint=f"http://127.0.0.1:{server.server_address[1]}",
+            token=False,
+        ),
+    )  # fmt: skip
+    try:
+        model = SpectraFM.from_pretrained("someone/model", revision=commit)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert repr(model).startswith("<SpectraFM x")
+    assert "model.safetensors" in asked
+    assert not {"pytorch_model.bin", "run.py"} & set(asked)

@@ -1,4 +1,4 @@
-# Tests of: spectrafm/inference/predict.py, spectrafm/store/read.py
+# Tests of: spectrafm/inference/predict.py, inference/predict_files.py, spectrafm/store/read.py
 """Predictions of more stars than memory holds: the same bits, in blocks, in constant memory."""
 
 from __future__ import annotations
@@ -187,3 +187,71 @@ def test_memory_does_not_grow_with_the_number_of_stars(tmp_path, count, block):
     names = pyarrow.parquet.read_table(output, columns=["apogee_id"])["apogee_id"]
     assert len(names) == count
     assert names[-1].as_py() == f"2M{count - 1:08d}"
+
+
+#: Predicts tables that it writes itself, each before it is read, and prints its memory in kB.
+_WATCHED_FILES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from astropy import units as u
+from astropy.table import Table
+from spectrafm.inference import predict_files as command
+from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.options import Predict
+
+files, rows, model, output = int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
+trained = TrainedModel.load(model)
+wavelength = np.tile(trained.network.wavelength.numpy(), (rows, 1)) * u.AA
+rng, seen, read = np.random.default_rng(0), [], command.read_spectra
+
+def made_on_the_fly(path):
+    flux = rng.normal(1, 0.02, wavelength.shape).astype("f4")
+    table = Table({"wavelength": wavelength, "flux": flux, "flux_error": np.full_like(flux, 0.02)})
+    table.meta = {"medium": "vacuum", "frame": "rest", "normalisation": "aspcap"}
+    table.write(path, format="fits", overwrite=True)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    seen.append(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")))
+    try:
+        return read(path)
+    finally:
+        path.unlink()
+
+command.read_spectra = made_on_the_fly
+paths = [output.with_name(f"{number}.fits") for number in range(files)]
+command.predict_files(trained, paths, output, Predict())
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "rows"), [(60, 100), pytest.param(1000, 100, marks=pytest.mark.slow)]
+)
+def test_memory_does_not_grow_with_the_number_of_spectra_in_files(tmp_path, files, rows):
+    """100,000 spectra of the slow one, in files that hold several."""
+    grid = torch.linspace(15_200.0, 15_210.0, 64, dtype=torch.float64)
+    network = Ridge(grid, PAPER_LABELS)
+    model = write_model(tmp_path / "ridge", network, [(15_200.0, 15_210.0)], tokens=64)
+    output = tmp_path / "labels.parquet"
+    run = subprocess.run(
+        [sys.executable, "-c", _WATCHED_FILES, str(files), str(rows), model, output],
+        capture_output=True, text=True, check=False, timeout=3600,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    memory = np.array(json.loads(run.stdout))
+    # The first fifth has the imports, and the first spectra that are predicted.
+    fifth = files // 5
+    assert memory[-fifth:].max() < 1.05 * memory[fifth : 2 * fifth].max()
+    assert pyarrow.parquet.read_metadata(output).num_rows == files * rows
+
+
+def test_the_arms_of_a_star_stay_together_wherever_files_are_predicted():
+    from types import SimpleNamespace
+
+    from spectrafm.inference.predict_files import _whole_stars
+
+    arms = [SimpleNamespace(provenance={"arm_of": star}) for star in "aabbb"]
+    assert _whole_stars(arms) == (arms[:2], arms[2:])
+    alone = [SimpleNamespace(provenance={}) for _ in range(2)]
+    assert _whole_stars(alone) == (alone, [])
+    assert _whole_stars([]) == ([], [])

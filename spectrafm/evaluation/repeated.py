@@ -142,7 +142,7 @@ def row_of(table: pd.DataFrame, label: str) -> dict[str, Any]:
         "stars": stars.get("count"),
         "draw": stars.get("seed"),
         "seed": trained.get("seed"),
-        "mock": table.attrs["mock"],
+        "survey": survey_name(table.attrs),
     }
     for group in GROUPS:
         row |= {f"{measure}_{group}": found[group][measure] for measure in ("rmse", "n")}

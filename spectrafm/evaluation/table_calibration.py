@@ -30,15 +30,18 @@ logger = logging.getLogger(__name__)
 #: The two kinds of errors, by the beginning of their columns.
 KINDS = {"gaussian": "Gaussian sigma", "calibrated": "calibrated intervals"}
 
+#: Stars fainter than this G magnitude are a group, where a store has G.
+FAINT = 14.0
+
 MEANING = (
     "Share of stars whose catalogue value is within the interval, which should be 0.68, 0.90 and "
     "0.95: within 0.99, 1.64 and 1.96 of the network's own Gaussian sigmas, and within the "
     "calibrated interval. Of n stars, a share p is uncertain by sqrt(p (1 - p) / n)."
 )
 GROUPS = (
-    "Groups by FE_H, LOGG and snr are by the prediction and the spectrum's signal-to-noise ratio, "
-    "as the calibration divides stars; iron-poor, iron-rich, giants and dwarfs are by the "
-    "catalogue, which no calibration knows."
+    "Groups by TEFF, FE_H, LOGG and snr are by the prediction and the spectrum's signal-to-noise "
+    "ratio, as the calibration divides stars; iron-poor, iron-rich, giants, dwarfs and faint stars "
+    "are by the catalogue, which no calibration knows."
 )
 
 
@@ -111,6 +114,8 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Score every label of a prediction in every group of stars that has any."""
     calibration = calibration_of(table)
     groups = groups_of(table, calibration)
+    groupings = calibration.groupings if calibration is not None else []
+    predicted_groups = {name for grouping in groupings for name in grouping.names()}
     for label in table.attrs["labels"]:
         actual, predicted, sigma = values_of(table, label)
         intervals = intervals_of(table, label)
@@ -126,6 +131,7 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "label": label,
                 "survey": survey_name(table.attrs),
                 "group": group,
+                "by": "prediction" if group in predicted_groups else "catalogue",
                 "n": int(stars.sum()),
             }
             row |= {f"gaussian_{k}": float(np.mean(np.abs(pull) < GAUSSIAN[k])) for k in LEVELS}
@@ -160,6 +166,8 @@ def groups_of(table: pd.DataFrame, calibration: Calibration | None) -> dict[str,
         "giants": logg < GIANT_BELOW,
         "dwarfs": logg > DWARF_ABOVE,
     }
+    if "g" in table:
+        found[f"G > {FAINT:g}"] = column("g") > FAINT
     return {name: members & holds for name, members in found.items()} | {DOES_NOT_HOLD: ~holds}
 
 

@@ -19,6 +19,7 @@ class Plot(NamedTuple):
         "predictions",
         "calibration",
         "learning_curve",
+        "draws",
         "attention",
     ]
     default: Any = None
@@ -50,7 +51,8 @@ FIGURES = {
     "figure5": Plot("spectrafm.figures.figure5:figure5", "attention"),
     # Drawn from the table of the predictions that the configuration names.
     "calibration": Plot("spectrafm.figures.calibration:calibration", "calibration"),
-    # Drawn from the table of the stages in the section of its name.
+    # Drawn from the tables of the stages in the sections of their names.
+    "fewshot": Plot("spectrafm.figures.fewshot:fewshot", "draws", alone=True),
     "learning_curve": Plot(
         "spectrafm.figures.learning_curve:learning_curve", "learning_curve", alone=True
     ),

@@ -37,16 +37,16 @@ FEWEST = 10
 DRAWN = {"gaussian": (SYNTHETIC, "o", 0.17), "calibrated": (OBSERVED, "s", -0.17)}
 
 #: Columns of the table that hold text, and those that hold numbers in every row.
-TEXT = ("prediction", "label", "survey", "group")
+TEXT = ("prediction", "label", "survey", "group", "by")
 NUMBERS = ("n", "repeats", "pull_mean", "pull_sd", *(f"gaussian_{level}" for level in LEVELS))
 
 
 def calibration(table: Path, *, output: Path) -> None:
     """Share of stars within the predicted errors, achieved against nominal, by group of stars.
 
-    Bars are the standard deviation of a share of so few stars; groups of fewer than ten stars are
-    in the table only. On the right of each panel: number of stars, and mean and standard deviation
-    of (predicted - actual) / sigma.
+    Bars are the standard deviation of a share of so few stars; groups of fewer than ten stars, and
+    those by which the calibration divides stars, are in the table only. On the right of each panel:
+    number of stars, and mean and standard deviation of (predicted - actual) / sigma.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     rows : pandas.DataFrame
         As ``tables/calibration.csv``.
     """
+    rows = rows[rows["by"] != "prediction"]
     rows = rows[(rows["n"] >= FEWEST) | (rows["n"] == rows["n"].max())]
     panels = [found for _, found in rows.groupby(["prediction", "label"], sort=False)]
     columns = min(IN_ONE_ROW, len(panels))

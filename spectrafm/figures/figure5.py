@@ -35,6 +35,10 @@ DEPTH_ALONE = 0.9
 #: Height of a label's line, inch, with gradients and without.
 LINE, LINE_ALONE = 0.95, 0.64
 
+#: Height of the mean spectrum by flux, and the most room that it takes, in units of the distance
+#: between labels.
+STEEPEST, ROOM = 1.8, 0.9
+
 SPECTRUM_COLOUR = "C5"
 
 
@@ -157,7 +161,7 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> N
             own, np.full(own.size, middle), ls="", marker="|", ms=11, color=colour, alpha=0.35
         )
     continuum = _continuum(len(requests))
-    spectrum = continuum + 1.8 * (maps["spectrum"].values - 1)
+    spectrum = continuum + _below_continuum(maps["spectrum"].values)
     axes.plot(*with_gaps(wavelength, spectrum), color=SPECTRUM_COLOUR, lw=0.8)
     for line in lines["wavelength"]:
         axes.axvline(line, color="0.6", ls="--", lw=1, zorder=0)
@@ -165,6 +169,17 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> N
     axes.set_yticks([])
     axes.minorticks_on()
     axes.tick_params(axis="y", which="both", left=False)
+
+
+def _below_continuum(flux: np.ndarray) -> np.ndarray:
+    """Heights of the mean spectrum: 0 at a continuum of 1, or at the highest flux if that is more.
+
+    Flux as observed, which has no continuum at 1, is drawn flatter, so that it stays in its room.
+    """
+    known = flux[np.isfinite(flux)]
+    level = max(1.0, known.max()) if known.size else 1.0
+    depth = level - known.min() if known.size else 0.0
+    return (flux - level) * min(STEEPEST, ROOM / max(depth, 1e-9))
 
 
 def _of_peak(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from spectrafm.inference.by_group import GroupScore, by_group
 from spectrafm.inference.calibration import Calibration, FittedOn
 from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.conformal import fit_calibration
@@ -28,7 +29,7 @@ def calibrate(
     *,
     kind: Literal["observed", "synthetic", "painted"],
     where: str | None,
-) -> Calibration:
+) -> tuple[Calibration, list[GroupScore]]:
     """Predict validation stars and fit the calibration of a model to them.
 
     Parameters
@@ -48,8 +49,10 @@ def calibrate(
 
     Returns
     -------
-    Calibration
+    calibration : Calibration
         Without labels where there are too few stars; this is logged.
+    scores : list of GroupScore
+        Errors and coverage by group of these stars.
     """
     spectra: Kind = "synthetic" if kind == "synthetic" else "observed"
     fitted_on = FittedOn(
@@ -78,4 +81,4 @@ def calibrate(
     )  # fmt: skip
     if found.note:
         logger.warning("calibration: %s", found.note)
-    return found
+    return found, by_group(labels, predicted, sigma, actual, snr, fitted_on)

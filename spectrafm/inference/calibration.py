@@ -90,8 +90,7 @@ class Grouping(Untrusted):
 
 Quantiles = Annotated[list[Positive], Field(min_length=len(LEVELS), max_length=len(LEVELS))]
 Shares = Annotated[
-    list[Annotated[float, Field(ge=0, le=1)]],
-    Field(min_length=len(LEVELS), max_length=len(LEVELS)),
+    list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=len(LEVELS), max_length=len(LEVELS))
 ]
 
 
@@ -118,7 +117,7 @@ class LabelCalibration(Untrusted):
         """
         width = np.repeat(np.array(self.quantiles)[:, None], len(place), axis=1)
         for bins, factors in zip(place.T, self.factors, strict=True):
-            width *= _factors_of(bins, np.array(factors))
+            width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)
         # The factors of a wider level may be smaller.
         return np.maximum.accumulate(width, axis=0) * self.temperature
 
@@ -226,8 +225,3 @@ def read_calibration(folder: Path) -> Calibration | None:
         return Calibration.model_validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
         raise SpectraFMError(f"{path}: not a calibration ({problem_in(error)})") from None
-
-
-def _factors_of(bins: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Factor of each star, shape (levels, n), from bins (n,) and factors (bins, levels)."""
-    return np.where(bins < 0, 1.0, factors[bins].T)

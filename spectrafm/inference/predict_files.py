@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 #: Suffixes of the tables that can be written.
 SUFFIXES = (".parquet", ".fits", ".ecsv", ".csv")
 
-#: Spectra that are read and predicted at once.
+#: Spectra that are predicted at once; files are read until there are as many.
 AT_ONCE = 256
 
 #: Digits of a number in a text table.
@@ -92,29 +92,46 @@ def _tables(
     trained: TrainedModel, paths: Sequence[Path], labels: Sequence[str], counts: dict[str, int]
 ) -> Iterator[pd.DataFrame]:
     """Rows of the files in their order, some at a time."""
+    waiting: list[Spectrum] = []
     with Meter("predicting", len(paths), "file") as meter:
-        for start in range(0, len(paths), AT_ONCE):
-            spectra: list[Spectrum] = []
-            failed = []
-            for path in paths[start : start + AT_ONCE]:
-                try:
-                    spectra += read_spectra(path)
-                except SpectraFMError as error:
-                    logger.warning("%s", error)
-                    failed.append(unread(trained, labels, Path(path).name, str(error)))
-                    failed[-1].insert(1, "file", [str(path)])
-                    counts["failed"] += 1
-                meter.add(failed=bool(failed and failed[-1]["file"].iloc[0] == str(path)))
-            spectra = list(join_stars(spectra))
-            counts["spectra"] += len(spectra)
-            for at in range(0, len(spectra), AT_ONCE):
-                some = spectra[at : at + AT_ONCE]
-                table = answers(trained, some, labels)
-                table.insert(1, "file", [one.source for one in some])
-                counts["flagged"] += int((table["flags"] != "").sum())
-                yield table
-            if failed:
-                yield joined(failed)
+        for path in paths:
+            failed = None
+            try:
+                waiting += read_spectra(path)
+            except SpectraFMError as error:
+                logger.warning("%s", error)
+                failed = unread(trained, labels, Path(path).name, str(error))
+                failed.insert(1, "file", [str(path)])
+                counts["failed"] += 1
+            meter.add(failed=failed is not None)
+            if failed is not None or len(waiting) >= AT_ONCE:
+                ready, waiting = _whole_stars(waiting)
+                yield from _answered(trained, ready, labels, counts)
+            if failed is not None:
+                yield failed
+    yield from _answered(trained, waiting, labels, counts)
+
+
+def _whole_stars(spectra: Sequence[Spectrum]) -> tuple[list[Spectrum], list[Spectrum]]:
+    """Spectra that are complete, and those of the last star, more arms of which may follow."""
+    last = spectra[-1].provenance.get("arm_of") if spectra else None
+    open_ = [last is not None and one.provenance.get("arm_of") == last for one in spectra]
+    pairs = list(zip(spectra, open_, strict=True))
+    return [one for one, more in pairs if not more], [one for one, more in pairs if more]
+
+
+def _answered(
+    trained: TrainedModel, spectra: list[Spectrum], labels: Sequence[str], counts: dict[str, int]
+) -> Iterator[pd.DataFrame]:
+    """Rows of some spectra, the arms of a star joined, at most `AT_ONCE` at a time."""
+    stars = list(join_stars(spectra))
+    counts["spectra"] += len(stars)
+    for at in range(0, len(stars), AT_ONCE):
+        some = stars[at : at + AT_ONCE]
+        table = answers(trained, some, labels)
+        table.insert(1, "file", [one.source for one in some])
+        counts["flagged"] += int((table["flags"] != "").sum())
+        yield table
 
 
 def write_table(

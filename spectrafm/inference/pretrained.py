@@ -22,6 +22,9 @@ from spectrafm.plugs import load
 from spectrafm.spectra.spectra import Spectra
 from spectrafm.spectra.spectrum import Spectrum
 
+#: How numbers of a table are shown and written as text: all digits of a float32.
+FORMAT = ".7g"
+
 #: Spectra that are predicted at once.
 AT_ONCE = 256
 
@@ -245,4 +248,6 @@ def as_qtable(table: Any, trained: TrainedModel, labels: Sequence[str]) -> QTabl
             found[name] = u.Dex(values, unit) if logarithmic else u.Quantity(values, unit)
         else:
             found[name] = values
+        if values.dtype.kind == "f":
+            found[name].info.format = FORMAT
     return found

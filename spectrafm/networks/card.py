@@ -15,6 +15,7 @@ def model_card(
     domain: str,
     scores: Mapping[str, float],
     coverage: Mapping[str, Sequence[float] | None],
+    groups: Sequence[Any] = (),
 ) -> str:
     """Write the text of a model's ``README.md``.
 
@@ -30,6 +31,8 @@ def model_card(
         RMSE on validation stars by label, in its unit; NaN or absent where unknown.
     coverage : mapping of str to sequence of float
         Share of validation stars within the intervals of 68, 90 and 95 %, by label.
+    groups : sequence of spectrafm.inference.by_group.GroupScore
+        Errors and coverage by group of validation stars.
     """
     stage = facts["stage"]
     windows = ", ".join(f"{low:.1f}-{high:.1f}" for low, high in stage["windows"])
@@ -66,6 +69,7 @@ def model_card(
         "of validation stars within the intervals, where these are fitted on the other half of "
         "them.",
         "",
+        *_group_table(groups),
         "## Use",
         "",
         *_uses(facts, domain),
@@ -80,6 +84,7 @@ def model_card(
         "BSD-3-Clause, as the package. Please cite Koblischke & Bovy 2024, *SpectraFM: Tuning "
         "into Stellar Foundation Models* (Foundation Models for Science Workshop, NeurIPS 2024), "
         "and the survey whose spectra and labels it learned from.",
+        *(["", f"Data: {facts['acknowledgement']}"] if facts.get("acknowledgement") else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -118,6 +123,35 @@ def _label_table(
             f"{shares or 'unknown'} |"
         )
     return rows
+
+
+def _group_table(groups: Sequence[Any]) -> list[str]:
+    """Section on the errors of each group of validation stars; empty without groups."""
+    if not groups:
+        return []
+    labels = list(dict.fromkeys(one.label for one in groups))
+    found = {(one.group, one.label): one for one in groups}
+    lines = [
+        "## Errors by group of validation stars",
+        "",
+        "| stars | " + " | ".join(labels) + " |",
+        "| --- | " + " | ".join("---" for _ in labels) + " |",
+    ]
+    for group in dict.fromkeys(one.group for one in groups):
+        cells = [_cell(found.get((group, label))) for label in labels]
+        lines.append(f"| {group} | " + " | ".join(cells) + " |")
+    text = (
+        "In each cell: number of stars; mad_std and RMSE of predicted minus catalogued, in the "
+        "label's unit; share of stars within the intervals of 68, 90 and 95 %, percent."
+    )
+    return [*lines, "", text, ""]
+
+
+def _cell(one: Any | None) -> str:
+    if one is None:
+        return "–"
+    shares = " / ".join(f"{100 * share:.1f}" for share in one.coverage) or "not calibrated"
+    return f"{one.count:,}; {one.scatter:.3g}, {one.rmse:.3g}; {shares}"
 
 
 def _uses(facts: dict[str, Any], domain: str) -> list[str]:

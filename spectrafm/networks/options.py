@@ -61,7 +61,12 @@ class Reads(Section):
     errors: bool = Field(
         False,
         description="whether a network bound to a grid reads ln of the flux errors too; a token of "
-        "several pixels always does",
+        "several pixels does, but for ignore_errors",
+    )
+    ignore_errors: bool = Field(
+        False,
+        description="whether tokens of several pixels do without the flux errors: of few stars, "
+        "errors tell one from the other rather than how sure their labels are",
     )
     inputs: list[InputName] = Field(
         [],

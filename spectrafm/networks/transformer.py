@@ -190,7 +190,7 @@ class SpectraFM(Network):
 
     @classmethod
     def reads_errors(cls, model: Model, reads: Reads) -> bool:
-        return model.token.width > 0
+        return model.token.width > 0 and not reads.ignore_errors
 
     def contexts(
         self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int

@@ -235,7 +235,9 @@ class StarReader:
             chosen &= fulfils(where, {name: found for name, found in values if found is not None})
         self._rows = rows = np.flatnonzero(chosen)
         self.mock = bool(group.attrs.get("mock", False))
-        self.survey, self.release = (str(group.attrs.get(x, "")) for x in ("survey", "release"))
+        self.survey, self.release, self.acknowledgement = (
+            str(group.attrs.get(name, "")) for name in ("survey", "release", "acknowledgement")
+        )
         self.normalisation = str(group.attrs.get("normalisation", APOGEE_NORMALISER))
         self.resolution = resolution_of(group.attrs)
         self._of_stars = {
@@ -285,6 +287,7 @@ class StarReader:
             mock=self.mock,
             survey=self.survey,
             release=self.release,
+            acknowledgement=self.acknowledgement,
             normalisation=self.normalisation,
             resolution=self.resolution,
             columns={name: values[stars] for name, values in self._columns.items()},

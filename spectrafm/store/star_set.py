@@ -40,6 +40,8 @@ class StarSet:
         Values per star of the wanted survey columns that the store has.
     survey, release : str
         Name of the survey, as in `spectrafm.surveys`, and of its release; empty: unknown.
+    acknowledgement : str
+        Thanks and citations that the data ask for.
     resolution : float or None
         Resolving power of the spectra; None: unknown, or not the same for all.
     """
@@ -58,6 +60,7 @@ class StarSet:
     resolution: float | None = None
     survey: str = ""
     release: str = ""
+    acknowledgement: str = ""
 
     def __len__(self) -> int:
         return len(self.apogee_id)

@@ -17,7 +17,6 @@ from pydantic import Field, ValidationError
 
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
-from spectrafm.inference.answers import OPTIONS
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.sources import model_folder
 from spectrafm.integrity import write_checksums
@@ -29,7 +28,18 @@ from spectrafm.outputs import claims
 from spectrafm.readers.labelled import LabelledTable, labelled_arrays, read_labelled
 from spectrafm.reading import problem_in
 from spectrafm.spectra.spectra import Spectra
-from spectrafm.store.read import StarSet, load_stars
+from spectrafm.training.comparison import (
+    FINETUNED,
+    RIDGE,
+    SCRATCH,
+    TEST,
+    TUNED,
+    VALIDATION,
+    as_text,
+    compared,
+    split_of,
+    summary_of,
+)
 from spectrafm.training.labelled import Labelled, labelled
 from spectrafm.training.options import Stage
 from spectrafm.training.train import train
@@ -42,17 +52,8 @@ COMPARISON = "comparison.csv"
 #: Fewest labelled spectra.
 FEWEST = 12
 
-#: Shares of the stars: to compare on, to calibrate the final model on; and of those with the lowest
-#: values of the main label, which the models of one more comparison never see.
-TEST, VALIDATION, OUTSIDE = 0.25, 0.2, 0.15
-
 #: Number of parameters below which a network trains faster on one thread than on several.
 SMALL = 2_000_000
-
-FINETUNED, RIDGE, SCRATCH, TUNED = "fine-tuned", "ridge", "MLP from scratch", "pre-trained MLP"
-
-#: The guess that needs no spectrum: the mean of the training stars' labels.
-MEAN = "mean label, no spectrum"
 
 
 class FineTune(Section):
@@ -165,8 +166,10 @@ def _finetune(
         )
     stages = _stages(trained, stars, options, int(usable.sum()), mlp)
     with tempfile.TemporaryDirectory(prefix="spectrafm-") as temporary, _quiet(), _threads(trained):
-        scores = pd.DataFrame(_compared(stages, stars, usable, options, Path(temporary)))
-        split = _split(usable, 0, VALIDATION, np.random.default_rng(options.seed))
+        scores = pd.DataFrame(
+            compared(trained, stages, stars, usable, options.draws, options.seed, Path(temporary))
+        )
+        split = split_of(usable, 0, VALIDATION, np.random.default_rng(options.seed))
         store = stars.write(Path(temporary) / "final.zarr", split)
         stage, start = stages[FINETUNED]
         made = Path(temporary) / "model"
@@ -175,7 +178,7 @@ def _finetune(
         write_checksums(made)
         with files.atomic_path(output, saved.MODEL) as final:
             shutil.copytree(made, final)
-    return _as_text(_summary(scores), stars, int(usable.sum()), output)
+    return as_text(summary_of(scores), stars, int(usable.sum()), output)
 
 
 @contextlib.contextmanager
@@ -209,13 +212,20 @@ def _stages(
     batch = max(2, min(25, count // 4))
     learned = int(count * (1 - TEST))
     steps = -(-learned // batch)
+    reads = trained.network.reads.model_dump()
+    # A network from scratch cannot read an input that no star has.
+    reads["inputs"] = [
+        name
+        for name, values in stars.inputs.items()
+        if np.isfinite(values).any() and np.nanstd(values) > 0
+    ]
     common = {
         "spectra": "observed",
         "windows": stars.windows,
         "flux_range": trained.facts["stage"].get("flux_range") or (0.05, 1.2),
         "labels": [label.name for label in stars.labels],
         "selection": "last",
-        **trained.network.reads.model_dump(),
+        **reads,
         "batch": batch,
         "seed": options.seed,
     }
@@ -248,7 +258,14 @@ def _stages(
     start_from = trained.facts["stage_name"]
     found = {
         FINETUNED: (
-            stage(own, options.steps, options.rate, start_from=start_from, freeze=freeze),
+            stage(
+                own,
+                options.steps,
+                options.rate,
+                start_from=start_from,
+                freeze=freeze,
+                inputs=trained.network.reads.inputs,
+            ),
             trained.folder,
         ),
         RIDGE: (stage("ridge", 1, options.rate), None),
@@ -266,112 +283,3 @@ def _stages(
         elif mlp is not None:
             raise SpectraFMError(f"{mlp}: reads other pixels or labels than the table's")
     return found
-
-
-def _split(usable: np.ndarray, test: float, validation: float, rng: Any) -> np.ndarray:
-    """A random side of the split for each usable star; empty for the others."""
-    rows = rng.permutation(np.flatnonzero(usable))
-    split = np.full(len(usable), "", dtype="U10")
-    split[rows] = "train"
-    tested = round(test * len(rows))
-    split[rows[:tested]] = "test"
-    split[rows[tested : tested + max(2, round(validation * (len(rows) - tested)))]] = "validation"
-    return split
-
-
-def _compared(
-    stages: dict[str, tuple[Stage, Path | None]],
-    stars: Labelled,
-    usable: np.ndarray,
-    options: FineTune,
-    folder: Path,
-) -> Iterator[dict[str, Any]]:
-    """Scores of each model in each division: one a label."""
-    names = [label.name for label in stars.labels]
-    main = names.index("FE_H") if "FE_H" in names else 0
-    for draw in range(options.draws + 1):
-        rng = np.random.default_rng([options.seed, draw])
-        split = _split(usable, TEST, 0.1, rng)
-        where = "inside"
-        if draw == options.draws:
-            where = "outside"
-            values = np.where(usable, stars.label[:, main], np.nan)
-            known = np.flatnonzero(np.isfinite(values))
-            lowest = known[np.argsort(values[known])][: max(3, round(OUTSIDE * len(known)))]
-            rest = usable.copy()
-            rest[lowest] = False
-            split = _split(rest, 0, 0.1, rng)
-            split[lowest] = "test"
-        store = stars.write(folder / f"{draw}.zarr", split)
-        mean = np.nanmean(stars.label[split == "train"], axis=0)
-        yield from _scored(mean - stars.label[split == "test"], MEAN, draw, where, stars)
-        for name, (stage, start) in stages.items():
-            made = folder / f"{draw}-{len(name)}"
-            train(store, name="x", output=made, start=start, stage=stage, model=Model())
-            yield from _scores(made, store, stage, name, draw, where, stars)
-
-
-def _scores(
-    made: Path, store: Path, stage: Stage, name: str, draw: int, where: str, stars: Labelled
-) -> Iterator[dict[str, Any]]:
-    trained = TrainedModel.load(made)
-    errors = trained.network.wants_errors
-    tested = load_stars(store, "observed", "test", stage.windows, stage.flux_range, errors)
-    chunks = trained.contexts(tested.wavelength, stage.windows)
-    labels = [label.name for label in stars.labels]
-    value, _ = trained.answer(tested, labels, chunks, OPTIONS)
-    actual = np.stack([_label(tested, label) for label in labels], axis=1)
-    yield from _scored(value - actual, name, draw, where, stars)
-
-
-def _scored(
-    off: np.ndarray, name: str, draw: int, where: str, stars: Labelled
-) -> Iterator[dict[str, Any]]:
-    """Scores of the differences from the labels, shape (n, labels)."""
-    for place, label in enumerate(stars.labels):
-        difference = off[np.isfinite(off[:, place]), place]
-        spread = np.nanstd(stars.label[:, place]) or 1.0
-        rmse = float(np.sqrt(np.mean(difference**2))) if len(difference) else np.nan
-        yield {
-            "model": name, "draw": draw, "stars": where, "label": label.name, "n": len(difference),
-            "rmse": rmse, "relative": rmse / spread,
-        }  # fmt: skip
-
-
-def _label(stars: StarSet, name: str) -> np.ndarray:
-    return stars.label[:, [label.name for label in stars.labels].index(name)]
-
-
-def _summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """Median over the draws of each model's RMSE, by label, inside and outside."""
-    keys = ["model", "label", "stars"]
-    return scores.groupby(keys, sort=False)[["rmse", "relative"]].median().reset_index()
-
-
-def _as_text(summary: pd.DataFrame, stars: Labelled, count: int, output: Path) -> str:
-    """The comparison as a table, and which model it speaks for."""
-    rmse = summary.pivot(index="model", columns=["label", "stars"], values="rmse")
-    rmse = rmse.loc[list(dict.fromkeys(summary["model"]))]
-    shown = pd.DataFrame(
-        {
-            f"{label.name}{f' [{label.unit}]' if label.unit else ''} {where}": rmse[label.name][
-                where
-            ]
-            for label in stars.labels
-            for where in ("inside", "outside")
-        }
-    ).map("{:.4g}".format)
-    score = summary.groupby(["model", "stars"], sort=False)["relative"].mean().unstack()
-    best = {where: score[where].idxmin() for where in ("inside", "outside")}
-    chosen = score.mean(axis=1).idxmin()
-    lines = [
-        f"RMSE on stars set aside, {count} labelled spectra, median of the divisions. Inside: like "
-        "the training stars; outside: with lower values than any of them.",
-        shown.to_string(),
-        f"Best inside: {best['inside']}. Best outside: {best['outside']}. Of these it would use: "
-        f"{chosen}.",
-        f"Written: {output}, {FINETUNED}.",
-    ]
-    if chosen != FINETUNED:
-        lines.append(f"The model that is written is not the best one here: {chosen} is.")
-    return "\n".join(lines)

@@ -61,7 +61,7 @@ def write_model(
         facts = _facts(under_way, training, stars.validation, begun)
         # A network that has learned from mock stars stays mock-trained, also after real stars.
         facts |= {"made_with": made_with, "mock": mock}
-        calibration = calibrate(
+        calibration, groups = calibrate(
             under_way.network,
             stars.calibration,
             facts["stage"]["labels"],
@@ -72,6 +72,8 @@ def write_model(
         )
         if stage.pseudo_labels.teacher is not None:
             calibration = calibration.model_copy(update={"labels": {}, "note": NOT_CALIBRATED})
+            # They would say how well it repeats its teacher.
+            groups = []
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
@@ -99,7 +101,7 @@ def write_model(
             files.write_parquet(folder / "training_stars.parquet", _table_of(training))
         scores = _scores_at(under_way.metrics, under_way.best_epoch)
         coverage = {name: label.coverage for name, label in calibration.labels.items()}
-        card = model_card(made.facts, str(calibration), str(domain), scores, coverage)
+        card = model_card(made.facts, str(calibration), str(domain), scores, coverage, groups)
         files.write_text(folder / "README.md", card)
         write_checksums(folder)
 
@@ -129,6 +131,7 @@ def _facts(
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "averaged_validation_loss": run.averaged_loss,
         "normalisation": training.normalisation,
+        "acknowledgement": training.acknowledgement,
         "label_ranges": _ranges(training),
         "skipped_steps": run.skipped,
         "environments": run.environments,

@@ -133,6 +133,10 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "calibration": (
         ["tables/calibration.csv", "--output=figures/calibration.png"], ["figures/calibration.png"],
     ),
+    "fewshot": (
+        ["tables/draws.csv", "--output=figures/fewshot.png"],
+        ["figures/fewshot.png"],
+    ),
     "learning_curve": (
         ["tables/learning_curve.csv", "--output=figures/learning_curve.png"],
         ["figures/learning_curve.png"],

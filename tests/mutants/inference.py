@@ -233,7 +233,7 @@ MUTANTS = [
     ),
     Mutant(
         CALIBRATION,
-        "width *= _factors_of(bins, np.array(factors))",
+        "width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)",
         "width *= 1.0",
         f"{CALIBRATED}::test_groups_hold_their_share_each",
         "groups have no factors of their own",

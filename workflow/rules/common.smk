@@ -212,6 +212,7 @@ def shown_in(figure):
         "prediction": {"prediction": predictions["predictions"]},
         "predictions": predictions | {"models": models_of(names)},
         "calibration": {"table": f"{RESULTS}/tables/calibration.csv"},
+        "draws": {"table": f"{RESULTS}/tables/draws.csv"},
         "learning_curve": {"table": f"{RESULTS}/tables/learning_curve.csv"},
         "attention": {"attention": rules.map_attention.output},
     }[FIGURES[figure].shows]

@@ -133,12 +133,6 @@ if RUN.fewshot.stages:
             "spectrafm table-draws {input:q} --label {params.label:q} --against {params.against:q}"
             " --output {output.csv:q} > {log:q} 2>&1"
 
-    rule fewshot:
-        """Short target for the table of recipes and baselines, which `all` does not include."""
-        input:
-            rules.table_draws.output,
-        localrule: True
-
 
 if RUN.learning_curve.stages:
 

@@ -1,4 +1,4 @@
-# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv and learning_curve.csv,
+# Requires: store, models/<stage>, predictions/*.parquet, tables/calibration.csv, draws.csv and learning_curve.csv,
 #           attention/<stage>.zarr
 # Makes:    figures/<figure>.png, .pdf
 #
