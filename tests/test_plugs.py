@@ -186,7 +186,7 @@ def test_a_survey_is_one_folder_and_one_line(copy):
     copy.add("spectrafm/surveys/toy/survey.smk", "toy/survey.smk")
     copy.add_line(
         "spectrafm/surveys/__init__.py", "SURVEYS = {\n",
-        '    "toy": Source("spectrafm.surveys.toy.make_toy:Toy", "toy/survey.smk", '
+        '    "toy": Source("Toy", "spectrafm.surveys.toy.make_toy:Toy", "toy/survey.smk", '
         '{"make-toy": "spectrafm.surveys.toy.make_toy:make_toy"}, '
         '"spectrafm.surveys.toy.make_toy:RANGE"),',
     )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
@@ -84,6 +85,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             _draw_stage(axes, rows.loc[rows["stage"] == stage, f"rmse_{group}"], place)
         axes.set_title(title)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="y", color="0.9", lw=0.8)
         axes.tick_params(axis="y", which="minor", left=False, right=False)
     names = [f"{stage} ({(rows['stage'] == stage).sum()})" for stage in stages]
