@@ -5,7 +5,8 @@ python benchmarks/recipes.py results/demo/store.zarr [--minutes 1 2 4 8] [--only
 Each recipe pre-trains the demo's network on the store's synthetic spectra, on one core. A cosine to
 zero ends with the processor time, so that it is trained anew for each of them; restarts and
 averages are read on the way. Validation spectra are synthetic, without noise: [Fe/H] RMSE in dex,
-and the loss.
+the loss, and the steps by then. Run it on an idle machine: other work lengthens the processor time
+of a step, by half where it shares a core's caches.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     heads = [f"{minutes:g} min" for minutes in given.minutes]
-    print("| [Fe/H] RMSE, dex (loss) after processor time | " + " | ".join(heads) + " | steps/s |")
-    print("| --- " + "| ---: " * (len(heads) + 1) + "|", flush=True)
+    print("| [Fe/H] RMSE, dex (loss; steps) by processor time | " + " | ".join(heads) + " |")
+    print("| --- " + "| ---: " * len(heads) + "|", flush=True)
     found = {}
     for name, recipe in RECIPES.items():
         if given.only and not any(word in name for word in given.only):
@@ -170,11 +171,11 @@ def main() -> None:
         ]
         cells = [
             f"{statistics.median(r.rmse['FE_H'] for r in column):.4f}"
-            f" ({statistics.median(r.loss for r in column):.2f})"
+            f" ({statistics.median(r.loss for r in column):.2f};"
+            f" {statistics.median(r.steps for r in column):,.0f})"
             for column in zip(*each, strict=True)
         ]
-        last = each[0][-1]
-        print(f"| {name} | {' | '.join(cells)} | {last.steps / last.seconds:.1f} |", flush=True)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
         found[name] = [[vars(one) for one in seeds] for seeds in each]
         write_text(given.output, json.dumps(found, indent=1))
 

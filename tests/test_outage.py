@@ -269,6 +269,21 @@ def test_only_a_file_that_its_list_does_not_name_is_absent(server, tree, tmp_pat
     assert server.requests[gone[0]] == 2, "asked for once in each run"
 
 
+def test_a_ban_is_no_absence_of_a_file_that_no_list_names(server, tree, tmp_path):
+    run = run_at(tmp_path, tree, survey_at(server, runs=2))
+    path = tree.path_of(ROWS[0]).relative_to(tree.root).as_posix()
+    listed = f"{Path(path).parent.as_posix()}/"
+    (name,) = [path for path in server.files if path.startswith(listed) and "sha1sum" in path]
+    lines = server.files[name].splitlines(keepends=True)
+    server.files[name] = b"".join(x for x in lines if Path(path).name.encode() not in x)
+    server.faults[path] = [refused(403)]
+    with pytest.raises(Unfinished, match=r"1 files failed .*refused \(403\)"):
+        run.fetch(0)
+    run.fetch(0)
+    counts = read_parquet(run.shard_missing(0)).attrs["counts"]
+    assert counts == {"asked": STARS, "verified": STARS - 1, "unverified": 1, "missing": 0}
+
+
 def test_a_mirror_that_is_not_complete_is_not_taken_for_the_survey(tree, tmp_path, expected):
     """As when a transfer is still going on, or a disk is not mounted."""
     mirror = shutil.copytree(tree.root, tmp_path / "mirror")

@@ -375,3 +375,32 @@ def test_a_spectrum_without_lines_has_no_velocity():
     one = Spectra(flux, wavelength * u.AA, medium="vacuum", normalisation="aspcap")[0]
     assert measure_velocity(one) is None
     assert measure_velocity(Spectra(flux[:40], wavelength[:40] * u.AA)[0]) is None
+
+
+def test_files_that_others_tests_write_are_read(tmp_path):
+    """DESI, SDSS-V and JWST files as the tests of specutils have them, written by those surveys."""
+    folder = pytest.importorskip(
+        "specutils.io.default_loaders.tests", reason="the extra specutils is not installed"
+    ).__path__[0]
+    for path in sorted(Path(folder, "desi_test_data").glob("*.fits")):
+        found = read_spectra(path)
+        assert found[0].provenance["format"] == "DESI coadd"
+        assert found[0].wavelength_range == pytest.approx((3600, 9824), abs=0.1)
+    sdss = load("specutils.io.default_loaders.tests.test_sdss_v:mwm_HDUList")
+    for with_wavelength in (True, False):
+        path = tmp_path / f"mwm-{with_wavelength}.fits"
+        sdss([1, 1, 1, 1], with_wavelength).writeto(path)
+        arms = [(one.name.split()[1], len(one)) for one in read_spectra(path)]
+        assert arms == [
+            ("BOSS/APO", 4648), ("BOSS/LCO", 4648), ("APOGEE/APO", 8575), ("APOGEE/LCO", 8575),
+        ]  # fmt: skip
+    jwst = "specutils.io.default_loaders.tests.test_jwst_reader"
+    primary = fits.PrimaryHDU()
+    primary.header["TELESCOP"] = "JWST"
+    one, several = load(f"{jwst}:create_spectrum_hdu"), load(f"{jwst}:create_wfss_hdu")
+    fits.HDUList([primary, one(100, "POINT")]).writeto(tmp_path / "x1d.fits")
+    (found,) = read_spectra(tmp_path / "x1d.fits")
+    assert found.good_pixels == 100
+    fits.HDUList([primary, several()]).writeto(tmp_path / "wfss.fits")
+    rows = len(fits.getdata(tmp_path / "wfss.fits", 1))
+    assert len(read_spectra(tmp_path / "wfss.fits")) == rows > 1

@@ -33,7 +33,8 @@ def recognises(file: Peek) -> bool:
 def read(path: Path) -> Spectra:
     """Read every star of the file, its arms joined."""
     arms = {}
-    with opened_fits(path, str(path)) as hdus:
+    # From the open file, which is not mapped: the masks are unsigned, which astropy cannot map.
+    with open(path, "rb") as handle, opened_fits(handle, str(path)) as hdus:
         numbers = itertools.takewhile(lambda number: has_hdu(hdus, number), range(MOST_HDUS))
         names = {str(hdus[number].name).upper(): hdus[number] for number in numbers}
         targets = np.array(names["FIBERMAP"].data["TARGETID"])

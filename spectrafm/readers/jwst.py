@@ -41,22 +41,26 @@ def read(path: Path) -> Spectra:
                 continue
             table, header = hdus[number].data, hdus[number].header
             names = set(table.names)
+            # A table has a row a pixel; of slitless spectra, a row of arrays a source.
+            sources = range(len(table)) if np.ndim(table["WAVELENGTH"]) > 1 else [slice(None)]
             error = next((name for name in ("FLUX_ERROR", "ERROR") if name in names), None)
             # NIRSpec and MIRI/MRS wavelengths are corrected to the barycentre, and say by how much.
             moved = header.get("VELOSYS", primary.get("VELOSYS")) is not None
-            found.append(
-                from_file(
-                    path,
-                    f"JWST x1d ({primary.get('INSTRUME', 'instrument unknown')})",
-                    _quantity(table, "WAVELENGTH", u.um),
-                    _quantity(table, "FLUX", u.Jy),
-                    None if error is None else _quantity(table, error, u.Jy),
-                    (table["DQ"].astype(np.int64) & DO_NOT_USE) != 0 if "DQ" in names else None,
-                    name=f"{target} {len(found) + 1}" if found else target,
-                    medium="vacuum",
-                    frame="barycentric" if moved else None,
+            bad = (table["DQ"].astype(np.int64) & DO_NOT_USE) != 0 if "DQ" in names else None
+            for source in sources:
+                found.append(
+                    from_file(
+                        path,
+                        f"JWST x1d ({primary.get('INSTRUME', 'instrument unknown')})",
+                        _quantity(table, "WAVELENGTH", u.um)[source],
+                        _quantity(table, "FLUX", u.Jy)[source],
+                        None if error is None else _quantity(table, error, u.Jy)[source],
+                        None if bad is None else bad[source],
+                        name=f"{target} {len(found) + 1}" if found else target,
+                        medium="vacuum",
+                        frame="barycentric" if moved else None,
+                    )
                 )
-            )
     if not found:
         raise SpectraFMError(f"{path}: no EXTRACT1D table")
     return Spectra.of(found)
@@ -64,4 +68,4 @@ def read(path: Path) -> Spectra:
 
 def _quantity(table, name: str, unit: u.UnitBase) -> u.Quantity:
     stated = table.columns[name].unit
-    return np.array(table[name], np.float64).ravel() * u.Unit(stated or unit)
+    return np.array(table[name], np.float64) * u.Unit(stated or unit)

@@ -139,7 +139,8 @@ def write_desi(path: Path) -> Path:
     for arm, first, last in (("B", 3600, 5800), ("R", 5760, 7620), ("Z", 7520, 9824)):
         wavelength = np.linspace(first, last, PIXELS)
         flux = np.stack([flux_of(wavelength), 2 * flux_of(wavelength)])
-        mask = np.zeros((2, PIXELS), np.int32)
+        # Unsigned, as the published files have it: FITS writes an offset for that.
+        mask = np.zeros((2, PIXELS), np.uint32)
         mask[1, 5] = 4
         for name, values in (
             ("WAVELENGTH", wavelength),

@@ -59,7 +59,7 @@ MUTANTS = [
         HTTP,
         "_ABSENT = {404, 410}",
         "_ABSENT = {403, 404, 410}",
-        WHOLE_OUTAGE,
+        "tests/test_outage.py::test_a_ban_is_no_absence_of_a_file_that_no_list_names",
         "a ban loses stars for good",
     ),
     # Lists of checksums.
@@ -86,10 +86,10 @@ MUTANTS = [
     ),
     Mutant(
         LISTS,
-        "if not content.strip():",
-        "if False:",
-        "tests/test_checksums.py::test_a_bad_list_verifies_nothing_silently",
-        "an emptied list verifies nothing, silently",
+        "if read <= len(lines) - read:",
+        "if 2 * read < len(lines):",
+        "tests/test_checksums.py::test_what_is_no_whole_list_is_called_so",
+        "a list that holds comments alone verifies nothing, silently",
     ),
     Mutant(
         HTTP,
