@@ -72,10 +72,11 @@ def places(part: dict, whole: dict, above: Place = ()) -> Iterator[Place]:
     """
     if "$ref" in part:
         part = whole["$defs"][part["$ref"].rpartition("/")[2]]
-    kinds = part.get("anyOf", [part])
+    # Older versions of pydantic wrap a reference in allOf.
+    kinds = part.get("anyOf", part.get("allOf", [part]))
     plain = False
     for kind in kinds:
-        if "$ref" in kind or "anyOf" in kind:
+        if kind.keys() & {"$ref", "anyOf", "allOf"}:
             yield from places(kind, whole, above)
         elif kind.get("type") == "object" and "properties" in kind:
             for key, inner in kind["properties"].items():

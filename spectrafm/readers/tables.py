@@ -52,6 +52,10 @@ _UNIT_IN_NAME = re.compile(r"^(.*?)\s*[\[(]\s*(.*?)\s*[\])]$")
 _SUFFIXES = {"nm": u.nm, "um": u.um, "micron": u.um, "angstrom": u.AA, "aa": u.AA, "hz": u.Hz}
 
 
+#: What VOTables have for a number without a unit; not every version of astropy reads it as that.
+_NO_UNIT = "---"
+
+
 def read_table(path: Path, kind: str, rows: int | None = None) -> Table:
     """Read a table from a CSV, ECSV, VOTable, Parquet or FITS file.
 
@@ -78,6 +82,9 @@ def read_table(path: Path, kind: str, rows: int | None = None) -> Table:
             table = Table.read(path, format=formats[kind], **more)
             # Keywords of FITS headers are in capitals.
             table.meta = {str(key).lower(): value for key, value in table.meta.items()}
+            for column in table.itercols():
+                if str(column.unit) == _NO_UNIT:
+                    column.unit = u.one
             return table
         with open(path, encoding="utf-8-sig") as handle:
             first = handle.readline()
