@@ -15,6 +15,7 @@ from spectrafm.cli import main
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.inspect import covered_share, inspect
 from spectrafm.labels import PAPER_LABELS
+from spectrafm.models import shipped
 from spectrafm.networks.transformer import SpectraFM
 from spectrafm.spectra import Spectra
 from spectrafm.spectra.medium import vacuum_to_air
@@ -102,3 +103,15 @@ def test_a_window_is_covered_where_good_pixels_are_near():
     assert covered_share(one, (16110.0, 16210.0)) == pytest.approx(0.5, abs=0.02)
     assert covered_share(one, (15800.0, 15866.0)) < 0.05
     assert covered_share(one.replace(mask=np.ones(7514, bool)), (16110.0, 16150.0)) == 0
+
+
+def test_a_velocity_is_asked_for_where_pixels_can_show_it(files, tmp_path):
+    """A pixel of an XP spectrum is wider than the velocity of any star."""
+    about = {"medium": "vacuum", "frame": "barycentric", "normalisation": "aspcap"}
+    Table({"wavelength": WAVELENGTH * u.AA, "flux": star()}, meta=about).write(
+        tmp_path / "moving.ecsv", format="ascii.ecsv"
+    )
+    wanted = "remove the star's radial velocity first"
+    assert wanted in inspect([tmp_path / "moving.ecsv"], model=files / "model")
+    real = shipped()["gaia-xp"]
+    assert wanted not in inspect([real.parent / "gaia_xp_example.csv"], model=real)

@@ -11,6 +11,7 @@ import numpy as np
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.answers import as_stars
 from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.shift import measurable
 from spectrafm.inference.sources import model_folder
 from spectrafm.readers.read import join_stars, read_spectra
 from spectrafm.readers.velocity import meaning_of, measure_velocity
@@ -184,7 +185,8 @@ def covers(one: Spectrum, trained: TrainedModel) -> list[str]:
         verdict = f"{name} covers this spectrum"
     texts.append(verdict)
     texts += _unlike(one, trained)
-    if one.frame == "barycentric":
+    shows_velocity = trained.domain is None or measurable(trained.domain.components)
+    if one.frame == "barycentric" and shows_velocity:
         texts.append(f"{name} reads spectra at rest: remove the star's radial velocity first")
     return texts
 

@@ -17,6 +17,11 @@ FASTEST, STEP, WIDEST = 300.0, 10.0, 100.0
 LEFT = 0.7
 
 
+def measurable(components: Components) -> bool:
+    """Whether the pixels are narrow enough to show the velocity of a star."""
+    return components.step() * LIGHT <= WIDEST
+
+
 def shifts_of(components: Components, wavelength: np.ndarray, flux: np.ndarray) -> np.ndarray:
     """Velocity at which the components describe each spectrum best; 0 where none does clearly.
 
@@ -32,10 +37,9 @@ def shifts_of(components: Components, wavelength: np.ndarray, flux: np.ndarray) 
     numpy.ndarray, shape (n,)
         km/s, positive where the lines are at longer wavelengths than in training.
     """
-    width = components.step() * LIGHT
-    if not len(flux) or width > WIDEST:
+    if not len(flux) or not measurable(components):
         return np.zeros(len(flux))
-    step = max(STEP, 2 * width)
+    step = max(STEP, 2 * components.step() * LIGHT)
     velocities = np.arange(-(FASTEST // step), FASTEST // step + 1) * step
     left = np.stack([_left(components.at(wavelength / (1 + v / LIGHT)), flux) for v in velocities])
     best = left.argmin(axis=0)
