@@ -275,10 +275,11 @@ def test_mock_results_say_so(run):
     assert "10.0" not in (results / "tables/table1.csv").read_text().split(), "no published value"
 
 
-def test_the_readme_examples_run(run, capsys):
+def test_the_readme_examples_run(run, monkeypatch, capsys):
     readme = (REPOSITORY / "README.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(examples) == 1
+    assert len(examples) == 2
+    monkeypatch.chdir(REPOSITORY)
     names: dict = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -146,7 +146,14 @@ def write_maps(path: Path, maps: xarray.Dataset) -> None:
     }
     with atomic_path(path, MAPS) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        maps.to_zarr(temporary, encoding=encoding, zarr_format=3, consolidated=True)
+        # A chunk of zeros alone is written too: a missing one is damage.
+        maps.to_zarr(
+            temporary,
+            encoding=encoding,
+            zarr_format=3,
+            consolidated=True,
+            write_empty_chunks=True,
+        )
         integrity.write_checksums(temporary)
 
 

@@ -67,13 +67,13 @@ def _train(arguments: list[str], checkpoint_interval: float, end_state: Path, be
     from spectrafm.training.checkpoint import Checkpoints
 
     loop.CHECKPOINT_INTERVAL = checkpoint_interval
-    write = train._write
+    write = train.write_model
 
     def writing(output, under_way, *rest) -> None:
         Checkpoints(end_state).save(under_way.state())
         write(output, under_way, *rest)
 
-    train._write = writing
+    train.write_model = writing
     begun.set()
     os._exit(cli.main(arguments))
 
