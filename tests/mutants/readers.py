@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant(
         SCHEMA,
         "if math.prod(counts) != len(present):",
-        "if math.prod(counts) > len(present) > 1:",
+        "if present and math.prod(counts) != len(present):",
         SPOILT,
         "a lost chunk is read as fill values",
     ),
