@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spectrafm.errors import SpectraFMError
+from spectrafm.reading import printable
 from spectrafm.training.options import Schedule, Stage, Stars
 from spectrafm.training.repeats import COUNTS, DRAWS, MOST, Repeat, family_of
 
@@ -90,7 +91,7 @@ def with_repeats(stages: Mapping[str, Any], fewshot: Any, curve: Any) -> dict[st
     for name in stages:
         if isinstance(name, str) and family_of(name) != name:
             raise SpectraFMError(
-                f"config: stages.{name}: a name must not end as that of a repeat of "
+                f"config: stages.{printable(name)}: a name must not end as that of a repeat of "
                 f"{family_of(name)!r}"
             )
     made = dict(stages)

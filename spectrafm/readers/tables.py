@@ -152,7 +152,9 @@ def spectra_of(table: Table, path: Path, **given: Any) -> Spectra:
     Raises
     ------
     SpectraFMError
-        When a column is missing or the arrays are no spectra.
+        When a column is missing.
+    SpectrumError
+        When the arrays are no spectra.
     """
     found = columns_of(table)
     axis = next((found[part] for part in AXES if part in found), None)
@@ -171,12 +173,9 @@ def spectra_of(table: Table, path: Path, **given: Any) -> Spectra:
         rows = _groups(table, found, path)
     if not rows:
         raise SpectraFMError(f"{path}: the table is empty")
-    try:
-        return Spectra.of(
-            [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
-        )
-    except SpectrumError as error:
-        raise SpectraFMError(f"{path}: {error}") from None
+    return Spectra.of(
+        [_spectrum(part, table, found, axis, name, path, units, about) for name, part in rows]
+    )
 
 
 class First(NamedTuple):
