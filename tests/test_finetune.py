@@ -18,7 +18,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.inference.fingerprint import FINGERPRINT, check_fingerprint
 from spectrafm.inference.model import TrainedModel
 from spectrafm.integrity import write_checksums
-from spectrafm.labels import PAPER_LABELS
+from spectrafm.labels import PAPER_LABELS, Label
 from spectrafm.networks import saved
 from spectrafm.networks.saved import read_weights, write_weights
 from spectrafm.readers.labelled import read_labelled
@@ -160,6 +160,22 @@ def test_a_comparison_says_which_it_would_use():
     text = comparison.as_text(summary, labels, 40, "out")
     assert "Of these it would use: good." in text
     assert "not the best one here" in text
+
+
+def test_a_model_that_knows_some_labels_only_is_named_where_it_is_the_better_one():
+    rows = [
+        ("tuned", "FE_H", "inside", 0.1), ("tuned", "FE_H", "outside", 0.4),
+        ("tuned", "AGE", "inside", 0.2), ("tuned", "AGE", "outside", 0.2),
+        ("start", "FE_H", "inside", 0.2), ("start", "FE_H", "outside", 0.1),
+    ]  # fmt: skip
+    summary = pd.DataFrame(
+        [{"model": m, "label": k, "stars": s, "rmse": r, "relative": r} for m, k, s, r in rows]
+    )
+    labels = types.SimpleNamespace(labels=[PAPER_LABELS[4], Label("AGE", "Gyr", "age")])
+    text = comparison.as_text(summary, labels, 40, "out")
+    assert "For FE_H alone start is better outside; it does not know every label." in text
+    assert "alone start is better inside" not in text
+    assert "Of these it would use: tuned." in text
 
 
 def test_a_table_names_files_or_holds_spectra(stars, tmp_path):

@@ -170,8 +170,14 @@ def as_text(summary: pd.DataFrame, stars: Labelled, count: int, output: Path) ->
         shown.to_string(),
         f"Best inside: {best['inside']}. Best outside: {best['outside']}. Of these it would use: "
         f"{chosen}.",
-        f"Written: {output}, {FINETUNED}.",
     ]
+    partial = relative.index[relative.isna().any(axis=1)]
+    lines += [
+        f"For {label} alone {first} is better {where}; it does not know every label."
+        for (label, where), first in relative.idxmin().items()
+        if first in partial
+    ]
+    lines.append(f"Written: {output}, {FINETUNED}.")
     if chosen != FINETUNED:
         lines.append(f"The model that is written is not the best one here: {chosen} is.")
     return "\n".join(lines)
