@@ -9,7 +9,7 @@ import numpy as np
 from astropy.stats import mad_std
 
 from spectrafm.inference.calibration import LEVELS, FittedOn
-from spectrafm.inference.conformal import fit_calibration
+from spectrafm.inference.conformal import fit_calibration, halves_of
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 
 #: Stars of a group below which its numbers say nothing.
@@ -89,9 +89,7 @@ def _within(
 ) -> np.ndarray:
     """Whether each star is within its intervals, shape (R, levels, n); NaN where there are none."""
     within = np.full((len(labels), len(LEVELS), len(actual)), np.nan)
-    halves = np.random.default_rng(0).permutation(len(actual)) % 2
-    for half in (0, 1):
-        fit, judge = halves != half, halves == half
+    for fit, judge in halves_of(len(actual)):
         known = None if snr is None else snr[fit]
         found = fit_calibration(labels, predicted[fit], sigma[fit], actual[fit], known, fitted_on)
         features = dict(zip(labels, predicted[judge].T, strict=True))

@@ -8,7 +8,7 @@ Shapes: n stars, R labels, G groupings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -148,13 +148,18 @@ def _coverage(
     """Share of stars within intervals that were fitted on the other half; None for too few."""
     if len(pull) < 2 * FEWEST:
         return None
-    halves = np.random.default_rng(0).permutation(len(pull)) % 2
     within = np.zeros((len(LEVELS), len(pull)), bool)
-    for half in (0, 1):
-        fitted, judged = halves != half, halves == half
+    for fitted, judged in halves_of(len(pull)):
         found = _fit_label(pull[fitted], actual[fitted], place[fitted], bins)
         within[:, judged] = pull[judged] <= found.half_widths(place[judged])
     return [float(share) for share in within.mean(axis=1)]
+
+
+def halves_of(stars: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks of the stars that intervals are fitted on and of those that judge them, both ways."""
+    half = np.random.default_rng(0).permutation(stars) % 2 == 0
+    yield ~half, half
+    yield half, ~half
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:
