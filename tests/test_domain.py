@@ -245,7 +245,7 @@ def test_a_network_tells_stars_hotter_than_it_knows_from_warm_ones():
     chunks = trained.contexts(grid, trained.windows)
 
     def scores(teff, seed):
-        flux = mock_spectra(60, seed, teff)[:, np.isin(WAVELENGTH, grid)]
+        flux = mock_spectra(30, seed, teff)[:, np.isin(WAVELENGTH, grid)]
         error = np.where(np.isfinite(flux), np.float32(0.005), np.float32(np.nan))
         answer = infer(trained.network, flux, grid, trained.labels, chunks, error=error)
         return [trained.domain.scores(grid, flux, one)[0] for one in (None, answer.feature)]
