@@ -245,15 +245,15 @@ def test_a_network_tells_stars_hotter_than_it_knows_from_warm_ones():
     chunks = trained.contexts(grid, trained.windows)
 
     def scores(teff, seed):
-        flux = mock_spectra(30, seed, teff)[:, np.isin(WAVELENGTH, grid)]
+        flux = mock_spectra(40, seed, teff)[:, np.isin(WAVELENGTH, grid)]
         error = np.where(np.isfinite(flux), np.float32(0.005), np.float32(np.nan))
         answer = infer(trained.network, flux, grid, trained.labels, chunks, error=error)
         return [trained.domain.scores(grid, flux, one)[0] for one in (None, answer.feature)]
 
     assert trained.domain.facts.labels["TEFF"][1] < 6700
     warm, hot = scores((5000, 6500), 3), scores((7500, 8500), 4)
-    assert auroc(warm[1], hot[1]) >= 0.95
-    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.05
+    assert auroc(warm[1], hot[1]) >= 0.9
+    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.08
 
 
 # Labels.
