@@ -16,17 +16,20 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.reading import Untrusted, printable, problem_in
+from spectrafm.reading import Untrusted, printable, problem_in, read_untrusted_json
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
 LONGEST_TEXT = 64
 
-#: Largest number of labels that a network knows.
-MOST_LABELS = 1000
+#: Largest number of labels that a network knows, and of other entries of a list or an object.
+#: pydantic keeps an error for each entry that is wrong, and stops where there are too many.
+MOST_LABELS = MOST_ENTRIES = 1000
 
 ArchitectureName = Literal[tuple(NETWORKS)]
 Name = Annotated[LabelName, Field(max_length=LONGEST_TEXT)]
+Unit = Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]
+Symbol = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -67,13 +70,13 @@ class Trained(Untrusted):
     architecture: ArchitectureName
     start_from: str | None
     spectra: Kind
-    windows: list[Window]
+    windows: Annotated[list[Window], Field(max_length=MOST_ENTRIES)]
     stars: Stars
-    freeze: list[str] = Field([])
+    freeze: Annotated[list[str], Field(max_length=MOST_ENTRIES)] = Field([])
     replay: Replay | None = None
     twin: Twin | None = None
     pseudo_labels: PseudoLabels | None = None
-    labels: list[Name]
+    labels: Annotated[list[Name], Field(max_length=MOST_LABELS)]
     selection: str
     flux_range: FluxRange = FLUX_RANGE
 
@@ -87,12 +90,13 @@ class Facts(Untrusted):
     labels: Annotated[
         list[Name], Field(min_length=1, max_length=MOST_LABELS), AfterValidator(_distinct)
     ]  # known to the network
-    units: dict[Name, Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]] = Field({})
-    symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field({})
+    units: Annotated[dict[Name, Unit], Field(max_length=MOST_LABELS)] = Field({})
+    symbols: Annotated[dict[Name, Symbol], Field(max_length=MOST_LABELS)] = Field({})
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
     mock: bool = False
-    made_with: dict[str, Digest] = Field({})  # absent from models of older versions
+    # Absent from models of older versions.
+    made_with: Annotated[dict[str, Digest], Field(max_length=MOST_ENTRIES)] = Field({})
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -101,11 +105,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises
     ------
     SpectraFMError
-        When the file is missing, not JSON, has a duplicate key, or a value of the wrong type or
-        range.
+        When the file is missing, not JSON, has a duplicate key or too many values, or a value of
+        the wrong type or range.
     """
     try:
-        content = path.read_bytes()
+        content = read_untrusted_json(path)
         facts = Facts.model_validate_json(content, strict=True)
         sizes_in(facts.architecture).validate_json(content, strict=True)
         return json.loads(content, object_pairs_hook=_without_repeats)
