@@ -22,14 +22,11 @@ from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 #: Largest number of characters of a label's name, unit or symbol.
 LONGEST_TEXT = 64
 
-#: Largest number of labels that a network knows, and of other entries of a list or an object.
-#: pydantic keeps an error for each entry that is wrong, and stops where there are too many.
-MOST_LABELS = MOST_ENTRIES = 1000
+#: Largest number of labels that a network knows.
+MOST_LABELS = 1000
 
 ArchitectureName = Literal[tuple(NETWORKS)]
 Name = Annotated[LabelName, Field(max_length=LONGEST_TEXT)]
-Unit = Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]
-Symbol = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -70,13 +67,13 @@ class Trained(Untrusted):
     architecture: ArchitectureName
     start_from: str | None
     spectra: Kind
-    windows: Annotated[list[Window], Field(max_length=MOST_ENTRIES)]
+    windows: list[Window]
     stars: Stars
-    freeze: Annotated[list[str], Field(max_length=MOST_ENTRIES)] = Field([])
+    freeze: list[str] = Field([])
     replay: Replay | None = None
     twin: Twin | None = None
     pseudo_labels: PseudoLabels | None = None
-    labels: Annotated[list[Name], Field(max_length=MOST_LABELS)]
+    labels: list[Name]
     selection: str
     flux_range: FluxRange = FLUX_RANGE
 
@@ -90,13 +87,12 @@ class Facts(Untrusted):
     labels: Annotated[
         list[Name], Field(min_length=1, max_length=MOST_LABELS), AfterValidator(_distinct)
     ]  # known to the network
-    units: Annotated[dict[Name, Unit], Field(max_length=MOST_LABELS)] = Field({})
-    symbols: Annotated[dict[Name, Symbol], Field(max_length=MOST_LABELS)] = Field({})
+    units: dict[Name, Annotated[LabelUnit, Field(max_length=LONGEST_TEXT)]] = Field({})
+    symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field({})
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
     mock: bool = False
-    # Absent from models of older versions.
-    made_with: Annotated[dict[str, Digest], Field(max_length=MOST_ENTRIES)] = Field({})
+    made_with: dict[str, Digest] = Field({})  # absent from models of older versions
 
 
 def read_facts(path: Path) -> dict[str, Any]:
