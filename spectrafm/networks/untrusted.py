@@ -16,7 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.reading import Untrusted, printable, problem_in
+from spectrafm.reading import Untrusted, printable, problem_in, read_untrusted_json
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
@@ -101,11 +101,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises
     ------
     SpectraFMError
-        When the file is missing, not JSON, has a duplicate key, or a value of the wrong type or
-        range.
+        When the file is missing, not JSON, has a duplicate key or too many values, or a value of
+        the wrong type or range.
     """
     try:
-        content = path.read_bytes()
+        content = read_untrusted_json(path)
         facts = Facts.model_validate_json(content, strict=True)
         sizes_in(facts.architecture).validate_json(content, strict=True)
         return json.loads(content, object_pairs_hook=_without_repeats)
