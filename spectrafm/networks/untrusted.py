@@ -91,6 +91,7 @@ class Facts(Untrusted):
     symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field({})
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
+    set_aside_count: int = Field(0, ge=0)  # of these; absent from models of older versions
     mock: bool = False
     made_with: dict[str, Digest] = Field({})  # absent from models of older versions
 
