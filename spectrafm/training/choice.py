@@ -14,8 +14,8 @@ from spectrafm.labels import names_in
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
 from spectrafm.training.options import Stage
-from spectrafm.training.stars import balanced, choose, meets, subset
-from spectrafm.training.teaching import pseudo_labelled
+from spectrafm.training.stars import balanced, choose, meets, subset, with_labelled
+from spectrafm.training.teaching import pseudo_labelled, remembered
 
 
 class StageStars(NamedTuple):
@@ -24,15 +24,19 @@ class StageStars(NamedTuple):
     training: StarSet
     validation: StarSet
     calibration: StarSet  # of the validation split: the validation stars, but with `paper`
-    synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
+    replayed: StarSet | None  # of the training split, not painted yet
     gap: Gap | None  # fitted to the training stars, where spectra are painted
-    twin: Twin | None  # by which all these spectra but the synthetic ones are read
+    twin: Twin | None  # by which all these spectra but the replayed ones are read
     lessons: np.ndarray  # (n, P), flux of all that the stage learns from, replayed and no twins
     unseen: np.ndarray  # (m, P), flux of `calibration`, no twins
 
 
 def stars_of(
-    store: Path, stage: Stage, errors: bool, teacher: TrainedModel | None = None
+    store: Path,
+    stage: Stage,
+    errors: bool,
+    start: TrainedModel | None = None,
+    teacher: TrainedModel | None = None,
 ) -> StageStars:
     """Load the stars of a stage.
 
@@ -48,6 +52,8 @@ def stars_of(
     stage : Stage
     errors : bool
         Whether the network reads errors of the flux.
+    start : TrainedModel, optional
+        The model that the stage starts from.
     teacher : TrainedModel, optional
         The model that labels the stars.
 
@@ -59,17 +65,20 @@ def stars_of(
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
     needs_gap = paints or stage.twin.components is not None
     # Labels are loaded in any case; what else a condition names is a column.
-    named = [name for name in names_in(stage.stars.where) if name.islower()]
+    conditions = (stage.stars.where, *stage.stars.labelled.values())
+    named = [name for one in conditions for name in names_in(one) if name.islower()]
     columns = tuple(dict.fromkeys([*stage.inputs, *named]))
     options = (stage.windows, stage.flux_range, errors or needs_gap, columns)
     everyone = load_stars(store, stage.spectra, "train", *options)
     if teacher is not None:
         everyone = pseudo_labelled(everyone, teacher, store, "train")
-    training = choose(everyone, stage.stars)
-    synthetic = gap = twin = None
-    if stage.replay.spectra is not None or needs_gap:
-        synthetic = load_stars(store, "synthetic", "train", *options)
+    training = choose(with_labelled(everyone, stage.stars.labelled), stage.stars)
+    replayed = synthetic = gap = twin = None
+    if stage.replay.spectra in ("synthetic", "painted") or needs_gap:
+        synthetic = replayed = load_stars(store, "synthetic", "train", *options)
         gap = fit_gap(training, synthetic) if needs_gap else None
+    if stage.replay.spectra == "start":
+        replayed = remembered(everyone, start, store)
     calibration = _of_validation_split(store, stage, gap, options, teacher)
     validation = calibration
     if stage.selection == "paper":
@@ -79,14 +88,14 @@ def stars_of(
         raise SpectraFMError(f"{store}: no validation star has {condition}")
     lessons, unseen = training.flux, calibration.flux
     if stage.replay.spectra is not None:
-        again = synthetic
+        again = replayed
         if stage.replay.spectra == "painted":
             again = painted(synthetic, gap, stage.flux_range, stage.seed)
         lessons = np.concatenate([lessons, again.flux])
     if stage.twin.components is not None:
         twin = twin_of(gap, synthetic, stage.twin.components)
         training, validation, calibration = map(twin.of, (training, validation, calibration))
-    return StageStars(training, validation, calibration, synthetic, gap, twin, lessons, unseen)
+    return StageStars(training, validation, calibration, replayed, gap, twin, lessons, unseen)
 
 
 def _of_validation_split(
@@ -101,4 +110,5 @@ def _of_validation_split(
     found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, columns)
     if teacher is not None:
         found = pseudo_labelled(found, teacher, store, "validation")
+    found = with_labelled(found, stage.stars.labelled)
     return subset(found, meets(found, stage.stars.where))
