@@ -92,7 +92,7 @@ def test_only_the_stages_own_stars_set_the_gap(store, chosen):
     rows = np.flatnonzero(own)
     for name in ("flux", "flux_error", "apogee_id"):
         changed = replace(changed, **{name: getattr(changed, name)[rows]})
-    assert np.array_equal(fit_gap(changed, chosen.synthetic).slope, chosen.gap.slope)
+    assert np.array_equal(fit_gap(changed, chosen.replayed).slope, chosen.gap.slope)
     assert chosen.gap.directions.shape[1] == COMPONENTS
 
 
@@ -101,7 +101,7 @@ def test_a_missing_pixel_does_not_enter_the_gap(store, chosen):
     flux = training.flux.copy()
     bad = np.zeros_like(flux, dtype=bool)
     bad[:5, 3] = True
-    spoiled = fit_gap(replace(training, flux=np.where(bad, np.nan, flux)), chosen.synthetic)
+    spoiled = fit_gap(replace(training, flux=np.where(bad, np.nan, flux)), chosen.replayed)
     every = np.delete(np.arange(flux.shape[1]), 3)
     assert np.array_equal(spoiled.slope[:, every], chosen.gap.slope[:, every])
     assert not np.array_equal(spoiled.slope[:, 3], chosen.gap.slope[:, 3])
@@ -136,7 +136,7 @@ def test_stars_without_a_synthetic_spectrum_cannot_be_painted_from(chosen):
     names = chosen.training.apogee_id.copy()
     names[0] = "2M_unknown"
     with pytest.raises(SpectraFMError, match="1 have none, such as 2M_unknown"):
-        fit_gap(replace(chosen.training, apogee_id=names), chosen.synthetic)
+        fit_gap(replace(chosen.training, apogee_id=names), chosen.replayed)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_replay_shows_both_kinds_at_each_step_and_the_same_ones_again(store, bas
     options = few(replay={"spectra": "painted", "ratio": 3})
     chosen = stars_of(store, options, errors=True)
     stars = to_device(chosen.training, network, request, options.windows, torch.device("cpu"))
-    replay = replay_of(chosen.synthetic, chosen.gap, options, network, request)
+    replay = replay_of(chosen.replayed, chosen.gap, options, network, request)
     rows = torch.tensor([4, 2, 9])
     joined = replay.beside(stars, rows, step=7)
     assert len(joined) == 3 + 9
@@ -197,9 +197,9 @@ def test_replay_shows_both_kinds_at_each_step_and_the_same_ones_again(store, bas
     assert torch.equal(joined.flux.nan_to_num(), again.flux.nan_to_num())
     assert not torch.equal(joined.flux.nan_to_num(), other.flux.nan_to_num())
     assert (joined.flux_error[3:].nan_to_num(0.003) - 0.003).abs().max() < 1e-6
-    plain = replay_of(chosen.synthetic, None, options, network, request)
+    plain = replay_of(chosen.replayed, None, options, network, request)
     shown = plain.beside(stars, rows, step=7).flux[3:]
-    synthetic = torch.from_numpy(chosen.synthetic.flux)
+    synthetic = torch.from_numpy(chosen.replayed.flux)
     assert all((synthetic == row).all(dim=1).any() for row in shown), "whole models, unpainted"
 
 
@@ -365,14 +365,14 @@ def test_validation_spectra_are_painted_with_residuals_that_no_network_was_shown
     shown = set(found.training.apogee_id)
     aside = found.drawn.apogee_id[~np.isin(found.drawn.apogee_id, found.training.apogee_id)]
     assert shown | set(aside) == set(found.drawn.apogee_id)
-    assert np.array_equal(fit_gap(found.training, found.synthetic).slope, found.gap.slope)
+    assert np.array_equal(fit_gap(found.training, found.replayed).slope, found.gap.slope)
     options = (WINDOWS[1:], (0.05, 1.2), True)
     synthetic = load_stars(store, "synthetic", "validation", *options)
     observed = load_stars(store, "observed", "train", *options)
     flux = {
         name: observed.flux[observed.apogee_id == name][0]
-        - found.synthetic.flux[found.synthetic.apogee_id == name][0]
-        - found.gap.of(found.synthetic.flux[found.synthetic.apogee_id == name])[0]
+        - found.replayed.flux[found.replayed.apogee_id == name][0]
+        - found.gap.of(found.replayed.flux[found.replayed.apogee_id == name])[0]
         for name in found.drawn.apogee_id
     }
     painting = found.validation.flux - synthetic.flux - found.gap.of(synthetic.flux)

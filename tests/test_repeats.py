@@ -268,6 +268,6 @@ def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
     drawn = {bars.get_label() for bars in figure.axes[0].containers}
     assert drawn == {"finetune_iron", "fcnn"}
     assert figure.axes[0].get_ylabel() == "RMSE in [Fe/H] (dex)"
-    of_temperature = rows.assign(label="TEFF", unit="K")
-    assert curves.draw(of_temperature).axes[0].get_ylabel().endswith("(K)")
+    own = rows.assign(label="TEFF", symbol="$T$", unit="K")
+    assert curves.draw(own).axes[0].get_ylabel() == "RMSE in $T$ (K)"
     assert "MOCK SURVEY" in figure.texts[0].get_text()

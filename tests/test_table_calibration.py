@@ -11,6 +11,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.made_with import check_formats, inputs_of_table
 from spectrafm.evaluation.table_calibration import table_calibration
 from spectrafm.figures.calibration import calibration as figure
+from spectrafm.figures.calibration import draw
 from spectrafm.inference.calibration import (
     DOES_NOT_HOLD,
     GAUSSIAN,
@@ -25,7 +26,7 @@ STARS = 4000
 SHOWN = ["LOGG", "FE_H"]
 
 
-def predictions(folder, wrong_by=2.0, calibrated=True, split="test", flagged=0):
+def predictions(folder, wrong_by=2.0, calibrated=True, split="test", flagged=0, symbols=None):
     """A prediction whose sigmas are too small by a factor, with intervals that make up for it."""
     rng = np.random.default_rng(0)
     actual = fabricated.labels_of(STARS)
@@ -56,7 +57,9 @@ def predictions(folder, wrong_by=2.0, calibrated=True, split="test", flagged=0):
     path = folder / "finetune_observed--y.parquet"
     trained = fabricated.STAGES["finetune_observed"]
     write_predictions(
-        path, [table], [label for label in PAPER_LABELS if label.name in SHOWN],
+        path, [table],
+        [label._replace(symbol=(symbols or {}).get(label.name, label.symbol))
+         for label in PAPER_LABELS if label.name in SHOWN],
         {"stage": "finetune_observed", "evaluation": "y", "mock": True, "spectra": "observed",
          "windows": trained["windows"], "split": split, "trained": trained, **facts},
     )  # fmt: skip
@@ -128,6 +131,13 @@ def test_the_figure_is_drawn_from_the_table(made, tmp_path):
         path.write_text("a,b\n1,2\n")
         figure(path, output=tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_panel_shows_the_symbol_of_the_configuration(tmp_path):
+    rows, _ = tabulated([predictions(tmp_path, symbols={"FE_H": "my iron"})], tmp_path)
+    titles = [axes.get_title() for axes in draw(rows).axes]
+    assert "finetune_observed--y: my iron" in titles
+    assert not any("FE_H" in title for title in titles)
 
 
 def test_a_prediction_without_a_calibration_has_gaussian_sigmas_only(tmp_path):

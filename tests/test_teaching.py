@@ -136,3 +136,95 @@ def test_a_condition_of_an_evaluation_may_name_a_column(store, teacher, tmp_path
     path = tmp_path / "blue--y.parquet"
     predict(teacher, store, name="y", output=path, options=Predict(where="snr > 200"))
     assert (read_predictions(path)["snr"] > 200).all()
+
+
+def test_a_label_is_learned_only_from_stars_that_may_have_it(store):
+    stars = {"labelled": {"FE_H": "LOGG >= 3 and snr > 100"}}
+    chosen = stars_of(store, stage(stars=stars), errors=False)
+    every = load_stars(store, "observed", "train", columns=("snr",))
+    names = [label.name for label in every.labels]
+    dwarf = (every.label[:, names.index("LOGG")] >= 3) & (every.columns["snr"] > 100)
+    assert 0 < dwarf.sum() < len(every)
+    for number, name in enumerate(names):
+        expected = every.label[:, number]
+        if name == "FE_H":
+            expected = np.where(dwarf, expected, np.nan)
+        assert np.array_equal(chosen.training.label[:, number], expected, equal_nan=True)
+    validation = chosen.validation
+    giant = validation.label[:, names.index("LOGG")] < 3
+    assert np.isnan(validation.label[giant, names.index("FE_H")]).all()
+    # What a stage may not read cannot choose its stars either.
+    stars["where"] = "FE_H > -9"
+    chosen = stars_of(store, stage(stars=stars), errors=False)
+    assert (chosen.training.label[:, names.index("LOGG")] >= 3).all()
+
+
+def test_the_card_says_which_stars_have_a_label(store, tmp_path):
+    stars = {"labelled": {"FE_H": "LOGG >= 3"}}
+    options = stage(**{**TEACHER, "stars": stars})
+    train(store, name="one", output=tmp_path / "one", stage=options, model=MODEL)
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert "FE_H only of stars with LOGG >= 3" in card
+
+
+MLP = {**TEACHER, "architecture": "mlp", "epochs": 2, "batch": 64}
+DWARFS = {**MLP, "stars": {"where": "LOGG >= 3"}}
+FEW = {
+    **MLP, "start_from": "blue", "labels": ["FE_H"], "epochs": 3, "batch": 8,
+    "stars": {"where": "FE_H > -0.6 and LOGG < 3", "count": 30},
+    "replay": {"spectra": "start", "ratio": 2},
+}  # fmt: skip
+
+
+def trained_on_a_few(store, folder, start, **changes):
+    """A model of the few stars, with its answers for all test stars."""
+    options = stage(**{**FEW, **changes})
+    train(store, name="few", output=folder / "few", start=start, stage=options, model=MODEL)
+    output = folder / "few--y.parquet"
+    predict(folder / "few", store, name="y", output=output, options=Predict(spectra="observed"))
+    return read_predictions(output)
+
+
+@pytest.fixture(scope="module")
+def dwarfs(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "blue"
+    train(store, name="blue", output=folder, stage=stage(**DWARFS), model=MODEL)
+    return folder
+
+
+def test_the_stars_of_the_start_are_replayed_with_its_own_answers(store, dwarfs):
+    start = TrainedModel.load(dwarfs)
+    chosen = stars_of(store, stage(**FEW), errors=False, start=start)
+    every = load_stars(store, "observed", "train")
+    names = [label.name for label in every.labels]
+    logg, fe_h = (every.label[:, names.index(name)] for name in ("LOGG", "FE_H"))
+    assert set(chosen.replayed.apogee_id) == set(every.apogee_id[logg >= 3])
+    place = [every.apogee_id.tolist().index(star) for star in chosen.replayed.apogee_id]
+    said = chosen.replayed.label[:, names.index("FE_H")]
+    assert np.isfinite(said).all()
+    assert not np.isclose(said, fe_h[place]).any(), "no label of the catalogue is replayed"
+    # The domain holds what the stage has seen.
+    assert chosen.lessons[0] is chosen.training
+    assert chosen.lessons[1] is chosen.replayed
+
+
+def test_replay_of_the_start_keeps_what_it_says_of_its_stars(store, dwarfs, tmp_path):
+    output = tmp_path / "start--y.parquet"
+    predict(dwarfs, store, name="y", output=output, options=Predict(spectra="observed"))
+    table = read_predictions(output)
+    dwarf = table["LOGG_actual"] >= 3
+    away = {}
+    for spectra in ("start", None):
+        folder = tmp_path / str(spectra)
+        folder.mkdir()
+        found = trained_on_a_few(store, folder, dwarfs, replay={"spectra": spectra, "ratio": 4})
+        difference = found["FE_H_predicted"] - table["FE_H_predicted"]
+        away[spectra] = np.sqrt(np.mean(difference[dwarf] ** 2))
+    assert away["start"] < 0.8 * away[None]
+    card = (tmp_path / "start" / "few" / "README.md").read_text()
+    assert "replay: stars of the kind that blue learned from" in card
+
+
+def test_replay_of_the_start_needs_one():
+    with pytest.raises(ValueError, match=r"replay\.spectra: start needs start_from"):
+        stage(**{**FEW, "start_from": None})

@@ -58,6 +58,11 @@ class Family:
         return self.facts["label_units"][self.label]
 
     @property
+    def symbol(self) -> str:
+        """Symbol of the label, in matplotlib's mathtext."""
+        return self.facts["symbols"][self.label]
+
+    @property
     def residual(self) -> np.ndarray:
         """Predicted minus actual, shape (K, n); NaN where one of them is not known."""
         values = [values_of(table, self.label) for table in self.tables]

@@ -129,6 +129,7 @@ def _rows(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "prediction": f"{table.attrs['stage']}--{table.attrs['evaluation']}",
                 "label": label,
+                "symbol": table.attrs["symbols"][label],
                 "survey": survey_name(table.attrs),
                 "group": group,
                 "by": "prediction" if group in predicted_groups else "catalogue",

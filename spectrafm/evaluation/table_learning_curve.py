@@ -68,6 +68,7 @@ def table_learning_curve(predictions: Sequence[Path], *, label: str = "FE_H", ou
                 "stage": stage,
                 "stars": stars,
                 "label": label,
+                "symbol": point.symbol,
                 "unit": point.unit,
                 **_scores(point, bootstrap),
             }

@@ -24,7 +24,6 @@ from spectrafm.figures.style import (
     styled,
 )
 from spectrafm.inference.calibration import LEVELS
-from spectrafm.labels import SYMBOLS
 from spectrafm.reading import read_columns
 
 #: Largest number of panels in one row.
@@ -37,7 +36,7 @@ FEWEST = 10
 DRAWN = {"gaussian": (SYNTHETIC, "o", 0.17), "calibrated": (OBSERVED, "s", -0.17)}
 
 #: Columns of the table that hold text, and those that hold numbers in every row.
-TEXT = ("prediction", "label", "survey", "group", "by")
+TEXT = ("prediction", "label", "symbol", "survey", "group", "by")
 NUMBERS = ("n", "repeats", "pull_mean", "pull_sd", *(f"gaussian_{level}" for level in LEVELS))
 
 
@@ -156,8 +155,7 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, lowest: float) -> None:
     told.tick_params(axis="y", labelsize=10, length=0)
     told.minorticks_off()
     axes.text(1.03, -0.02, "n; pull", transform=axes.transAxes, va="top", fontsize=10)
-    label = str(found["label"].iloc[0])
-    title = f"{found['prediction'].iloc[0]}: {SYMBOLS.get(label, label)}"
+    title = f"{found['prediction'].iloc[0]}: {found['symbol'].iloc[0]}"
     repeats = int(found["repeats"].iloc[0])
     if repeats > 1:
         title += f"\n(median of {repeats} trainings)"

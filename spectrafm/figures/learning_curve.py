@@ -14,14 +14,13 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
 from spectrafm.evaluation.wording import survey_of, unit_text
 from spectrafm.figures.style import check_output, new_figure, save, styled
-from spectrafm.labels import SYMBOLS
 from spectrafm.reading import read_columns
 
 #: Groups with a panel, and its title.
 PANELS = {"poor": "Iron-poor test stars", "rich": "Iron-rich test stars"}
 
 #: Columns of the table that hold text, and those that hold numbers.
-TEXT = ("stage", "label", "unit", "survey")
+TEXT = ("stage", "symbol", "unit", "survey")
 NUMBERS = (
     "stars",
     "draws",
@@ -97,8 +96,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     for axes in panels:
         axes.xaxis.set_minor_locator(NullLocator())
     panels[0].set_yscale("log")
-    label, unit = rows["label"].iloc[0], unit_text(rows["unit"].iloc[0])
-    panels[0].set_ylabel(f"RMSE in {SYMBOLS.get(label, label)} ({unit})")
+    symbol, unit = rows["symbol"].iloc[0], unit_text(rows["unit"].iloc[0])
+    panels[0].set_ylabel(f"RMSE in {symbol} ({unit})")
     figure.supxlabel("Number of training stars")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", fontsize=12)

@@ -53,6 +53,8 @@ def model_card(
         f"- stars: {facts['training_star_count']} of the training split{condition}{_aside(facts)}; "
         f"validated on {facts['validation_star_count']}",
         *_taught((stage.get("pseudo_labels") or {}).get("teacher")),
+        *_labelled(stage["stars"].get("labelled") or {}),
+        *_replayed((stage.get("replay") or {}).get("spectra"), facts["started_from"]),
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
@@ -101,6 +103,19 @@ def _aside(facts: Mapping[str, Any]) -> str:
     if not facts.get("set_aside_count"):
         return ""
     return f", {facts['set_aside_count']} of them set aside to choose the checkpoint and intervals"
+
+
+def _labelled(conditions: Mapping[str, str]) -> list[str]:
+    """Lines on the labels that were not read of all stars."""
+    return [f"- labels: {name} only of stars with {where}" for name, where in conditions.items()]
+
+
+def _replayed(spectra: str | None, start: str | None) -> list[str]:
+    """The line on other spectra that the network saw beside those of its stars."""
+    if spectra is None:
+        return []
+    stars = f"stars of the kind that {start} learned from, with its own labels of them"
+    return [f"- replay: {stars if spectra == 'start' else f'{spectra} spectra'}"]
 
 
 def _flux(normaliser: str | None) -> str:

@@ -41,10 +41,13 @@ class Stars(Untrusted):
 
     where: Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)] | None = None
     count: int | None = None
+    labelled: dict[Name, Annotated[str, Field(pattern=CONDITION, max_length=LONGEST_TEXT)]] = Field(
+        {}
+    )
 
 
 class Replay(Untrusted):
-    """Options of the synthetic spectra that a stage replayed."""
+    """Options of the spectra that a stage replayed."""
 
     spectra: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
 

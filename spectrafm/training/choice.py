@@ -14,8 +14,8 @@ from spectrafm.labels import names_in
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
 from spectrafm.training.options import Stage
-from spectrafm.training.stars import balanced, choose, meets, subset
-from spectrafm.training.teaching import pseudo_labelled
+from spectrafm.training.stars import balanced, choose, meets, subset, with_labelled
+from spectrafm.training.teaching import pseudo_labelled, remembered
 
 #: With ``selection: painted`` one in so many stars of a stage is set aside: what the gap leaves of
 #: these paints the validation spectra. A network learns to overlook the residuals that it is shown,
@@ -33,15 +33,19 @@ class StageStars(NamedTuple):
     training: StarSet
     validation: StarSet
     calibration: StarSet  # of the validation split: the validation stars, but with `paper`
-    synthetic: StarSet | None  # synthetic spectra of the training split, where they are replayed
+    replayed: StarSet | None  # of the training split, not painted yet
     gap: Gap | None  # fitted to the training stars, where spectra are painted
-    twin: Twin | None  # by which all these spectra but the synthetic ones are read
+    twin: Twin | None  # by which all these spectra but the replayed ones are read
     lessons: tuple[StarSet, ...]  # all that the stage learns from, replayed ones too, no twins
     unseen: StarSet  # `calibration`, no twins
 
 
 def stars_of(
-    store: Path, stage: Stage, errors: bool, teacher: TrainedModel | None = None
+    store: Path,
+    stage: Stage,
+    errors: bool,
+    start: TrainedModel | None = None,
+    teacher: TrainedModel | None = None,
 ) -> StageStars:
     """Load the stars of a stage.
 
@@ -59,6 +63,8 @@ def stars_of(
     stage : Stage
     errors : bool
         Whether the network reads errors of the flux.
+    start : TrainedModel, optional
+        The model that the stage starts from.
     teacher : TrainedModel, optional
         The model that labels the stars.
 
@@ -70,18 +76,21 @@ def stars_of(
     paints = stage.replay.spectra == "painted" or stage.selection == "painted"
     needs_gap = paints or stage.twin.components is not None
     # Labels are loaded in any case; what else a condition names is a column.
-    named = [name for name in names_in(stage.stars.where) if name.islower()]
+    conditions = (stage.stars.where, *stage.stars.labelled.values())
+    named = [name for one in conditions for name in names_in(one) if name.islower()]
     columns = tuple(dict.fromkeys([*stage.inputs, *named]))
     options = (stage.windows, stage.flux_range, errors or needs_gap, columns)
     everyone = load_stars(store, stage.spectra, "train", *options)
     if teacher is not None:
         everyone = pseudo_labelled(everyone, teacher, store, "train")
-    drawn = training = choose(everyone, stage.stars)
-    aside = synthetic = gap = judging = twin = None
+    drawn = training = choose(with_labelled(everyone, stage.stars.labelled), stage.stars)
+    aside = replayed = synthetic = gap = judging = twin = None
     if stage.selection == "painted" and len(training) >= FEWEST:
         training, aside = _parted(drawn, stage.stars.seed)
-    if stage.replay.spectra is not None or needs_gap:
-        synthetic = load_stars(store, "synthetic", "train", *options)
+    if stage.replay.spectra in ("synthetic", "painted") or needs_gap:
+        synthetic = replayed = load_stars(store, "synthetic", "train", *options)
+    if stage.replay.spectra == "start":
+        replayed = remembered(everyone, start, store)
     if needs_gap:
         gap = fit_gap(training, synthetic)
         judging = gap if aside is None else gap.seen_in(aside, synthetic)
@@ -94,7 +103,7 @@ def stars_of(
         raise SpectraFMError(f"{store}: no validation star has {condition}")
     lessons, unseen = (training,), calibration
     if stage.replay.spectra is not None:
-        again = synthetic
+        again = replayed
         if stage.replay.spectra == "painted":
             again = painted(synthetic, gap, stage.flux_range, stage.seed)
         lessons = (training, again)
@@ -102,7 +111,7 @@ def stars_of(
         twin = twin_of(gap, synthetic, stage.twin.components)
         training, validation, calibration = map(twin.of, (training, validation, calibration))
     return StageStars(
-        drawn, training, validation, calibration, synthetic, gap, twin, lessons, unseen
+        drawn, training, validation, calibration, replayed, gap, twin, lessons, unseen
     )
 
 
@@ -125,4 +134,5 @@ def _of_validation_split(
     found = load_stars(store, stage.spectra, "validation", windows, flux_range, True, columns)
     if teacher is not None:
         found = pseudo_labelled(found, teacher, store, "validation")
+    found = with_labelled(found, stage.stars.labelled)
     return subset(found, meets(found, stage.stars.where))

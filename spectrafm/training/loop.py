@@ -54,7 +54,7 @@ class Training:
     processes : Processes
         The processes that train together.
     replay : Replay, optional
-        Synthetic spectra beside the training stars of each step.
+        Other spectra beside the training stars of each step.
 
     Attributes
     ----------

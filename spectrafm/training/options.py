@@ -13,6 +13,8 @@ from spectrafm.options import Count, Name, Section, Seed
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 from spectrafm.training.schemes import SCHEMES
 
+Condition = Annotated[str, Field(pattern=CONDITION)]
+
 #: A part of a network, by the name of its module.
 Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
 
@@ -20,7 +22,7 @@ Part = Annotated[str, Field(pattern=r"^[a-z_]+(\.[0-9]+)*$")]
 class Stars(Section):
     """Stars of the training split that a stage learns from."""
 
-    where: Annotated[str, Field(pattern=CONDITION)] | None = Field(
+    where: Condition | None = Field(
         None,
         description="condition on labels, or on columns of the store such as a_k, in their units: "
         "'FE_H > -1' or 'FE_H > -1 and LOGG < 3.5'; null: all stars",
@@ -29,6 +31,11 @@ class Stars(Section):
         None, description="number of stars, drawn with the seed; null: all that fulfil where"
     )
     seed: Seed = Field(77, description="seed of the draw of stars")
+    labelled: dict[LabelName, Condition] = Field(
+        {},
+        description="label -> condition on the stars that have it, as in where: {FE_H: LOGG >= 3.8}"
+        " learns [Fe/H] of dwarfs alone, and every other label of all stars; {}: all have all",
+    )
 
 
 class Sampling(Section):
@@ -67,12 +74,14 @@ class Sampling(Section):
 
 
 class Replay(Section):
-    """Synthetic spectra that a stage on observed stars learns from beside them."""
+    """Other spectra that a stage on observed stars learns from beside them."""
 
-    spectra: Literal["synthetic", "painted"] | None = Field(
+    spectra: Literal["synthetic", "painted", "start"] | None = Field(
         None,
         description="synthetic: the models of all training stars, with their labels; painted: the "
-        "same with the synthetic gap and the noise of the stage's own stars; null: none",
+        "same with the synthetic gap and the noise of the stage's own stars; start: the observed "
+        "stars of the kind that the start learned from, with the labels that the start itself "
+        "gives them; null: none",
     )
     ratio: float = Field(1.0, gt=0, le=64, description="replayed spectra per observed star")
 
@@ -224,6 +233,8 @@ class Stage(Reads):
             )
         if self.spectra != "observed" and (self.replay.spectra or self.selection == "painted"):
             raise ValueError("replay, and selection: painted, need observed spectra")
+        if self.replay.spectra == "start" and self.start_from is None:
+            raise ValueError("replay.spectra: start needs start_from")
         if self.twin.components:
             if self.start_from is None or not known.parts or self.spectra != "observed":
                 raise ValueError(

@@ -1,9 +1,10 @@
-"""Replay: synthetic spectra of all training stars beside the few observed ones of a stage.
+"""Replay: spectra of many other stars beside the few of a stage.
 
 A network that learns from a hundred iron-rich stars alone forgets what it knew of other stars.
-Replayed spectra keep that knowledge; painted ones have it carried over the synthetic gap.
+Replayed spectra keep that knowledge: synthetic spectra of all training stars, painted ones, which
+have it carried over the synthetic gap, or the stars of the stage's start, as the start labels them.
 
-Shapes: B observed and R replayed stars of a step, N synthetic spectra, P pixels.
+Shapes: B observed and R replayed stars of a step, N replayed spectra, P pixels.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class StepStars(DeviceStars):
 
 @dataclass(frozen=True)
 class Replay:
-    """Synthetic spectra to replay.
+    """Spectra to replay.
 
     Attributes
     ----------
@@ -91,6 +92,8 @@ class Replay:
             "label": torch.cat([stars.label[rows], self.stars.label[drawn]]),
             "label_error": torch.cat([stars.label_error[rows], self.stars.label_error[drawn]]),
         }
+        if stars.inputs is not None:
+            joined["inputs"] = torch.cat([stars.inputs[rows], self.stars.inputs[drawn]])
         if stars.flux_error is not None:
             joined["flux_error"] = torch.cat([stars.flux_error[rows], error])
         kept = {field.name: getattr(stars, field.name) for field in fields(stars)}
@@ -98,14 +101,14 @@ class Replay:
 
 
 def replay_of(
-    synthetic: StarSet, gap: Gap | None, stage: Stage, network: Network, request: Tensor
+    replayed: StarSet, gap: Gap | None, stage: Stage, network: Network, request: Tensor
 ) -> Replay:
     """Prepare the replay of a stage on the network's device.
 
     Parameters
     ----------
-    synthetic : StarSet
-        Synthetic spectra of the training stars.
+    replayed : StarSet
+        The stars to replay.
     gap : Gap, optional
         Paint the spectra with this gap.
     stage : Stage
@@ -116,11 +119,11 @@ def replay_of(
     device = request.device
     residual = residual_error = None
     if gap is not None:
-        synthetic = replace(synthetic, flux=synthetic.flux + gap.of(synthetic.flux))
+        replayed = replace(replayed, flux=replayed.flux + gap.of(replayed.flux))
         residual = torch.from_numpy(gap.residual).to(device)
         residual_error = torch.from_numpy(gap.residual_error).to(device)
     return Replay(
-        stars=to_device(synthetic, network, request, stage.windows, device),
+        stars=to_device(replayed, network, request, stage.windows, device),
         residual=residual,
         residual_error=residual_error,
         flux_range=stage.flux_range,

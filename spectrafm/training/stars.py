@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,27 @@ def meets(stars: StarSet, where: str | None) -> np.ndarray:
         return np.isfinite(stars.label).any(axis=1)
     labels = {label.name: stars.label[:, i] for i, label in enumerate(stars.labels)}
     return fulfils(where, {**stars.columns, **labels})
+
+
+def with_labelled(stars: StarSet, labelled: Mapping[str, str]) -> StarSet:
+    """Take labels away from the stars that a stage may not learn them from.
+
+    Parameters
+    ----------
+    stars : StarSet
+    labelled : mapping of str to str
+        Label -> condition on the stars that have it, as `Stars.labelled`. Conditions refer to what
+        the stars have before anything is taken away.
+
+    Raises
+    ------
+    SpectraFMError
+        When the stars have no such label or column.
+    """
+    label = stars.label.copy()
+    for name, where in labelled.items():
+        label[~meets(stars, where), column_of(stars, name)] = np.nan
+    return replace(stars, label=label)
 
 
 def column_of(stars: StarSet, label: str) -> int:

@@ -65,7 +65,7 @@ class Learner:
     processes : Processes
         The processes that share each step.
     replay : Replay, optional
-        Synthetic spectra beside the training stars of each step.
+        Other spectra beside the training stars of each step.
 
     Attributes
     ----------

@@ -17,6 +17,7 @@ from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.store.read import StarSet
+from spectrafm.training.stars import meets, subset
 
 #: Why a model that has learned pseudo-labels has no calibrated intervals.
 NOT_CALIBRATED = "it learned labels of a teacher, whose errors its own do not contain"
@@ -62,3 +63,23 @@ def pseudo_labelled(stars: StarSet, teacher: TrainedModel, store: Path, split: s
     own = np.isin(stars.apogee_id, teacher.facts.get("training_stars", []))
     label[own] = np.nan
     return replace(stars, label=label, label_error=error)
+
+
+def remembered(stars: StarSet, start: TrainedModel, store: Path) -> StarSet:
+    """Stars of the kind that a start learned from, with the labels that the start gives them.
+
+    A stage that replays them keeps what its start says of them. Labels of the catalogue serve only
+    in the start's condition, ``stars.where``, and not even there where it learned a teacher's.
+
+    Parameters
+    ----------
+    stars : StarSet
+        All stars of the training split.
+    start : TrainedModel
+    store : pathlib.Path
+    """
+    labelled = pseudo_labelled(stars, start, store, "train")
+    stage = start.facts["stage"]
+    taught = (stage.get("pseudo_labels") or {}).get("teacher") is not None
+    of_its_kind = meets(labelled if taught else stars, stage["stars"]["where"])
+    return subset(labelled, of_its_kind & np.isfinite(labelled.label).any(axis=1))

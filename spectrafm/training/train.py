@@ -95,7 +95,9 @@ def train(
         found = _network_class(stage)
         errors = found.reads_errors(model, stage.reads) if network is None else network.wants_errors
         labelling = None if teacher is None else _teacher(teacher, stage)
-        chosen = stars_of(store, stage, errors, labelling)
+        replays_start = stage.replay.spectra == "start"
+        remembering = TrainedModel.load(start) if replays_start else None
+        chosen = stars_of(store, stage, errors, remembering, labelling)
         training, validation = chosen.training, chosen.validation
         made_with = hashes_beside(output, [store, *filter(None, (start, teacher))])
         labels = stage.labels or [label.name for label in training.labels]
@@ -127,7 +129,7 @@ def train(
         replay = None
         if stage.replay.spectra is not None:
             gap = chosen.gap if stage.replay.spectra == "painted" else None
-            replay = replay_of(chosen.synthetic, gap, stage, network, request)
+            replay = replay_of(chosen.replayed, gap, stage, network, request)
             logger.info(
                 "%s: replays %d %s spectra, %g beside each star",
                 name, len(replay.stars), stage.replay.spectra, stage.replay.ratio,
