@@ -20,10 +20,12 @@ from spectrafm.inference.predictor import infer
 from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import write_checksums
 from spectrafm.networks import saved
+from spectrafm.networks.base import Network
 from spectrafm.networks.card import model_card
 from spectrafm.store.read import StarSet
 from spectrafm.training.choice import StageStars
 from spectrafm.training.loop import Training
+from spectrafm.training.options import Stage
 from spectrafm.training.stars import subset
 from spectrafm.training.teaching import NOT_CALIBRATED
 
@@ -80,8 +82,8 @@ def write_model(
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
-            _seen(under_way, stars.lessons, stars.twin is None),
-            _seen(under_way, (stars.unseen,), stars.twin is None),
+            _seen(under_way.network, stage, stars.lessons, stars.twin is None),
+            _seen(under_way.network, stage, (stars.unseen,), stars.twin is None),
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,
@@ -109,13 +111,12 @@ def write_model(
         write_checksums(folder)
 
 
-def _seen(under_way: Training, parts: Sequence[StarSet], features: bool) -> Seen:
+def _seen(network: Network, stage: Stage, parts: Sequence[StarSet], features: bool) -> Seen:
     """Some of the stars as the network reads them, with its features, if wanted.
 
     Of the inputs beside the spectrum each star lacks each with a probability of one half: a user's
     spectrum may have any of them.
     """
-    network, stage = under_way.network, under_way.stage
     rows = some_of(sum(map(len, parts)))
     dropped = np.random.default_rng(stage.seed)
     begin, flux, feature = 0, [], []
