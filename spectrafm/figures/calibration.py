@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.table_calibration import KINDS
 from spectrafm.evaluation.wording import survey_of
 from spectrafm.figures.style import (
@@ -23,8 +22,8 @@ from spectrafm.figures.style import (
     save,
     styled,
 )
+from spectrafm.figures.tables import read_rows
 from spectrafm.inference.calibration import LEVELS
-from spectrafm.reading import read_columns
 
 #: Largest number of panels in one row.
 IN_ONE_ROW = 3
@@ -78,10 +77,9 @@ def read_coverage(table: Path) -> pd.DataFrame:
     SpectraFMError
         When the file is missing or damaged.
     """
-    rows = read_columns(table, "table of coverage", TEXT, NUMBERS, further="calibrated_")
-    if not len(rows) or not (rows["n"] >= 1).all():
-        raise SpectraFMError(f"{table}: not what table-calibration writes (a group without stars)")
-    return rows
+    return read_rows(
+        table, "table-calibration", TEXT, NUMBERS, at_least=("n", 1), further="calibrated_"
+    )
 
 
 @styled()

@@ -9,14 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
 from spectrafm.evaluation.wording import survey_of
 from spectrafm.figures.style import check_output, new_figure, save, styled
-from spectrafm.reading import read_columns
-
-#: Groups with a panel, and its title.
-PANELS = {"poor": "Iron-poor test stars", "rich": "Iron-rich test stars"}
+from spectrafm.figures.tables import PANELS, read_rows, stars_of
 
 #: Columns of the table that hold text, and those that hold numbers.
 TEXT = ("stage", "survey")
@@ -60,10 +56,7 @@ def read_draws(table: Path) -> pd.DataFrame:
     SpectraFMError
         When the file is missing or damaged.
     """
-    rows = read_columns(table, "table of draws", TEXT, NUMBERS)
-    if not len(rows):
-        raise SpectraFMError(f"{table}: not what table-draws writes (no training)")
-    return rows
+    return read_rows(table, "table-draws", TEXT, NUMBERS, at_least=("n_all", 1))
 
 
 @styled()
@@ -76,9 +69,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         As from `read_draws`.
     """
     stages = list(dict.fromkeys(rows["stage"]))
-    counts = " and ".join(f"{rows[f'n_{group}'].max():,.0f} {group}" for group in PANELS)
     height = 2.2 + 0.55 * len(stages)
-    figure = new_figure(13, height, f"{counts} test stars", survey_of(rows), strip=0.3)
+    figure = new_figure(13, height, stars_of(rows), survey_of(rows), strip=0.3)
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         for place, stage in enumerate(stages):

@@ -10,14 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from spectrafm.errors import SpectraFMError
 from spectrafm.evaluation.scores import GROUPS
 from spectrafm.evaluation.wording import survey_of, unit_text
 from spectrafm.figures.style import check_output, new_figure, save, styled
-from spectrafm.reading import read_columns
-
-#: Groups with a panel, and its title.
-PANELS = {"poor": "Iron-poor test stars", "rich": "Iron-rich test stars"}
+from spectrafm.figures.tables import PANELS, read_rows, stars_of
 
 #: Columns of the table that hold text, and those that hold numbers.
 TEXT = ("stage", "symbol", "unit", "survey")
@@ -67,10 +63,7 @@ def read_curve(table: Path) -> pd.DataFrame:
     SpectraFMError
         When the file is missing or damaged.
     """
-    rows = read_columns(table, "learning curve", TEXT, NUMBERS)
-    if not len(rows) or not (rows["stars"] >= 0).all():
-        raise SpectraFMError(f"{table}: not what table-learning-curve writes (no number of stars)")
-    return rows
+    return read_rows(table, "table-learning-curve", TEXT, NUMBERS, at_least=("stars", 0))
 
 
 @styled()
@@ -82,8 +75,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     rows : pandas.DataFrame
         As from `read_curve`.
     """
-    counts = " and ".join(f"{rows[f'n_{group}'].max():,.0f} {group}" for group in PANELS)
-    figure = new_figure(14, 6.4, f"{counts} test stars", survey_of(rows))
+    figure = new_figure(14, 6.4, stars_of(rows), survey_of(rows))
     panels = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
     for axes, (group, title) in zip(panels, PANELS.items(), strict=True):
         _draw_panel(axes, rows, group)
