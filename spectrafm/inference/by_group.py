@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import mad_std
 
 from spectrafm.inference.calibration import LEVELS, FittedOn
-from spectrafm.inference.conformal import fit_calibration, halves_of
+from spectrafm.inference.conformal import fit_calibration
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 
 #: Stars of a group below which its numbers say nothing.
 FEWEST = 30
+
+
+#: Name of the group of all stars.
+EVERY_STAR = "all"
 
 
 class GroupScore(NamedTuple):
@@ -67,7 +71,7 @@ def _groups(
     catalogue: Mapping[str, np.ndarray], snr: np.ndarray | None, stars: int
 ) -> dict[str, np.ndarray]:
     """Masks of the stars of each group, by the catalogue's labels and the spectra's S/N."""
-    found = {"all": np.ones(stars, bool)}
+    found = {EVERY_STAR: np.ones(stars, bool)}
     if "LOGG" in catalogue:
         logg = catalogue["LOGG"]
         found |= {"giants": logg < GIANT_BELOW, "dwarfs": logg > DWARF_ABOVE}
@@ -89,7 +93,7 @@ def _within(
 ) -> np.ndarray:
     """Whether each star is within its intervals, shape (R, levels, n); NaN where there are none."""
     within = np.full((len(labels), len(LEVELS), len(actual)), np.nan)
-    for fit, judge in halves_of(len(actual)):
+    for fit, judge in _halves(len(actual)):
         known = None if snr is None else snr[fit]
         found = fit_calibration(labels, predicted[fit], sigma[fit], actual[fit], known, fitted_on)
         features = dict(zip(labels, predicted[judge].T, strict=True))
@@ -100,3 +104,10 @@ def _within(
                 off = np.abs(predicted[judge, number] - actual[judge, number])
                 within[number][:, judge] = off <= width
     return within
+
+
+def _halves(stars: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks of the stars that intervals are fitted on and of those that judge them, both ways."""
+    half = np.random.default_rng(0).permutation(stars) % 2 == 0
+    yield ~half, half
+    yield half, ~half

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from spectrafm.inference.by_group import GroupScore, by_group
+from spectrafm.inference.by_group import EVERY_STAR, GroupScore, by_group
 from spectrafm.inference.calibration import Calibration, FittedOn
 from spectrafm.inference.chunks import BLOCK
 from spectrafm.inference.conformal import fit_calibration
@@ -81,4 +81,15 @@ def calibrate(
     )  # fmt: skip
     if found.note:
         logger.warning("calibration: %s", found.note)
-    return found, by_group(labels, predicted, sigma, actual, snr, fitted_on)
+    scores = by_group(labels, predicted, sigma, actual, snr, fitted_on)
+    return _with_coverage(found, scores), scores
+
+
+def _with_coverage(calibration: Calibration, scores: Sequence[GroupScore]) -> Calibration:
+    """Record the share of all stars within intervals that were fitted on others, by label."""
+    shares = {one.label: list(one.coverage) for one in scores if one.group == EVERY_STAR}
+    labels = {
+        name: label.model_copy(update={"coverage": shares.get(name) or None})
+        for name, label in calibration.labels.items()
+    }
+    return calibration.model_copy(update={"labels": labels})

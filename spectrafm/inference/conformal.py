@@ -8,7 +8,7 @@ Shapes: n stars, R labels, G groupings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -73,9 +73,7 @@ def fit_calibration(
             few.append(name)
             continue
         pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used], bins).model_copy(
-            update={"coverage": _coverage(pull, actual[used, i], place[used], bins)}
-        )
+        found[name] = _fit_label(pull, actual[used, i], place[used], bins)
     notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
     if fitted_on.kind == "painted":
         notes.append("fitted on painted synthetic spectra, which stand for observed ones")
@@ -140,26 +138,6 @@ def _fit_factors(
             quantiles[level] *= change
             left /= change
     return quantiles.clip(*NUMBERS), [part.clip(*NUMBERS) for part in factors]
-
-
-def _coverage(
-    pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
-) -> list[float] | None:
-    """Share of stars within intervals that were fitted on the other half; None for too few."""
-    if len(pull) < 2 * FEWEST:
-        return None
-    within = np.zeros((len(LEVELS), len(pull)), bool)
-    for fitted, judged in halves_of(len(pull)):
-        found = _fit_label(pull[fitted], actual[fitted], place[fitted], bins)
-        within[:, judged] = pull[judged] <= found.half_widths(place[judged])
-    return [float(share) for share in within.mean(axis=1)]
-
-
-def halves_of(stars: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Masks of the stars that intervals are fitted on and of those that judge them, both ways."""
-    half = np.random.default_rng(0).permutation(stars) % 2 == 0
-    yield ~half, half
-    yield half, ~half
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:
