@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import Twin
