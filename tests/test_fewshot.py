@@ -204,7 +204,7 @@ def test_replay_shows_both_kinds_at_each_step_and_the_same_ones_again(store, bas
 
 
 def test_stars_are_set_aside_for_painted_spectra_only():
-    with pytest.raises(ValueError, match="stars.aside needs selection: painted"):
+    with pytest.raises(ValueError, match=r"stars\.aside needs selection: painted"):
         few(stars={"count": 60, "aside": 0.2}, selection="last")
 
 
