@@ -203,6 +203,11 @@ def test_replay_shows_both_kinds_at_each_step_and_the_same_ones_again(store, bas
     assert all((synthetic == row).all(dim=1).any() for row in shown), "whole models, unpainted"
 
 
+def test_stars_are_set_aside_for_painted_spectra_only():
+    with pytest.raises(ValueError, match=r"stars\.aside needs selection: painted"):
+        few(stars={"count": 60, "aside": 0.2}, selection="last")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"spectra": "synthetic"}, {"architecture": "ridge", "sampling": {"scheme": "all"}}],
@@ -360,7 +365,9 @@ def test_a_trained_network_looks_where_the_label_is_and_an_untrained_one_does_no
 
 
 def test_validation_spectra_are_painted_with_residuals_that_no_network_was_shown(store, tmp_path):
-    found = stars_of(store, few(stars={"where": "FE_H > -1", "count": 60}), errors=True)
+    found = stars_of(
+        store, few(stars={"where": "FE_H > -1", "count": 60, "aside": 0.2}), errors=True
+    )
     assert (len(found.drawn), len(found.training)) == (60, 48)
     shown = set(found.training.apogee_id)
     aside = found.drawn.apogee_id[~np.isin(found.drawn.apogee_id, found.training.apogee_id)]

@@ -13,14 +13,9 @@ from spectrafm.inference.twin import Twin
 from spectrafm.labels import names_in
 from spectrafm.store.read import StarSet, load_stars
 from spectrafm.training.gap import Gap, fit_gap, painted, twin_of
-from spectrafm.training.options import Stage
+from spectrafm.training.options import Stage, Stars
 from spectrafm.training.stars import balanced, choose, meets, subset, with_labelled
 from spectrafm.training.teaching import pseudo_labelled, remembered
-
-#: With ``selection: painted`` one in so many stars of a stage is set aside: what the gap leaves of
-#: these paints the validation spectra. A network learns to overlook the residuals that it is shown,
-#: and would seem more exact than it is on spectra that are painted with them.
-ASIDE = 5
 
 #: Number of stars of a stage below which none is set aside.
 FEWEST = 50
@@ -52,10 +47,10 @@ def stars_of(
     Validation stars fulfil the same condition as the training stars and are of the validation
     split. With ``selection: paper`` they are instead those of the authors: stars of the training
     split, half of them iron-poor. With ``selection: painted`` they are synthetic spectra of the
-    whole validation split, painted with what the gap leaves of stars that are set aside; where a
-    stage has fewer than `FEWEST`, with what it leaves of the training stars. A stage with a twin
-    gets the twins of all of these. With a teacher all stars have its labels, which the condition
-    then refers to.
+    whole validation split, painted with what the gap leaves of the stars that are set aside, or
+    else of the training stars, whose residuals a network learns to overlook: it seems more exact on
+    spectra painted with them than it is. A stage with a twin gets the twins of all of these. With a
+    teacher all stars have its labels, which the condition then refers to.
 
     Parameters
     ----------
@@ -85,8 +80,8 @@ def stars_of(
         everyone = pseudo_labelled(everyone, teacher, store, "train")
     drawn = training = choose(with_labelled(everyone, stage.stars.labelled), stage.stars)
     aside = replayed = synthetic = gap = judging = twin = None
-    if stage.selection == "painted" and len(training) >= FEWEST:
-        training, aside = _parted(drawn, stage.stars.seed)
+    if stage.stars.aside and len(drawn) >= FEWEST:
+        training, aside = _parted(drawn, stage.stars)
     if stage.replay.spectra in ("synthetic", "painted") or needs_gap:
         synthetic = replayed = load_stars(store, "synthetic", "train", *options)
     if stage.replay.spectra == "start":
@@ -115,11 +110,11 @@ def stars_of(
     )
 
 
-def _parted(stars: StarSet, seed: int) -> tuple[StarSet, StarSet]:
+def _parted(stars: StarSet, options: Stars) -> tuple[StarSet, StarSet]:
     """Divide the stars of a stage into those that it learns from and those set aside."""
-    order = np.random.default_rng(seed).permutation(len(stars))
-    aside = np.sort(order[: len(stars) // ASIDE])
-    return subset(stars, np.sort(order[len(stars) // ASIDE :])), subset(stars, aside)
+    order = np.random.default_rng(options.seed).permutation(len(stars))
+    count = round(options.aside * len(stars))
+    return subset(stars, np.sort(order[count:])), subset(stars, np.sort(order[:count]))
 
 
 def _of_validation_split(

@@ -36,6 +36,14 @@ class Stars(Section):
         description="label -> condition on the stars that have it, as in where: {FE_H: LOGG >= 3.8}"
         " learns [Fe/H] of dwarfs alone, and every other label of all stars; {}: all have all",
     )
+    aside: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of them that the stage does not learn from, with selection: painted: "
+        "what the synthetic gap leaves of these paints the validation spectra, so that the "
+        "intervals hold for spectra that the network was not shown; none of fewer than 50",
+    )
 
 
 class Sampling(Section):
@@ -181,8 +189,7 @@ class Stage(Reads):
         description="which checkpoint is kept. validation: lowest loss on validation stars of the "
         "same kind as the training stars; validation_rmse: their lowest RMSE; painted: lowest RMSE "
         "on painted synthetic spectra of all validation stars, which needs no label of an observed "
-        "star but the stage's own, a fifth of which it sets aside; paper: the authors' choice, the "
-        "lowest loss on stars half of which are iron-poor; "
+        "star; paper: the authors' choice, the lowest loss on stars half of which are iron-poor; "
         "last: the final one",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -235,6 +242,8 @@ class Stage(Reads):
             raise ValueError("replay, and selection: painted, need observed spectra")
         if self.replay.spectra == "start" and self.start_from is None:
             raise ValueError("replay.spectra: start needs start_from")
+        if self.stars.aside and self.selection != "painted":
+            raise ValueError("stars.aside needs selection: painted")
         if self.twin.components:
             if self.start_from is None or not known.parts or self.spectra != "observed":
                 raise ValueError(
