@@ -52,13 +52,22 @@ class Device:
         turns = (timed(way, self.finish) for _ in range(rounds))
         return statistics.median(getattr(turn, self.clock) for turn in turns)
 
-    def matmul_peak(self, dtype: torch.dtype, rounds: int = 15) -> float:
-        """Measure the floating-point operations per second of a large matrix product."""
+    def matmul(self, dtype: torch.dtype) -> tuple[Callable[[], None], float]:
+        """Prepare large matrix products; return one turn and its floating-point operations."""
         size, repeats = (8192, 10) if self.is_gpu else (2048, 1)
         a = torch.randn(size, size, device=self.torch, dtype=dtype)
         b, product = torch.randn_like(a), torch.empty_like(a)
-        fastest = self._fastest(lambda: torch.mm(a, b, out=product), repeats, rounds)
-        return 2 * size**3 / fastest
+
+        def turn() -> None:
+            for _ in range(repeats):
+                torch.mm(a, b, out=product)
+
+        return turn, 2.0 * repeats * size**3
+
+    def matmul_peak(self, dtype: torch.dtype, rounds: int = 15) -> float:
+        """Measure the floating-point operations per second of a large matrix product."""
+        turn, operations = self.matmul(dtype)
+        return operations / self._fastest(turn, 1, rounds)
 
     def copy_bandwidth(self, rounds: int = 15) -> float:
         """Measure the bytes per second that a large copy reads and writes."""

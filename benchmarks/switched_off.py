@@ -48,7 +48,8 @@ class OneLabelAPass(nn.Module):
     def forward(self, flux, position, missing, request, known, error) -> Answer:
         given = (flux, position, missing)
         answers = [self.network(*given, one, known, error) for one in request.split(1)]
-        return Answer(*(torch.cat(part, dim=1) for part in zip(*answers, strict=True)))
+        mean, log_variance, _ = zip(*answers, strict=True)
+        return Answer(torch.cat(mean, dim=1), torch.cat(log_variance, dim=1))
 
 
 def with_projected_attention(network: SpectraFM) -> SpectraFM:

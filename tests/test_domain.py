@@ -1,4 +1,5 @@
-# Tests of: spectrafm/inference/domain.py, components.py, ranges.py, shift.py and flags.py
+# Tests of: spectrafm/inference/domain.py, domain_fit.py, features.py, components.py, ranges.py,
+# shift.py and flags.py
 """The domain of a model: wrong spectra are told from right ones, flags by name, untrusted files."""
 
 import json
@@ -19,15 +20,19 @@ from spectrafm.inference.domain import (
     COMPONENTS,
     DOMAIN,
     Domain,
-    fit_domain,
     read_domain,
     write_domain,
 )
+from spectrafm.inference.domain_fit import Seen, fit_domain
+from spectrafm.inference.features import Features, fit_features
+from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
 from spectrafm.inference.predictions import read_predictions
+from spectrafm.inference.predictor import infer
 from spectrafm.inference.ranges import Hull, beyond_hulls, convex_hull
 from spectrafm.inference.shift import LIGHT
+from spectrafm.models import shipped
 from spectrafm.networks.saved import read_weights, write_weights
 from spectrafm.readers.read import read_spectra
 from spectrafm.spectra import FLUX_RANGE
@@ -69,7 +74,9 @@ def mock_spectra(count, seed, teff=None):
 def mock() -> tuple[Domain, np.ndarray]:
     """A domain fitted on cool mock stars, and spectra of other cool ones."""
     spectra = mock_spectra(150, 0)
-    return fit_domain(WAVELENGTH, spectra[:90], spectra[90:120], {}, ALL, "observed"), spectra[120:]
+    return fit_domain(
+        WAVELENGTH, Seen(spectra[:90]), Seen(spectra[90:120]), {}, ALL, "observed"
+    ), spectra[120:]
 
 
 def at_velocity(flux, velocity):
@@ -188,6 +195,67 @@ def test_components_of_spectra_with_gaps_are_those_of_whole_ones():
     assert np.nanstd(residual) < 0.002 < 0.1 < np.nanstd(gappy)
 
 
+# Features.
+
+
+def test_a_distance_by_hand():
+    features = Features(np.float32([1, 2]), np.float32([[1, 0], [0, 0.5]]))
+    assert features.distance(np.array([[1, 2], [4, 10], [np.nan, 0]]))[:2].tolist() == [
+        0.0,
+        3.5355339059327378,
+    ]
+    assert np.isnan(features.distance(np.array([[np.nan, 0.0]]))).all()
+
+
+def test_axes_are_of_unit_variance_no_more_than_spectra_allow_and_alike_in_any_company():
+    rng = np.random.default_rng(0)
+    feature = (rng.normal(size=(400, 20)) * np.geomspace(1, 0.1, 20)).astype(np.float32)
+    features = fit_features(feature)
+    assert features.axes.shape == (20, 20)
+    assert np.sqrt(np.square(features.distance(feature)).mean()) == pytest.approx(1, rel=1e-4)
+    assert fit_features(feature[:40]).axes.shape == (5, 20)
+    assert features.distance(feature[7:8]) == features.distance(feature)[7]
+
+
+def test_the_feature_counts_where_the_spectrum_is_complete():
+    rng = np.random.default_rng(0)
+    flux = 1 + 0.01 * rng.normal(size=(400, 40)).astype(np.float32)
+    feature = rng.normal(size=(400, 5))
+    grid, seen = np.linspace(16_000, 16_010, 40), Seen(flux, feature)
+    domain = fit_domain(grid, seen, seen, {}, [(16_000, 16_010)], "observed")
+    alone, _ = domain.scores(grid, flux)
+    both, _ = domain.scores(grid, flux, feature)
+    assert np.mean(both > 1) == pytest.approx(0.01, abs=0.003)
+    far, _ = domain.scores(grid, flux, feature + 10)
+    assert (alone < 2).all()
+    assert (far > 3).all()
+    partial = np.where(np.arange(40) < 30, flux, np.float32(np.nan))
+    score, coverage = domain.scores(grid, partial, feature + 10)
+    np.testing.assert_array_equal(score, domain.scores(grid, partial)[0])
+    assert (coverage == 0.75).all()
+    unknown = domain.scores(grid, flux, np.full_like(feature, np.nan))[0]
+    np.testing.assert_array_equal(unknown, alone)
+
+
+def test_a_network_tells_stars_hotter_than_it_knows_from_warm_ones():
+    """The components alone do not: such spectra have few lines, like those of iron-poor stars."""
+    trained = TrainedModel.load(shipped()["apogee-mock"])
+    ((low, high),) = trained.windows
+    grid = WAVELENGTH[(low <= WAVELENGTH) & (high >= WAVELENGTH)]
+    chunks = trained.contexts(grid, trained.windows)
+
+    def scores(teff, seed):
+        flux = mock_spectra(30, seed, teff)[:, np.isin(WAVELENGTH, grid)]
+        error = np.where(np.isfinite(flux), np.float32(0.005), np.float32(np.nan))
+        answer = infer(trained.network, flux, grid, trained.labels, chunks, error=error)
+        return [trained.domain.scores(grid, flux, one)[0] for one in (None, answer.feature)]
+
+    assert trained.domain.facts.labels["TEFF"][1] < 6700
+    warm, hot = scores((5000, 6500), 3), scores((7500, 8500), 4)
+    assert auroc(warm[1], hot[1]) >= 0.95
+    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.05
+
+
 # Labels.
 
 
@@ -206,7 +274,9 @@ def test_labels_outside_the_training_stars_are_named():
     labels = {"TEFF": 4000 + 1500 * along, "LOGG": 1 + 3 * along + rng.normal(0, 0.05, 200)}
     flux = np.ones((200, 30), np.float32) + 0.01 * rng.normal(size=(200, 30)).astype(np.float32)
     wavelength = np.linspace(16_000, 16_010, 30)
-    domain = fit_domain(wavelength, flux, flux[:50], labels, [(16_000, 16_010)], "observed")
+    domain = fit_domain(
+        wavelength, Seen(flux), Seen(flux[:50]), labels, [(16_000, 16_010)], "observed"
+    )
     predicted = {"TEFF": np.array([4700.0, 5600, 4100]), "LOGG": np.array([2.4, 3.9, 3.8])}
     assert domain.outside(predicted) == [[], ["TEFF"], ["TEFF with LOGG"]]
     assert domain.judge(wavelength, flux[:3], predicted).flags[2][0] == (
@@ -225,8 +295,8 @@ def small() -> Domain:
     rng = np.random.default_rng(0)
     flux = 1 + 0.01 * rng.normal(size=(60, 40)).astype(np.float32)
     labels = {"TEFF": rng.uniform(4000, 5000, 60), "LOGG": rng.uniform(1, 4, 60)}
-    grid = np.linspace(16_000, 16_010, 40)
-    return fit_domain(grid, flux, flux, labels, [(16_000, 16_010)], "observed", np.full(60, 99.0))
+    grid, seen = np.linspace(16_000, 16_010, 40), Seen(flux, rng.normal(size=(60, 5)))
+    return fit_domain(grid, seen, seen, labels, [(16_000, 16_010)], "observed", np.full(60, 99.0))
 
 
 def test_the_files_are_read_as_they_were_written(tmp_path, small):
@@ -237,6 +307,8 @@ def test_the_files_are_read_as_they_were_written(tmp_path, small):
         np.testing.assert_array_equal(
             getattr(found.components, name), getattr(small.components, name)
         )
+    np.testing.assert_array_equal(found.features.mean, small.features.mean)
+    np.testing.assert_array_equal(found.features.axes, small.features.axes)
     assert read_domain(tmp_path / "elsewhere") is None
 
 
@@ -285,6 +357,10 @@ ARRAYS = {
     "NaN": lambda found: found | {"mean": found["mean"] * torch.nan},
     "one missing": lambda found: {name: found[name] for name in ("wavelength", "mean")},
     "one scalar": lambda found: found | {"wavelength": found["wavelength"][0]},
+    "no axes": lambda found: found | {"feature_axes": found["feature_axes"][:0]},
+    "axes of others": lambda found: found | {"feature_axes": found["feature_axes"][:, 1:]},
+    "a feature's NaN": lambda found: found | {"feature_mean": found["feature_mean"] * torch.nan},
+    "no features": lambda found: {k: v for k, v in found.items() if "feature" not in k},
 }
 
 

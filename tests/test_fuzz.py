@@ -42,7 +42,8 @@ from spectrafm.inference.calibration import (
     write_calibration,
 )
 from spectrafm.inference.conformal import fit_calibration
-from spectrafm.inference.domain import fit_domain, read_domain, write_domain
+from spectrafm.inference.domain import read_domain, write_domain
+from spectrafm.inference.domain_fit import Seen, fit_domain
 from spectrafm.inference.predictions import read_predictions
 from spectrafm.integrity import write_checksums
 from spectrafm.labels import LABELS, PAPER_LABELS
@@ -590,7 +591,7 @@ def domain_case(folder: Path, name: str, damage) -> Case:
     grid, windows = np.linspace(16_000, 16_010, 40), [(16_000, 16_010)]
     folder.mkdir(exist_ok=True)
     snr = np.full(60, 99.0)
-    write_domain(folder, fit_domain(grid, flux, flux, labels, windows, "observed", snr))
+    write_domain(folder, fit_domain(grid, Seen(flux), Seen(flux), labels, windows, "observed", snr))
 
     def read() -> Any:
         domain = read_domain(folder)

@@ -179,15 +179,16 @@ def _of_one_grid(
     stars = _as_stars(shown, inputs)
     snr = stars.signal_to_noise.astype(np.float32)
     value, sigma = np.full((2, count, len(labels)), np.nan)
+    feature = None
     found: list[list[str]] = [[] for _ in shown]
     score = np.full(count, np.nan)
     if len(wavelength):
         chunks = trained.contexts(wavelength, trained.windows)
-        value, sigma = trained.answer(stars, labels, chunks, OPTIONS)
+        value, sigma, feature = trained.answer(stars, labels, chunks, OPTIONS)
     predicted = {label: value[:, i] for i, label in enumerate(labels)}
     if trained.domain is not None and len(wavelength):
         scaled = trained.network.scaled(wavelength, flux)
-        judgement = trained.domain.judge(wavelength, scaled, predicted, snr)
+        judgement = trained.domain.judge(wavelength, scaled, predicted, snr, feature)
         score, found = judgement.score, judgement.flags
     columns = _of_labels(trained, labels, predicted, sigma, snr)
     good = np.isfinite(flux).sum(axis=1).astype(np.int32)

@@ -65,7 +65,7 @@ def calibrate(
     for start in range(0, len(stars), BLOCK):
         rows = slice(start, start + BLOCK)
         error = None if errors is None else errors[rows]
-        predicted[rows], sigma[rows] = infer(
+        predicted[rows], sigma[rows], _ = infer(
             network, stars.flux[rows], stars.wavelength, labels, chunks, fitted_on.combine, error,
             columns={name: values[rows] for name, values in stars.columns.items()},
         )  # fmt: skip

@@ -2,16 +2,18 @@
 
 The file holds ranges of the training stars (labels, wavelengths, signal-to-noise ratio) and how
 unlike them a spectrum may be. ``domain.safetensors`` holds the principal components of the training
-spectra. A spectrum's score is the larger of two numbers: the root mean square of what the
-components leave of it, in the worst window, and that of its scores along the components, each
-relative to validation spectra. A score of 1 is exceeded by 1 % of the validation spectra.
+spectra, and the axes of their features where the network has any. A spectrum is compared with
+validation spectra in three numbers: what the components leave of it, in the worst window; its
+scores along the components; and the distance of its feature, where it covers what the network
+learned from. Its score is the larger of the first two, or with the third the root of the sum of
+squares. A score of 1 is exceeded by 1 % of the validation spectra.
 
 Both files come with the model and are untrusted. Shapes: n stars, P pixels, K components.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -23,8 +25,9 @@ from pydantic import Field, ValidationError
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference import flags
-from spectrafm.inference.components import Components, fit_components
-from spectrafm.inference.ranges import Hull, beyond_hulls, hulls_of
+from spectrafm.inference.components import Components
+from spectrafm.inference.features import Features
+from spectrafm.inference.ranges import Hull, beyond_hulls
 from spectrafm.inference.shift import shifts_of
 from spectrafm.labels import LabelName
 from spectrafm.networks.saved import read_weights, write_weights
@@ -37,16 +40,14 @@ COMPONENTS = "domain.safetensors"
 
 #: Largest size of each file, bytes; largest number of pixels and of components.
 LARGEST = 8 << 20
-MOST_PIXELS, MOST_COMPONENTS = 1_000_000, 64
-
-#: Steps between pixels that separate two parts of a spectrum; with more parts it counts as one.
-GAP, MOST_PARTS = 20, 100
-
-#: Largest number of spectra, drawn at random, that components are fitted to and limits set by.
-MOST_STARS = 2000
+MOST_PIXELS, MOST_COMPONENTS, MOST_FEATURES = 1_000_000, 64, 4096
 
 #: Share of the validation spectra with a score below 1.
 QUANTILE = 0.99
+
+#: Share of the covered wavelengths, relative to training spectra, from which features count: those
+#: of fewer pixels are others.
+COMPLETE = 0.9
 
 #: Share of the covered wavelengths, relative to training spectra, below which pixels are few.
 FEW = 0.5
@@ -68,6 +69,8 @@ class Score(Untrusted):
     parts: Annotated[list[Range], Field(min_length=1, max_length=1000)]  # Angstrom, both included
     residual: Annotated[list[Scale], Field(min_length=1, max_length=1000)]  # of each part
     distance: Scale
+    feature: Scale | None = None  # of the distance of features; None: the network has none
+    both: Scale = 1.0  # of the root of the sum of squares, with features
     quantile: Annotated[float, Field(gt=0, le=1)] = QUANTILE
     fitted_on: Count  # training spectra
     validated_on: Count
@@ -103,10 +106,13 @@ class Domain:
     ----------
     facts : Facts
     components : Components
+    features : Features or None
+        None for a network without features, and for a model made before they were compared.
     """
 
     facts: Facts
     components: Components
+    features: Features | None = None
 
     def __str__(self) -> str:
         low, high = self.facts.wavelengths
@@ -123,6 +129,7 @@ class Domain:
         flux: np.ndarray,
         predicted: Mapping[str, np.ndarray],
         snr: np.ndarray | None = None,
+        feature: np.ndarray | None = None,
     ) -> Judgement:
         """Flag spectra, and labels predicted from them, that the model did not learn from.
 
@@ -135,8 +142,10 @@ class Domain:
             Predicted labels by name.
         snr : numpy.ndarray, shape (n,), optional
             Signal-to-noise ratios; NaN where unknown.
+        feature : numpy.ndarray, shape (n, F), optional
+            Of the network's prediction; None: the components alone judge the spectra.
         """
-        score, coverage = self.scores(wavelength, flux)
+        score, coverage = self.scores(wavelength, flux, feature)
         found: list[list[str]] = [[] for _ in range(len(flux))]
         for row, details in enumerate(self.outside(predicted)):
             if details:
@@ -157,7 +166,9 @@ class Domain:
                 found[row].append(flags.flag(flags.SHIFTED, [f"{shift:+.0f} km/s"]))
         return Judgement(score, coverage, found)
 
-    def scores(self, wavelength: np.ndarray, flux: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def scores(
+        self, wavelength: np.ndarray, flux: np.ndarray, feature: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Score of each spectrum, and the share of the model's wavelengths that it covers.
 
         Returns
@@ -174,9 +185,13 @@ class Domain:
         for rows, distance, residual in here.describe(flux):
             parts = [distance / limit.distance]
             for pixels, scale in zip(inside, limit.residual, strict=True):
-                parts.append(_rms(residual[:, pixels]) / scale)
+                parts.append(root_mean_square(residual[:, pixels]) / scale)
             score[rows] = np.max(parts, axis=0)
         coverage = self._coverage(wavelength, np.isfinite(flux) & np.isfinite(here.mean))
+        if feature is not None and self.features is not None and limit.feature is not None:
+            far = self.features.distance(feature) / limit.feature
+            counts = (coverage >= COMPLETE * self.facts.coverage) & np.isfinite(far)
+            score[counts] = np.hypot(score, far)[counts] / limit.both
         readable = np.isfinite(flux).any(axis=1)
         score[coverage == 0] = np.inf
         score[~readable] = np.nan
@@ -219,102 +234,11 @@ class Domain:
         return found
 
 
-def _rms(values: np.ndarray) -> np.ndarray:
+def root_mean_square(values: np.ndarray) -> np.ndarray:
     """Root mean square of each row's finite values; 0 for a row without any."""
     known = np.isfinite(values)
     total = np.square(np.where(known, values, 0.0)).sum(axis=1, dtype=np.float64)
     return np.sqrt(total / np.maximum(known.sum(axis=1), 1))
-
-
-def fit_domain(
-    wavelength: np.ndarray,
-    training: np.ndarray,
-    validation: np.ndarray,
-    labels: Mapping[str, np.ndarray],
-    windows: Sequence[tuple[float, float]],
-    spectra: Kind,
-    snr: np.ndarray | None = None,
-    resolution: float | None = None,
-) -> Domain:
-    """Describe the spectra and labels that a model learned from.
-
-    Parameters
-    ----------
-    wavelength : numpy.ndarray, shape (P,), Angstrom
-    training, validation : numpy.ndarray, shape (n, P) and (m, P)
-        Flux of the spectra that the network learned from, and of others of their kind; NaN where
-        missing. Without validation spectra the training spectra set the limits, too narrow.
-    labels : mapping of str to numpy.ndarray, shape (n,)
-        Labels of the training stars by name; NaN where unknown.
-    windows : sequence of (float, float), Angstrom
-    spectra : {"observed", "synthetic"}
-    snr : numpy.ndarray, optional
-        Signal-to-noise ratios of stars of their kind; None: unknown, or without noise.
-    resolution : float, optional
-        Resolving power of their spectra; None: unknown, or several.
-    """
-    training, validation = _some(training), _some(validation)
-    components = fit_components(training, wavelength)
-    kept = np.isin(wavelength, components.wavelength)
-    judged = validation if np.isfinite(validation).any() else training
-    parts = _parts(components.wavelength)
-    inside = pixels_in(components.wavelength, parts)
-    distance, residual = np.empty(len(judged)), np.empty((len(judged), len(parts)))
-    for rows, far, left in components.describe(judged[:, kept]):
-        distance[rows] = far
-        residual[rows] = np.stack([_rms(left[:, pixels]) for pixels in inside], axis=1)
-    scale = [max(_quantile(values), 1e-6) for values in (distance, *residual.T)]
-    worst = np.max(np.column_stack([distance, residual]) / scale, axis=1)
-    limit = max(_quantile(worst), 1e-6)
-    known = {name: values[np.isfinite(values)] for name, values in labels.items()}
-    ranges = {k: (float(v.min()), float(v.max())) for k, v in known.items() if len(v)}
-    counted = None if snr is None else np.asarray(snr)[np.isfinite(snr)]
-    facts = Facts(
-        spectra=spectra,
-        windows=[tuple(window) for window in windows],
-        wavelengths=(float(components.wavelength[0]), float(components.wavelength[-1])),
-        labels=ranges,
-        hulls=hulls_of(labels, ranges),
-        snr=None
-        if counted is None or not len(counted)
-        else (float(np.quantile(counted, 0.01)), float(counted.max())),
-        resolution=resolution,
-        coverage=float(np.median(np.isfinite(training[:, kept]).mean(axis=1))),
-        score=Score(
-            noise=components.noise,
-            parts=parts,
-            residual=[value * limit for value in scale[1:]],
-            distance=scale[0] * limit,
-            fitted_on=len(training),
-            validated_on=len(judged),
-        ),
-    )
-    return Domain(facts, components)
-
-
-def _some(flux: np.ndarray) -> np.ndarray:
-    """At most `MOST_STARS` of the spectra."""
-    if len(flux) <= MOST_STARS:
-        return flux
-    chosen = np.random.default_rng(0).choice(len(flux), MOST_STARS, replace=False)
-    return flux[np.sort(chosen)]
-
-
-def _parts(wavelength: np.ndarray) -> list[tuple[float, float]]:
-    """First and last wavelength of each part that a gap of `GAP` steps separates from the next."""
-    steps = np.diff(np.log(wavelength))
-    ends = np.flatnonzero(steps > GAP * np.median(steps)) if len(steps) else np.empty(0, int)
-    if len(ends) >= MOST_PARTS:
-        ends = ends[:0]
-    first, last = wavelength[[0, *(ends + 1)]], wavelength[[*ends, -1]]
-    return [(float(low), float(high)) for low, high in zip(first, last, strict=True)]
-
-
-def _quantile(values: np.ndarray) -> float:
-    """Value that a new one stays below with a probability of `QUANTILE`, or the largest."""
-    ordered = np.sort(values)
-    place = int(np.ceil((len(ordered) + 1) * QUANTILE)) - 1
-    return float(ordered[min(place, len(ordered) - 1)])
 
 
 def write_domain(folder: Path, domain: Domain) -> None:
@@ -322,13 +246,17 @@ def write_domain(folder: Path, domain: Domain) -> None:
     content = domain.facts.model_dump(mode="json")
     files.write_json(Path(folder) / DOMAIN, files.provenance(**content))
     arrays = {name: getattr(domain.components, name) for name in _TYPES}
+    if domain.features is not None:
+        own = (domain.features.mean, domain.features.axes)
+        arrays |= dict(zip(_FEATURE_TYPES, own, strict=True))
     write_weights(
         Path(folder) / COMPONENTS, {name: torch.from_numpy(a) for name, a in arrays.items()}
     )
 
 
-#: Arrays of ``domain.safetensors`` and their types.
+#: Arrays of ``domain.safetensors`` and their types, and those of a network with features.
 _TYPES = {"wavelength": torch.float64, "mean": torch.float32, "components": torch.float32}
+_FEATURE_TYPES = {"feature_mean": torch.float32, "feature_axes": torch.float32}
 
 
 def read_domain(folder: Path) -> Domain | None:
@@ -356,7 +284,8 @@ def read_domain(folder: Path) -> Domain | None:
     if any(name not in facts.labels for hull in facts.hulls for name in hull.labels):
         raise SpectraFMError(f"{path}: not a domain (hulls: of a label without a range)")
     found = read_weights(arrays)
-    if set(found) != set(_TYPES) or any(found[name].dtype != kind for name, kind in _TYPES.items()):
+    types = _TYPES if facts.score.feature is None else _TYPES | _FEATURE_TYPES
+    if set(found) != set(types) or any(found[name].dtype != kind for name, kind in types.items()):
         raise SpectraFMError(f"{arrays}: not the arrays of a domain")
     wavelength, mean, components = (found[name].numpy() for name in _TYPES)
     pixels = len(wavelength) if wavelength.ndim == 1 else 0
@@ -366,4 +295,17 @@ def read_domain(folder: Path) -> Domain | None:
     rising = wavelength[0] > 0 and (np.diff(wavelength) > 0).all()
     if not (rising and all(np.isfinite(part).all() for part in (wavelength, mean, components))):
         raise SpectraFMError(f"{arrays}: not finite, or wavelengths do not rise")
-    return Domain(facts, Components(wavelength, mean, components, facts.score.noise))
+    features = None if facts.score.feature is None else _features_of(arrays, found)
+    return Domain(facts, Components(wavelength, mean, components, facts.score.noise), features)
+
+
+def _features_of(file: Path, found: Mapping[str, torch.Tensor]) -> Features:
+    mean, axes = (found[name].numpy() for name in _FEATURE_TYPES)
+    size = len(mean) if mean.ndim == 1 else 0
+    if not (
+        0 < size <= MOST_FEATURES and axes.shape == (len(axes), size) and 0 < len(axes) <= size
+    ):
+        raise SpectraFMError(f"{file}: arrays of features do not fit each other")
+    if not (np.isfinite(mean).all() and np.isfinite(axes).all()):
+        raise SpectraFMError(f"{file}: features are not finite")
+    return Features(mean, axes)

@@ -128,7 +128,7 @@ def _answer(trained: TrainedModel, star: StarSet) -> tuple[np.ndarray, np.ndarra
     kind = trained.facts["stage"]["spectra"]
     chunks = trained.contexts(star.wavelength, trained.windows)
     options = Predict(spectra=kind)
-    value, sigma = trained.answer(star, trained.labels, chunks, options)
+    value, sigma, _ = trained.answer(star, trained.labels, chunks, options)
     return value[0], sigma[0]
 
 

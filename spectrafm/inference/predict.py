@@ -182,7 +182,7 @@ def _tables(
                 predicted = dict(zip(labels, answer.value.T, strict=True))
                 flux = trained.network.scaled(some.wavelength, some.flux)
                 judgement = trained.domain.judge(
-                    some.wavelength, flux, predicted, some.signal_to_noise
+                    some.wavelength, flux, predicted, some.signal_to_noise, answer.feature
                 )
             table = prediction_table(some, labels, answer, doubts, calibration, judgement)
             flagged += int((table["flags"] != "").sum())

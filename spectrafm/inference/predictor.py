@@ -20,6 +20,9 @@ class Prediction(NamedTuple):
 
     value: np.ndarray
     uncertainty: np.ndarray
+    #: The network's features, shape (n, F), the mean over a star's chunks; NaN for a star without a
+    #: good pixel. None: the network has none.
+    feature: np.ndarray | None = None
 
 
 @torch.no_grad()
@@ -70,20 +73,29 @@ def infer(
     means = torch.empty(len(chunks), len(flux), len(labels), device=device)
     variances = torch.empty_like(means)
     shows_star = torch.empty(means.shape[:2], dtype=torch.bool, device=device)
-    shown = chunks if meter is None else meter.over(chunks)
+    features = None
+    counted = chunks if meter is None else meter.over(chunks)
     inputs = network.inputs_of(columns, len(flux))
-    for batch in iterate_chunks(network, flux, wavelength, shown, error, inputs):
+    for batch in iterate_chunks(network, flux, wavelength, counted, error, inputs):
         further = {"error": batch.error, "inputs": batch.inputs}
         further = {name: values for name, values in further.items() if values is not None}
         answer = network(batch.flux, batch.position, batch.missing, request, **further)
         means[batch.chunk, batch.rows] = answer.mean[:-GUARD_STARS]
         variances[batch.chunk, batch.rows] = answer.log_variance[:-GUARD_STARS].exp()
-        shows_star[batch.chunk, batch.rows] = ~batch.missing[:-GUARD_STARS].all(dim=1)
+        shown = ~batch.missing[:-GUARD_STARS].all(dim=1)
+        shows_star[batch.chunk, batch.rows] = shown
+        if answer.feature is not None:
+            feature = answer.feature[:-GUARD_STARS].double()
+            if features is None:
+                features = feature.new_zeros(len(flux), feature.shape[1])
+            features[batch.rows] += feature.where(shown[:, None], 0.0)
     mean, sigma = _combined(
         means.cpu().double(), variances.cpu().double(), shows_star.cpu()[..., None], combine
     )
     mean, sigma = network.in_units(mean, sigma, request)
-    return Prediction(mean.numpy(), sigma.numpy())
+    if features is not None:
+        features = (features / shows_star.sum(dim=0)[:, None]).float().cpu().numpy()
+    return Prediction(mean.numpy(), sigma.numpy(), features)
 
 
 def _combined(

@@ -19,10 +19,15 @@ from spectrafm.options import Section
 
 
 class Answer(NamedTuple):
-    """A network's answer in standardised label units: two tensors of shape (B, R)."""
+    """A network's answer in standardised label units: two tensors of shape (B, R).
+
+    Outside training a network may add its feature of each spectrum, shape (B, F): by it a spectrum
+    unlike those of training is told (`spectrafm.inference.features`).
+    """
 
     mean: Tensor
     log_variance: Tensor
+    feature: Tensor | None = None
 
 
 class TrainingStars(Protocol):
@@ -321,7 +326,9 @@ def with_gaps(flux: Tensor, missing: Tensor | None) -> Tensor:
 
 def requested(answer: Answer, request: Tensor | None) -> Answer:
     """Select the requested labels, shape (B, R), from an answer for all labels, shape (B, L)."""
-    return answer if request is None else Answer(*(part[:, request] for part in answer))
+    if request is None:
+        return answer
+    return Answer(answer.mean[:, request], answer.log_variance[:, request], answer.feature)
 
 
 def labels_of(facts: Mapping[str, Any]) -> tuple[Label, ...]:

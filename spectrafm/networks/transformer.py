@@ -291,13 +291,14 @@ class SpectraFM(Network):
         for block in self.encoder:
             x = block(x, empty)
         x = self.encoder_norm(x)
+        feature = None if self.training else _mean_of_tokens(x, empty, shown)
 
         wanted = self.embedding.label_weight
         wanted = wanted if request is None else wanted[request]
         answers = wanted.expand(len(x), -1, -1)
         for block in self.decoder:
             answers, attention = block(answers, x, empty)
-        answer = self.head(self.decoder_norm(answers))
+        answer = self.head(self.decoder_norm(answers))._replace(feature=feature)
         if not return_attention:
             return answer
         attention = attention[..., :shown].mean(dim=1)
@@ -315,6 +316,12 @@ class SpectraFM(Network):
         if missing is not None:
             flux = flux.masked_fill(missing, 1.0)
         return self.embedding.flux((flux - 1.0) / self.options.flux_scale) + position, missing
+
+
+def _mean_of_tokens(x: Tensor, empty: Tensor | None, shown: int) -> Tensor:
+    """Mean over the first ``shown`` tokens, those of the spectrum, without empty ones: (B, D)."""
+    full = torch.ones_like(x[:, :shown, 0]) if empty is None else (~empty[:, :shown]).to(x.dtype)
+    return (x[:, :shown] * full[..., None]).sum(dim=1) / full.sum(dim=1, keepdim=True)
 
 
 def _share_out(

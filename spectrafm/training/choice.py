@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import Twin
@@ -27,8 +25,8 @@ class StageStars(NamedTuple):
     replayed: StarSet | None  # of the training split, not painted yet
     gap: Gap | None  # fitted to the training stars, where spectra are painted
     twin: Twin | None  # by which all these spectra but the replayed ones are read
-    lessons: np.ndarray  # (n, P), flux of all that the stage learns from, replayed and no twins
-    unseen: np.ndarray  # (m, P), flux of `calibration`, no twins
+    lessons: tuple[StarSet, ...]  # all that the stage learns from, replayed ones too, no twins
+    unseen: StarSet  # `calibration`, no twins
 
 
 def stars_of(
@@ -86,12 +84,12 @@ def stars_of(
     elif not len(validation):
         condition = "a label" if stage.stars.where is None else stage.stars.where
         raise SpectraFMError(f"{store}: no validation star has {condition}")
-    lessons, unseen = training.flux, calibration.flux
+    lessons, unseen = (training,), calibration
     if stage.replay.spectra is not None:
         again = replayed
         if stage.replay.spectra == "painted":
             again = painted(synthetic, gap, stage.flux_range, stage.seed)
-        lessons = np.concatenate([lessons, again.flux])
+        lessons = (training, again)
     if stage.twin.components is not None:
         twin = twin_of(gap, synthetic, stage.twin.components)
         training, validation, calibration = map(twin.of, (training, validation, calibration))

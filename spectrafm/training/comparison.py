@@ -112,7 +112,7 @@ def _scores(
     known = [label.name for label in stars.labels if label.name in trained.network.labels]
     off = np.full((len(tested), len(stars.labels)), np.nan)
     if known:
-        value, _ = trained.answer(tested, known, chunks, OPTIONS)
+        value = trained.answer(tested, known, chunks, OPTIONS).value
         for column, label in zip(value.T, known, strict=True):
             place = [own.name for own in stars.labels].index(label)
             off[:, place] = column - _label(tested, label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,11 @@ import pandas as pd
 from spectrafm import files
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import write_calibration
-from spectrafm.inference.domain import fit_domain, write_domain
+from spectrafm.inference.domain import write_domain
+from spectrafm.inference.domain_fit import Seen, fit_domain, some_of
 from spectrafm.inference.fingerprint import write_fingerprint
 from spectrafm.inference.model import TrainedModel
+from spectrafm.inference.predictor import infer
 from spectrafm.inference.twin import write_twin
 from spectrafm.integrity import write_checksums
 from spectrafm.networks import saved
@@ -22,6 +24,7 @@ from spectrafm.networks.card import model_card
 from spectrafm.store.read import StarSet
 from spectrafm.training.choice import StageStars
 from spectrafm.training.loop import Training
+from spectrafm.training.stars import subset
 from spectrafm.training.teaching import NOT_CALIBRATED
 
 
@@ -77,8 +80,8 @@ def write_model(
         names = [label.name for label in training.labels]
         domain = fit_domain(
             training.wavelength,
-            under_way.network.scaled(training.wavelength, stars.lessons),
-            under_way.network.scaled(training.wavelength, stars.unseen),
+            _seen(under_way, stars.lessons, stars.twin is None),
+            _seen(under_way, (stars.unseen,), stars.twin is None),
             {name: training.label[:, names.index(name)] for name in facts["stage"]["labels"]},
             stage.windows,
             stage.spectra,
@@ -94,7 +97,7 @@ def write_model(
             folder, under_way.network, {**saved.architecture(under_way.network), **facts},
             calibration, domain, stars.twin,
         )  # fmt: skip
-        write_fingerprint(made, replace(stars.calibration, flux=stars.unseen))
+        write_fingerprint(made, stars.unseen)
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
@@ -104,6 +107,40 @@ def write_model(
         card = model_card(made.facts, str(calibration), str(domain), scores, coverage, groups)
         files.write_text(folder / "README.md", card)
         write_checksums(folder)
+
+
+def _seen(under_way: Training, parts: Sequence[StarSet], features: bool) -> Seen:
+    """Some of the stars as the network reads them, with its features, if wanted.
+
+    Of the inputs beside the spectrum each star lacks each with a probability of one half: a user's
+    spectrum may have any of them.
+    """
+    network, stage = under_way.network, under_way.stage
+    rows = some_of(sum(map(len, parts)))
+    dropped = np.random.default_rng(stage.seed)
+    begin, flux, feature = 0, [], []
+    for stars in parts:
+        here = rows[(rows >= begin) & (rows < begin + len(stars))] - begin
+        begin, some = begin + len(stars), subset(stars, here)
+        flux.append(network.scaled(some.wavelength, some.flux))
+        if not features:
+            continue
+        answer = infer(
+            network,
+            some.flux,
+            some.wavelength,
+            network.labels[:1],
+            network.contexts(some.wavelength, stage.windows, stage.sampling.tokens),
+            error=some.flux_error if network.wants_errors else None,
+            columns={
+                name: np.where(dropped.random(len(some)) < 0.5, np.nan, some.columns[name])
+                for name in network.reads.inputs
+                if name in some.columns
+            },
+        )
+        if answer.feature is not None:
+            feature.append(answer.feature)
+    return Seen(np.concatenate(flux), np.concatenate(feature) if feature else None)
 
 
 def _table_of(stars: StarSet) -> pd.DataFrame:

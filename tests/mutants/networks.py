@@ -54,8 +54,8 @@ MUTANTS = [
     ),
     Mutant(
         BASE,
-        "Answer(*(part[:, request] for part in answer))",
-        "Answer(answer.mean[:, request], answer.log_variance[:, request.flip(0)])",
+        "answer.log_variance[:, request], answer.feature",
+        "answer.log_variance[:, request.flip(0)], answer.feature",
         f"{BY_HAND}::test_labels_that_are_requested_keep_their_own_uncertainties",
         "the uncertainties of labels are exchanged",
     ),
