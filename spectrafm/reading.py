@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Largest number of characters of untrusted text in a message.
 LONGEST = 200
 
+#: Largest number of values in a stranger's JSON: a calibration of 450 labels.
+MOST_VALUES = 50_000
+
 
 class Record(BaseModel):
     """What SpectraFM wrote into a file; versions before and after have other keys besides."""
@@ -93,6 +96,28 @@ def read_text(path: str | os.PathLike) -> str:
     """
     with reading(path, "text"):
         return Path(path).read_bytes().decode("utf-8")
+
+
+def read_untrusted_json(path: str | os.PathLike) -> bytes:
+    """Read a JSON file of a stranger as bytes, for a parser that keeps each value in memory.
+
+    A parsed value takes up to 0.7 kB, however short its text is (``[]``), and pydantic's report on
+    one that is wrong 1 kB. The parser has read all of them before it refuses the first, so their
+    number is bounded here.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    SpectraFMError
+        When it may hold more than `MOST_VALUES` values.
+    """
+    content = Path(path).read_bytes()
+    # Each value but the first follows one of these; those within texts are counted as well.
+    values = 1 + sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    if values > MOST_VALUES:
+        raise SpectraFMError(f"{path}: {values:,} values are more than the {MOST_VALUES:,} allowed")
+    return content
 
 
 def read_csv(path: str | os.PathLike, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:

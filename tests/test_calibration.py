@@ -243,7 +243,8 @@ def test_the_file_is_read_as_it_was_written(tmp_path):
 HOSTILE = {
     "not JSON": lambda content: "{",
     "a list": lambda content: "[]",
-    "nested": lambda content: "[" * 100_000,
+    "nested": lambda content: "[" * 40_000,
+    "7 MB of lists": lambda content: "[" + "[]," * (7 << 20 >> 2) + "[]]",
     "an infinite quantile": lambda content: _set(content, float("inf")),
     "NaN": lambda content: _set(content, float("nan")),
     "a negative quantile": lambda content: _set(content, -1.0),
@@ -313,6 +314,8 @@ def test_a_hostile_file_is_refused_in_one_line(tmp_path, spoil):
         read_calibration(tmp_path)
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 600
+    # pydantic would keep 2 million values in memory before it refused the first.
+    assert spoil is not HOSTILE["7 MB of lists"] or "values are more than" in str(error.value)
 
 
 # Training and prediction.

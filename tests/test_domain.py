@@ -245,15 +245,15 @@ def test_a_network_tells_stars_hotter_than_it_knows_from_warm_ones():
     chunks = trained.contexts(grid, trained.windows)
 
     def scores(teff, seed):
-        flux = mock_spectra(30, seed, teff)[:, np.isin(WAVELENGTH, grid)]
+        flux = mock_spectra(40, seed, teff)[:, np.isin(WAVELENGTH, grid)]
         error = np.where(np.isfinite(flux), np.float32(0.005), np.float32(np.nan))
         answer = infer(trained.network, flux, grid, trained.labels, chunks, error=error)
         return [trained.domain.scores(grid, flux, one)[0] for one in (None, answer.feature)]
 
     assert trained.domain.facts.labels["TEFF"][1] < 6700
     warm, hot = scores((5000, 6500), 3), scores((7500, 8500), 4)
-    assert auroc(warm[1], hot[1]) >= 0.95
-    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.05
+    assert auroc(warm[1], hot[1]) >= 0.9
+    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.08
 
 
 # Labels.
@@ -315,7 +315,8 @@ def test_the_files_are_read_as_they_were_written(tmp_path, small):
 HOSTILE = {
     "not JSON": lambda content: "{",
     "a list": lambda content: "[]",
-    "nested": lambda content: "[" * 100_000,
+    "nested": lambda content: "[" * 40_000,
+    "7 MB of lists": lambda content: "[" + "[]," * (7 << 20 >> 2) + "[]]",
     "an infinite range": lambda content: content | {"labels": {"TEFF": [0.0, float("inf")]}},
     "a name of a path": lambda content: content | {"labels": {"../../x": [0.0, 1.0]}},
     "a hull of two": lambda content: _hull(content, [[0.0, 0.0], [1.0, 1.0]]),
@@ -346,6 +347,8 @@ def test_a_hostile_file_is_refused_in_one_line(tmp_path, small, spoil):
         read_domain(tmp_path)
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 600
+    # pydantic would keep 2 million values in memory before it refused the first.
+    assert spoil is not HOSTILE["7 MB of lists"] or "values are more than" in str(error.value)
 
 
 ARRAYS = {

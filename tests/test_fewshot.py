@@ -357,3 +357,27 @@ def test_a_trained_network_looks_where_the_label_is_and_an_untrained_one_does_no
     assert raw["share"].mean() < 0.6 * rows["share"].mean()
     verdicts = [line for line in text.splitlines() if line.startswith("- ")]
     assert all("does not hold for" in line for line in verdicts)
+
+
+def test_validation_spectra_are_painted_with_residuals_that_no_network_was_shown(store, tmp_path):
+    found = stars_of(store, few(stars={"where": "FE_H > -1", "count": 60}), errors=True)
+    assert (len(found.drawn), len(found.training)) == (60, 48)
+    shown = set(found.training.apogee_id)
+    aside = found.drawn.apogee_id[~np.isin(found.drawn.apogee_id, found.training.apogee_id)]
+    assert shown | set(aside) == set(found.drawn.apogee_id)
+    assert np.array_equal(fit_gap(found.training, found.replayed).slope, found.gap.slope)
+    options = (WINDOWS[1:], (0.05, 1.2), True)
+    synthetic = load_stars(store, "synthetic", "validation", *options)
+    observed = load_stars(store, "observed", "train", *options)
+    flux = {
+        name: observed.flux[observed.apogee_id == name][0]
+        - found.replayed.flux[found.replayed.apogee_id == name][0]
+        - found.gap.of(found.replayed.flux[found.replayed.apogee_id == name])[0]
+        for name in found.drawn.apogee_id
+    }
+    painting = found.validation.flux - synthetic.flux - found.gap.of(synthetic.flux)
+    for row in painting:
+        off = {name: np.nanmax(np.abs(row - residual)) for name, residual in flux.items()}
+        nearest = min(off, key=off.get)
+        assert off[nearest] < 1e-3  # this store rounds its flux
+        assert nearest in aside

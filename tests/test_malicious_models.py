@@ -30,12 +30,15 @@ from spectrafm.labels import PAPER_LABELS
 from spectrafm.networks import saved
 from spectrafm.networks.fcnn import FCNN
 from spectrafm.networks.transformer import SpectraFM
+from spectrafm.reading import MOST_VALUES
 from spectrafm.training.options import Stage
 
 FLIPS = 1000
 TRUNCATIONS = 300
 SIGNED_FLIPS = 1000
-MEMORY = 512  # MB
+MEMORY = 512  # MB, with torch, which takes up to 430
+BEYOND = 128  # MB more than a wholesome model takes
+MOST = MOST_VALUES // 2 - 200  # empty lists, of which each counts as two values
 SECONDS = 10
 
 
@@ -340,6 +343,12 @@ CONFIG = {
     "lists nested deeply": text(lambda found: "[" * 1_000_000),
     "dicts nested deeply": text(lambda found: '{"a":' * 1_000_000),
     "7 MB of lists": text(lambda found: "[" + "[]," * (7 << 20 >> 2) + "[]]"),
+    "as many lists as are read": text(lambda found: "[" + "[]," * MOST + "[]]"),
+    "as many windows as are read": key("stage.windows", [[]] * MOST),
+    "as many wrong entries as are read": key("made_with", dict.fromkeys(range(2 * MOST))),
+    "as many objects as are read and a key twice": text(
+        lambda found: found.replace("{", '{"x": [' + "{}," * MOST + '{}], "tokens": 1,', 1)
+    ),
     "7 MB of objects and a key twice": text(
         lambda found: found.replace(
             "{", '{"x": [' + "{}," * (7 << 20 >> 2) + '{}], "tokens": 1,', 1
@@ -484,6 +493,7 @@ def test_malicious_models_are_refused_and_nothing_is_run(model, tmp_path, attack
         assert message.isprintable(), name
         assert len(message) < 300 + len(str(folder)), name
         assert ending["megabytes"] < MEMORY, (name, ending)
+        assert ending["megabytes"] < before["megabytes"] + BEYOND, (name, ending)
         assert ending["seconds"] < SECONDS, (name, ending)
         assert ending["crimes"] == [], name
         assert not canaries[name].exists(), name

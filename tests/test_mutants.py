@@ -55,6 +55,13 @@ sys.exit(mutations.main())
     assert sorted(told) == [["broken", "is"], ["gone", "does"], ["survives", "survived"]]
 
 
+def test_a_name_of_no_mutation_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["mutations.py", "training-1", "training-999"])
+    with pytest.raises(SystemExit):
+        running.main()
+    assert "no mutation's name begins with training-999" in capsys.readouterr().err
+
+
 def test_a_hang_is_no_kill_unless_said(tmp_path):
     mutant = next(iter(MUTANTS.values()))
     run = running.Run(SimpleNamespace(exitcode=-signal.SIGKILL), tmp_path, began=0.0)

@@ -18,6 +18,7 @@ from astropy import units as u
 from astropy.table import QTable, Table
 
 from making import toy_store
+from making.drawn_spectra import Drawn
 from making.model_folder import write_model
 from making.toy_training import MODEL, TINY, stage
 from spectrafm import Spectra, SpectraFM, cli
@@ -167,6 +168,20 @@ def test_wrong_spectra_are_never_answered_without_a_word(model, network, stars):
     # Numbers without a unit are taken as Angstrom, and flagged.
     found = model.predict(Spectra(flux[0], wavelength, normalisation="aspcap", **REST))
     assert named(found) == [flags.ASSUMED_UNITS]
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_drawn_spectra_have_an_answer_or_a_flag(model, network, count):
+    """Whatever a spectrum holds: no exception, and no label without an uncertainty."""
+    spectra = [Drawn(seed, 15_700.0, 16_150.0).made() for seed in range(count)]
+    for one in (model, network):
+        found = one.predict(spectra)
+        assert len(found) == count
+        answered = np.isfinite(found["FE_H"].value)
+        assert answered.sum() > 0.2 * count
+        assert (found["FE_H_uncertainty"].value[answered] > 0).all()
+        unanswered = [flags.NO_ANSWER in named(found, row) for row in range(count)]
+        np.testing.assert_array_equal(unanswered, ~answered)
 
 
 def toy_pixels(wavelength):

@@ -231,7 +231,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
         ), "has other metadata than zarr.json says",
     ),
     "metadata nested deeply": (
-        lambda s: (s / "zarr.json").write_text("[" * 100_000 + "]" * 100_000), "nested too deeply",
+        lambda s: (s / "zarr.json").write_text("[" * 40_000 + "]" * 40_000), "nested too deeply",
     ),
     "attributes nested deeply": (
         lambda s: (s / "zarr.json").write_text(
@@ -241,6 +241,10 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "metadata of gigabytes": (
         lambda s: (s / "zarr.json").write_text(" " * (17 << 20)), "more than metadata has",
+    ),
+    "7 MB of lists as metadata": (
+        lambda s: (s / "zarr.json").write_text("[" + "[]," * (7 << 20 >> 2) + "[]]"),
+        "values are more than",
     ),
     "metadata that are a list": (lambda s: (s / "zarr.json").write_text("[]"), "as SpectraFM"),
     "flags that do not fit": (

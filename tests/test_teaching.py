@@ -204,7 +204,8 @@ def test_the_stars_of_the_start_are_replayed_with_its_own_answers(store, dwarfs)
     assert np.isfinite(said).all()
     assert not np.isclose(said, fe_h[place]).any(), "no label of the catalogue is replayed"
     # The domain holds what the stage has seen.
-    assert chosen.lessons == (chosen.training, chosen.replayed)
+    assert chosen.lessons[0] is chosen.training
+    assert chosen.lessons[1] is chosen.replayed
 
 
 def test_replay_of_the_start_keeps_what_it_says_of_its_stars(store, dwarfs, tmp_path):

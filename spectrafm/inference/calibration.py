@@ -28,7 +28,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from spectrafm import files
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName
-from spectrafm.reading import Untrusted, problem_in
+from spectrafm.reading import Untrusted, problem_in, read_untrusted_json
 from spectrafm.spectra import Kind, Window
 
 #: Name of the file in a model's folder.
@@ -222,6 +222,6 @@ def read_calibration(folder: Path) -> Calibration | None:
     if not path.exists():
         return None
     try:
-        return Calibration.model_validate_json(path.read_bytes(), strict=True)
+        return Calibration.model_validate_json(read_untrusted_json(path), strict=True)
     except (OSError, ValidationError) as error:
         raise SpectraFMError(f"{path}: not a calibration ({problem_in(error)})") from None

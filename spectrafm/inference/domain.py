@@ -31,7 +31,7 @@ from spectrafm.inference.ranges import Hull, beyond_hulls
 from spectrafm.inference.shift import shifts_of
 from spectrafm.labels import LabelName
 from spectrafm.networks.saved import read_weights, write_weights
-from spectrafm.reading import Untrusted, problem_in
+from spectrafm.reading import Untrusted, problem_in, read_untrusted_json
 from spectrafm.spectra import Kind, Window, pixels_in
 
 #: Names of the files in a model's folder.
@@ -276,7 +276,7 @@ def read_domain(folder: Path) -> Domain | None:
         for file in (path, arrays):
             if (size := file.stat().st_size) > LARGEST:
                 raise SpectraFMError(f"{file}: {size:,} bytes are more than a domain has")
-        facts = Facts.model_validate_json(path.read_bytes(), strict=True)
+        facts = Facts.model_validate_json(read_untrusted_json(path), strict=True)
     except (OSError, ValidationError) as error:
         raise SpectraFMError(f"{path}: not a domain ({problem_in(error)})") from None
     if len(facts.score.residual) != len(facts.score.parts):

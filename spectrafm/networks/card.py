@@ -50,7 +50,7 @@ def model_card(
         f"- started from: {facts['started_from'] or 'scratch'}",
         f"- spectra: {stage['spectra']}, {windows} Angstrom (vacuum, rest frame), "
         f"{_flux(stage.get('normaliser'))}; flux outside {low:g}-{high:g} is missing",
-        f"- stars: {facts['training_star_count']} of the training split{condition}; "
+        f"- stars: {facts['training_star_count']} of the training split{condition}{_aside(facts)}; "
         f"validated on {facts['validation_star_count']}",
         *_taught((stage.get("pseudo_labels") or {}).get("teacher")),
         *_labelled(stage["stars"].get("labelled") or {}),
@@ -96,6 +96,13 @@ def _taught(teacher: str | None) -> list[str]:
     if teacher is None:
         return []
     return [f"- labels: those that {teacher} predicts; none of the catalogue was read"]
+
+
+def _aside(facts: Mapping[str, Any]) -> str:
+    """What is said of stars that a stage was given and did not learn from."""
+    if not facts.get("set_aside_count"):
+        return ""
+    return f", {facts['set_aside_count']} of them set aside to choose the checkpoint and intervals"
 
 
 def _labelled(conditions: Mapping[str, str]) -> list[str]:

@@ -39,7 +39,7 @@ LARGEST_WEIGHTS = 1 << 30
 #: Largest safetensors header, bytes: ten thousand tensors.
 LARGEST_HEADER = 1 << 20
 
-#: Largest other file, bytes: ``config.json`` with the names of 300,000 training stars.
+#: Largest other file, bytes: ``training_stars.parquet`` with the names of 300,000 training stars.
 LARGEST_TEXT = 8 << 20
 
 #: Names in safetensors of the types that SpectraFM's networks hold.

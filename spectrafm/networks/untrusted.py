@@ -16,7 +16,7 @@ from spectrafm.errors import SpectraFMError
 from spectrafm.labels import CONDITION, LabelName, LabelUnit
 from spectrafm.networks import NETWORKS
 from spectrafm.plugs import load
-from spectrafm.reading import Untrusted, printable, problem_in
+from spectrafm.reading import Untrusted, printable, problem_in, read_untrusted_json
 from spectrafm.spectra import FLUX_RANGE, FluxRange, Kind, Window
 
 #: Largest number of characters of a label's name, unit or symbol.
@@ -94,6 +94,7 @@ class Facts(Untrusted):
     symbols: dict[Name, Annotated[str, Field(max_length=LONGEST_TEXT)]] = Field({})
     tokens: int = Field(ge=1, le=1_000_000)
     training_star_count: int = Field(ge=0)
+    set_aside_count: int = Field(0, ge=0)  # of these; absent from models of older versions
     mock: bool = False
     made_with: dict[str, Digest] = Field({})  # absent from models of older versions
 
@@ -104,11 +105,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises
     ------
     SpectraFMError
-        When the file is missing, not JSON, has a duplicate key, or a value of the wrong type or
-        range.
+        When the file is missing, not JSON, has a duplicate key or too many values, or a value of
+        the wrong type or range.
     """
     try:
-        content = path.read_bytes()
+        content = read_untrusted_json(path)
         facts = Facts.model_validate_json(content, strict=True)
         sizes_in(facts.architecture).validate_json(content, strict=True)
         return json.loads(content, object_pairs_hook=_without_repeats)

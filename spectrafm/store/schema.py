@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spectrafm.errors import SpectraFMError
-from spectrafm.reading import printable, problem_in
+from spectrafm.reading import printable, problem_in, read_untrusted_json
 
 #: Largest file of metadata, bytes.
 LARGEST_METADATA = 16 << 20
@@ -225,7 +225,7 @@ def _metadata(folder: Path, name: str) -> Any:
             raise SpectraFMError(
                 f"{path}: {path.stat().st_size:,} bytes are more than metadata has"
             )
-        return json.loads(path.read_bytes())
+        return json.loads(read_untrusted_json(path))
     except FileNotFoundError:
         raise SpectraFMError(f"{path}: no such file, so not a Zarr folder of format 3") from None
     except RecursionError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.twin import Twin
@@ -15,10 +17,19 @@ from spectrafm.training.options import Stage
 from spectrafm.training.stars import balanced, choose, meets, subset, with_labelled
 from spectrafm.training.teaching import pseudo_labelled, remembered
 
+#: With ``selection: painted`` one in so many stars of a stage is set aside: what the gap leaves of
+#: these paints the validation spectra. A network learns to overlook the residuals that it is shown,
+#: and would seem more exact than it is on spectra that are painted with them.
+ASIDE = 5
+
+#: Number of stars of a stage below which none is set aside.
+FEWEST = 50
+
 
 class StageStars(NamedTuple):
     """Stars of a stage."""
 
+    drawn: StarSet  # all stars of the stage: the training stars and those that are set aside
     training: StarSet
     validation: StarSet
     calibration: StarSet  # of the validation split: the validation stars, but with `paper`
@@ -40,9 +51,11 @@ def stars_of(
 
     Validation stars fulfil the same condition as the training stars and are of the validation
     split. With ``selection: paper`` they are instead those of the authors: stars of the training
-    split, half of them iron-poor. With ``selection: painted`` they are painted synthetic spectra of
-    the whole validation split. A stage with a twin gets the twins of all of these. With a teacher
-    all stars have its labels, which the condition then refers to.
+    split, half of them iron-poor. With ``selection: painted`` they are synthetic spectra of the
+    whole validation split, painted with what the gap leaves of stars that are set aside; where a
+    stage has fewer than `FEWEST`, with what it leaves of the training stars. A stage with a twin
+    gets the twins of all of these. With a teacher all stars have its labels, which the condition
+    then refers to.
 
     Parameters
     ----------
@@ -70,14 +83,18 @@ def stars_of(
     everyone = load_stars(store, stage.spectra, "train", *options)
     if teacher is not None:
         everyone = pseudo_labelled(everyone, teacher, store, "train")
-    training = choose(with_labelled(everyone, stage.stars.labelled), stage.stars)
-    replayed = synthetic = gap = twin = None
+    drawn = training = choose(with_labelled(everyone, stage.stars.labelled), stage.stars)
+    aside = replayed = synthetic = gap = judging = twin = None
+    if stage.selection == "painted" and len(training) >= FEWEST:
+        training, aside = _parted(drawn, stage.stars.seed)
     if stage.replay.spectra in ("synthetic", "painted") or needs_gap:
         synthetic = replayed = load_stars(store, "synthetic", "train", *options)
-        gap = fit_gap(training, synthetic) if needs_gap else None
     if stage.replay.spectra == "start":
         replayed = remembered(everyone, start, store)
-    calibration = _of_validation_split(store, stage, gap, options, teacher)
+    if needs_gap:
+        gap = fit_gap(training, synthetic)
+        judging = gap if aside is None else gap.seen_in(aside, synthetic)
+    calibration = _of_validation_split(store, stage, judging, options, teacher)
     validation = calibration
     if stage.selection == "paper":
         validation = balanced(everyone)
@@ -93,7 +110,16 @@ def stars_of(
     if stage.twin.components is not None:
         twin = twin_of(gap, synthetic, stage.twin.components)
         training, validation, calibration = map(twin.of, (training, validation, calibration))
-    return StageStars(training, validation, calibration, replayed, gap, twin, lessons, unseen)
+    return StageStars(
+        drawn, training, validation, calibration, replayed, gap, twin, lessons, unseen
+    )
+
+
+def _parted(stars: StarSet, seed: int) -> tuple[StarSet, StarSet]:
+    """Divide the stars of a stage into those that it learns from and those set aside."""
+    order = np.random.default_rng(seed).permutation(len(stars))
+    aside = np.sort(order[: len(stars) // ASIDE])
+    return subset(stars, np.sort(order[len(stars) // ASIDE :])), subset(stars, aside)
 
 
 def _of_validation_split(

@@ -59,6 +59,21 @@ class Gap:
         depth = np.nan_to_num(1.0 - synthetic)
         return (self.offset + depth @ self.directions @ self.slope).astype(synthetic.dtype)
 
+    def seen_in(self, observed: StarSet, synthetic: StarSet) -> Gap:
+        """The same gap with what it leaves of other stars than those that it was fitted to.
+
+        Parameters
+        ----------
+        observed : StarSet
+            Observed spectra of these stars, with errors.
+        synthetic : StarSet
+            Synthetic spectra, those of ``observed`` among them.
+        """
+        pairs = _pairs(observed, synthetic)
+        residual = observed.flux - pairs - self.of(pairs)
+        error = np.where(np.isfinite(residual), observed.flux_error, np.nan)
+        return replace(self, residual=residual.astype(observed.flux.dtype), residual_error=error)
+
 
 def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
     """Fit the gap to the stars of a stage.
@@ -76,19 +91,12 @@ def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
     SpectraFMError
         When one of the stars has no synthetic spectrum.
     """
-    row = {name: i for i, name in enumerate(synthetic.apogee_id.tolist())}
-    lacking = [name for name in observed.apogee_id.tolist() if name not in row]
-    if lacking:
-        raise SpectraFMError(
-            f"replay: painted spectra need a synthetic spectrum of each star of the stage; "
-            f"{len(lacking)} have none, such as {lacking[0]}"
-        )
     depth = np.nan_to_num(1.0 - synthetic.flux)
     components = min(COMPONENTS, *depth.shape)
     directions = np.linalg.svd(depth, full_matrices=False)[2][:components].T
     directions = directions / np.sqrt(np.square(depth @ directions).mean(axis=0))
 
-    pairs = synthetic.flux[[row[name] for name in observed.apogee_id.tolist()]]
+    pairs = _pairs(observed, synthetic)
     difference = (observed.flux - pairs).astype(np.float64)
     known = np.isfinite(difference)
     scores = np.nan_to_num(1.0 - pairs) @ directions
@@ -105,6 +113,24 @@ def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
         residual=(difference - regressors @ solution).astype(observed.flux.dtype),
         residual_error=np.where(known, observed.flux_error, np.nan),
     )
+
+
+def _pairs(observed: StarSet, synthetic: StarSet) -> np.ndarray:
+    """Synthetic flux of each observed star, shape (n, P).
+
+    Raises
+    ------
+    SpectraFMError
+        When one of the stars has no synthetic spectrum.
+    """
+    row = {name: i for i, name in enumerate(synthetic.apogee_id.tolist())}
+    lacking = [name for name in observed.apogee_id.tolist() if name not in row]
+    if lacking:
+        raise SpectraFMError(
+            f"replay: painted spectra need a synthetic spectrum of each star of the stage; "
+            f"{len(lacking)} have none, such as {lacking[0]}"
+        )
+    return synthetic.flux[[row[name] for name in observed.apogee_id.tolist()]]
 
 
 def painted(stars: StarSet, gap: Gap, flux_range: FluxRange, seed: int) -> StarSet:

@@ -61,7 +61,7 @@ def write_model(
     training, stage = stars.training, under_way.stage
     with files.atomic_path(output, saved.MODEL) as folder:
         folder.mkdir()
-        facts = _facts(under_way, training, stars.validation, begun)
+        facts = _facts(under_way, stars, begun)
         # A network that has learned from mock stars stays mock-trained, also after real stars.
         facts |= {"made_with": made_with, "mock": mock}
         calibration, groups = calibrate(
@@ -101,7 +101,7 @@ def write_model(
         metrics = pd.DataFrame(under_way.metrics)
         files.write_text(folder / "metrics.csv", metrics.to_csv(index=False))
         if stage.stars.count is not None:
-            files.write_parquet(folder / "training_stars.parquet", _table_of(training))
+            files.write_parquet(folder / "training_stars.parquet", _table_of(stars.drawn))
         scores = _scores_at(under_way.metrics, under_way.best_epoch)
         coverage = {name: label.coverage for name, label in calibration.labels.items()}
         card = model_card(made.facts, str(calibration), str(domain), scores, coverage, groups)
@@ -149,11 +149,9 @@ def _table_of(stars: StarSet) -> pd.DataFrame:
     return pd.DataFrame({"apogee_id": stars.apogee_id.astype(object), **labels})
 
 
-def _facts(
-    run: Training, training: StarSet, validation: StarSet, begun: Start | None
-) -> dict[str, Any]:
+def _facts(run: Training, stars: StageStars, begun: Start | None) -> dict[str, Any]:
     """Options and record of a training, for the model's ``config.json``."""
-    stage = run.stage
+    stage, training = run.stage, stars.training
     options = stage.model_dump(mode="json")
     options["labels"] = [run.network.labels[i] for i in run.request.tolist()]
     facts = {
@@ -163,8 +161,9 @@ def _facts(
         "tokens": stage.sampling.tokens,
         "epoch": run.best_epoch,
         "epochs_trained": run.epoch,
-        "training_star_count": len(training.apogee_id),
-        "validation_star_count": len(validation.apogee_id),
+        "training_star_count": len(stars.drawn),
+        "set_aside_count": len(stars.drawn) - len(training),
+        "validation_star_count": len(stars.validation),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "averaged_validation_loss": run.averaged_loss,
         "normalisation": training.normalisation,
@@ -175,7 +174,7 @@ def _facts(
         **files.provenance(),
     }
     if stage.stars.count is not None:
-        facts["training_stars"] = training.apogee_id.tolist()
+        facts["training_stars"] = stars.drawn.apogee_id.tolist()
     return facts
 
 

@@ -181,7 +181,8 @@ class Stage(Reads):
         description="which checkpoint is kept. validation: lowest loss on validation stars of the "
         "same kind as the training stars; validation_rmse: their lowest RMSE; painted: lowest RMSE "
         "on painted synthetic spectra of all validation stars, which needs no label of an observed "
-        "star; paper: the authors' choice, the lowest loss on stars half of which are iron-poor; "
+        "star but the stage's own, a fifth of which it sets aside; paper: the authors' choice, the "
+        "lowest loss on stars half of which are iron-poor; "
         "last: the final one",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(

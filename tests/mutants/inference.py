@@ -238,9 +238,17 @@ MUTANTS = [
     ),
     Mutant(
         "spectrafm/training/choice.py",
-        "calibration = _of_validation_split(store, stage, gap, options, teacher)",
+        "calibration = _of_validation_split(store, stage, judging, options, teacher)",
         "calibration = training",
         f"{CALIBRATED}::test_a_training_leaves_a_calibration",
         "a model is calibrated on its own training stars",
+    ),
+    Mutant(
+        "spectrafm/training/choice.py",
+        "judging = gap if aside is None else gap.seen_in(aside, synthetic)",
+        "judging = gap",
+        "tests/test_fewshot.py::"
+        "test_validation_spectra_are_painted_with_residuals_that_no_network_was_shown",
+        "validation spectra are painted with residuals that the network has learned to overlook",
     ),
 ]

@@ -173,4 +173,12 @@ MUTANTS = [
         "tests/test_readers.py::test_a_table_without_units_or_names_is_refused_with_the_reason",
         "a refusal of a spectrum does not name its file",
     ),
+    Mutant(
+        "spectrafm/reading.py",
+        "if values > MOST_VALUES:",
+        "if False:",
+        "tests/test_domain.py::test_a_hostile_file_is_refused_in_one_line "
+        "tests/test_calibration.py::test_a_hostile_file_is_refused_in_one_line",
+        "a few megabytes of empty lists take more than a gigabyte to be refused",
+    ),
 ]
