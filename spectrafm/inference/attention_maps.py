@@ -144,6 +144,8 @@ def write_maps(path: Path, maps: xarray.Dataset) -> None:
         str(name): {"chunks": variable.shape, "compressors": CODECS}
         for name, variable in maps.variables.items()
     }
+    # Older versions of xarray write truth values as integers, unless told their type.
+    encoding["own"]["dtype"] = bool
     with atomic_path(path, MAPS) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         # A chunk of zeros alone is written too: a missing one is damage.
