@@ -547,7 +547,7 @@ def test_a_stage_has_what_it_does_not_say_from_the_stage_it_is_like(paper):
     update_config(paper, {"stages": {"few": few, "fewer": {"like": "few", "stars": {"seed": 5}}}})
     stages = config.read_config(paper).stages
     iron = stages["finetune_iron"]
-    stars = {"where": "FE_H > -1", "count": 30, "seed": 77, "labelled": {}}
+    stars = {"where": "FE_H > -1", "count": 30, "seed": 77, "labelled": {}, "aside": 0.0}
     assert stages["few"].stars.model_dump() == stars, "mappings are merged"
     assert stages["few"].windows == [(16105.8, 16150.0)], "lists are replaced"
     assert stages["fewer"].stars.model_dump() == {**stars, "seed": 5}, "likes are chained"
