@@ -32,7 +32,7 @@ def recalibrated(model: Path, store: Path, folder: Path) -> Path:
     stars = trained.open_stars(
         store, "observed", "validation", trained.windows, None, ("snr",)
     ).load(slice(None))
-    found = calibrate(
+    found, _ = calibrate(
         trained.network, stars, trained.labels, trained.windows, trained.facts["tokens"],
         kind="observed", where=None,
     )  # fmt: skip
