@@ -207,6 +207,13 @@ def test_a_distance_by_hand():
     assert np.isnan(features.distance(np.array([[np.nan, 0.0]]))).all()
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_features_of_another_network_are_refused(size):
+    features = Features(np.zeros(size, np.float32), np.eye(size, dtype=np.float32))
+    with pytest.raises(SpectraFMError, match="but the network's have 2"):
+        features.distance(np.zeros((4, 2)))
+
+
 def test_axes_are_of_unit_variance_no_more_than_spectra_allow_and_alike_in_any_company():
     rng = np.random.default_rng(0)
     feature = (rng.normal(size=(400, 20)) * np.geomspace(1, 0.1, 20)).astype(np.float32)

@@ -15,7 +15,6 @@ from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 #: Stars of a group below which its numbers say nothing.
 FEWEST = 30
 
-
 #: Name of the group of all stars.
 EVERY_STAR = "all"
 

@@ -188,7 +188,7 @@ class Domain:
                 parts.append(root_mean_square(residual[:, pixels]) / scale)
             score[rows] = np.max(parts, axis=0)
         coverage = self._coverage(wavelength, np.isfinite(flux) & np.isfinite(here.mean))
-        if feature is not None and self.features is not None and limit.feature is not None:
+        if feature is not None and self.features is not None:
             far = self.features.distance(feature) / limit.feature
             counts = (coverage >= COMPLETE * self.facts.coverage) & np.isfinite(far)
             score[counts] = np.hypot(score, far)[counts] / limit.both

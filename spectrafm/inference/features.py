@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spectrafm.errors import SpectraFMError
 from spectrafm.inference.components import STARS_EACH
 
 #: Smallest standard deviation along an axis, relative to the largest: less is rounding.
@@ -40,7 +41,17 @@ class Features:
         Parameters
         ----------
         feature : numpy.ndarray, shape (n, F)
+
+        Raises
+        ------
+        SpectraFMError
+            When the features are not of F numbers, so that they are another network's.
         """
+        if feature.shape[1:] != self.mean.shape:
+            raise SpectraFMError(
+                f"domain: features of {len(self.mean)} numbers, but the network's have "
+                f"{feature.shape[1]}"
+            )
         known = np.isfinite(feature).all(axis=1)
         left = np.where(known[:, None], feature - self.mean, 0.0).astype(np.float64)
         # Not a matrix product, whose last bits depend on the number of spectra.
