@@ -156,7 +156,7 @@ def _draw_population(axes: Axes, maps: xarray.Dataset, lines: pd.DataFrame) -> N
             continue
         curve = middle + HEIGHT * _of_peak(found["gradient"].values)
         axes.plot(*with_gaps(wavelength, curve), color=colour, lw=0.9, alpha=0.8)
-        own = wavelength[found["own"].values]
+        own = wavelength[found["own"].values == 1]
         axes.plot(
             own, np.full(own.size, middle), ls="", marker="|", ms=11, color=colour, alpha=0.35
         )

@@ -38,7 +38,7 @@ CODECS = (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
 _ARRAYS = {
     "attention": (("population", "request", "wavelength"), "float32"),
     "gradient": (("population", "request", "wavelength"), "float32"),
-    "own": (("request", "wavelength"), "bool"),
+    "own": (("request", "wavelength"), "uint8"),
     "count": (("population", "wavelength"), "int32"),
     "spectrum": (("population", "wavelength"), "float32"),
     "n_stars": (("population",), "int32"),
@@ -93,8 +93,9 @@ def dataset_of(
             ),
             "own": (
                 ("request", "wavelength"),
-                own,
-                {"long_name": "whether the flux of the pixel changes much with the label"},
+                # Versions of xarray write truth values in different ways, and integers in one.
+                own.astype(np.uint8),
+                {"long_name": "1 where the flux of the pixel changes much with the label, else 0"},
             ),
             "count": (
                 by_pixel,
@@ -144,8 +145,6 @@ def write_maps(path: Path, maps: xarray.Dataset) -> None:
         str(name): {"chunks": variable.shape, "compressors": CODECS}
         for name, variable in maps.variables.items()
     }
-    # Older versions of xarray write truth values as integers, unless told their type.
-    encoding["own"]["dtype"] = bool
     with atomic_path(path, MAPS) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         # A chunk of zeros alone is written too: a missing one is damage.
