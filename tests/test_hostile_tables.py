@@ -78,7 +78,7 @@ TABLES = {
     "t.tar.gz": (tarred("w:gz"), r"t\.tar\.gz: "),
     "t.xz": (CSV, "no column 'FE_H'"),
     "entities.xml": (entities(), "not a readable"),
-    "aliases.ecsv": (aliases(), "no column 'FE_H'"),
+    "aliases.ecsv": (aliases(), "no column 'FE_H'|not a readable"),
     "huge.fits": (huge_fits(), "not a readable"),
     "t.gz": (gzip.compress(CSV)[:-6], "not a readable"),
     "deep.json": (b"[" * 100_000, r"deep\.json"),
