@@ -43,13 +43,24 @@ def handled(receive: Callable[[int, Any], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[None]:
-    """Within the block, have each of `SIGNALS` raise `Stopped`, which names it."""
-    with handled(_stop), _noticing_drops():
-        yield
+    """Within the block, have each of `SIGNALS` raise `Stopped`, which names it.
 
+    An error after a signal is taken for its consequence: a library whose import was interrupted
+    may raise another error than `Stopped`.
+    """
+    received = []
 
-def _stop(number: int, _) -> None:
-    raise Stopped(signal.Signals(number).name)
+    def stop(number: int, _) -> None:
+        received.append(signal.Signals(number).name)
+        raise Stopped(received[-1])
+
+    with handled(stop), _noticing_drops():
+        try:
+            yield
+        except Exception as error:
+            if received:
+                raise Stopped(received[-1]) from error
+            raise
 
 
 @contextlib.contextmanager

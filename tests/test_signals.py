@@ -63,6 +63,17 @@ def test_sighup_leaves_a_checkpoint_as_sigterm_does(tmp_path):
     assert list((tmp_path / "checkpoints").glob("x-*/step-*"))
 
 
+def test_an_error_after_a_signal_is_its_consequence():
+    """A library catches the exception and raises another, as numpy 2.0 does in its import."""
+    with pytest.raises(Stopped, match="SIGTERM"), stopping():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped:
+            raise RuntimeError("initialized twice") from None
+    with pytest.raises(RuntimeError), stopping():
+        raise RuntimeError("without a signal")
+
+
 def test_an_ignored_signal_stays_ignored():
     """SIGHUP below nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -41,10 +42,12 @@ class Processes(NamedTuple):
         """Wrap a network so that its backward pass averages gradients over the processes."""
         if self.count == 1:
             return network
+        parallel = nn.parallel.DistributedDataParallel
+        # Buffers are the same constants everywhere. torch before 2.13 has another name for this.
+        names = inspect.signature(parallel).parameters
+        sync = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         # A stage that gives no label as a token leaves the label biases without a gradient.
-        return nn.parallel.DistributedDataParallel(
-            network, forward_sync_buffers=False, find_unused_parameters=True
-        )
+        return parallel(network, find_unused_parameters=True, **{sync: False})
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum of a tensor over the processes, with the same bits on all of them."""
