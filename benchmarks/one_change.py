@@ -228,9 +228,8 @@ def score(recipe: Recipe, network: SpectraFM, store: Path, which: str) -> dict[s
     if not recipe.masked:
         network = reading_zeros(network)
     chunks = network.contexts(test.wavelength, iron.windows, 128)
-    error = test.flux_error if network.wants_errors else None
     combine = "inverse_variance" if recipe.masked else "mean"
-    answer = infer(network, test.flux, test.wavelength, ["FE_H"], chunks, combine, error)
+    answer = infer(network, test.flux, test.wavelength, ["FE_H"], chunks, combine, test.flux_error)
     actual = test.label[:, LABELS.index("FE_H")]
     off = answer.value[:, 0] - actual
     groups = {

@@ -52,8 +52,7 @@ def speed(device: Device, stars: int, rounds: int, alone: bool) -> dict:
     ):
         network = new_network(case.model, shown).eval().to(device.torch)
         chunks = network.contexts(shown.wavelength, WHOLE, tokens)
-        error = shown.flux_error if network.wants_errors else None
-        ways[name] = _inference(network, shown, chunks, error)
+        ways[name] = _inference(network, shown, chunks, shown.flux_error)
         if network.wants_errors:
             parts = _parts(device, network, shown)
     ours, chunked, single = ways
@@ -142,8 +141,9 @@ def errors(store: Path, minutes: float, seed: int) -> dict:
             kind = case.stage.model_copy(update={"spectra": spectra})
             test = stars_of(store, kind, "test")
             chunks = network.contexts(test.wavelength, WHOLE, 512)
-            error = test.flux_error if network.wants_errors else None
-            answer = infer(network, test.flux, test.wavelength, LABELS, chunks, error=error)
+            answer = infer(
+                network, test.flux, test.wavelength, LABELS, chunks, error=test.flux_error
+            )
             rmse = np.sqrt(np.nanmean(np.square(answer.value - test.label), axis=0))
             lines.append((name, f"{steps}", spectra, *(f"{value:.3g}" for value in rmse)))
             found[f"{name}, {spectra}"] = dict(zip(LABELS, map(float, rmse), strict=True))

@@ -162,10 +162,10 @@ def _deletion(
 
     def rmse(hidden: np.ndarray) -> float:
         flux = np.where(hidden, np.nan, stars.flux)
-        error = stars.flux_error if network.wants_errors else None
         answer = infer(
-            network, flux, stars.wavelength, [label], chunks, error=error, columns=stars.columns
-        )
+            network, flux, stars.wavelength, [label], chunks,
+            error=stars.flux_error, columns=stars.columns,
+        )  # fmt: skip
         return float(np.sqrt(np.nanmean(np.square(answer.value[:, 0] - actual))))
 
     def largest(weight: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def calibrate(
         kind=kind, spectra=spectra, where=where, count=len(stars), windows=list(windows)
     )
     chunks = network.contexts(stars.wavelength, windows, tokens)
-    errors = stars.flux_error if network.wants_errors else None
+    errors = stars.flux_error
     predicted = np.empty((len(stars), len(labels)))
     sigma = np.empty_like(predicted)
     for start in range(0, len(stars), BLOCK):

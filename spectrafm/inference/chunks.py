@@ -69,7 +69,7 @@ def iterate_chunks(
     chunks : iterable of numpy.ndarray of int
         From the network's ``contexts``.
     error : numpy.ndarray, shape (n, P), optional
-        One-sigma errors of the flux.
+        One-sigma errors of the flux; given only to a network that reads them.
     inputs : Tensor, shape (n, I), optional
         Of the network's ``inputs_of``.
 
@@ -82,7 +82,9 @@ def iterate_chunks(
     # All spectra are moved to the device once, so that no batch waits for a transfer: a `BLOCK` of
     # stars is 0.1 GB.
     spectra = torch.tensor(flux, dtype=torch.float32, device=device)
-    errors = None if error is None else torch.tensor(error, dtype=torch.float32, device=device)
+    errors = None
+    if error is not None and network.wants_errors:
+        errors = torch.tensor(error, dtype=torch.float32, device=device)
     grid = torch.tensor(wavelength, dtype=torch.float64, device=device)
     for number, chunk in enumerate(chunks):
         pixels = torch.from_numpy(chunk).to(device)

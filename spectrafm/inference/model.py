@@ -241,7 +241,6 @@ class TrainedModel:
         """
         twin = self.twin_for(options)
         stars = stars if twin is None else twin.of(stars)
-        error = stars.flux_error if self.network.wants_errors else None
         return infer(
             self.network,
             stars.flux,
@@ -249,7 +248,7 @@ class TrainedModel:
             labels,
             chunks,
             options.combine,
-            error,
+            stars.flux_error,
             meter,
             stars.columns,
         )

@@ -54,7 +54,7 @@ def infer(
         How the answers of a star's chunks are combined: weighted by inverse variance, or not. In
         neither case does the uncertainty shrink with the number of chunks.
     error : numpy.ndarray, shape (n, P), optional
-        One-sigma errors of the flux, for a network that uses them.
+        One-sigma errors of the flux; given only to a network that reads them.
     meter : Meter, optional
         Counts the chunks that are done.
     columns : mapping of str to numpy.ndarray, shape (n,)

@@ -82,7 +82,7 @@ def gradients(
     network = on_device(trained.network)
     request = network.request_of(labels).to(next(network.buffers()).device)
     found = np.full((len(labels), len(stars.wavelength)), np.nan, np.float32)
-    errors = stars.flux_error[:1] if network.wants_errors else None
+    errors = None if stars.flux_error is None else stars.flux_error[:1]
     inputs = network.inputs_of({name: v[:1] for name, v in stars.columns.items()}, 1)
     for batch in iterate_chunks(network, stars.flux[:1], stars.wavelength, chunks, errors, inputs):
         change = gradient_of(network, batch, request)[0]

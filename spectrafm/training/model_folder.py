@@ -132,7 +132,7 @@ def _seen(network: Network, stage: Stage, parts: Sequence[StarSet], features: bo
             some.wavelength,
             network.labels[:1],
             network.contexts(some.wavelength, stage.windows, stage.sampling.tokens),
-            error=some.flux_error if network.wants_errors else None,
+            error=some.flux_error,
             columns={
                 name: np.where(dropped.random(len(some)) < 0.5, np.nan, some.columns[name])
                 for name in network.reads.inputs
