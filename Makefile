@@ -55,7 +55,7 @@ mutants: $(READY)
 # environment of its own; needs uv. UV_OPTIONS is passed to it: by default torch without CUDA.
 UV_OPTIONS ?= --torch-backend cpu
 oldest newest:
-	uv venv --quiet --clear --python $(PYTHON) build/$@
+	uv venv --quiet --clear --seed --python $(PYTHON) build/$@
 	uv pip install --quiet --python build/$@ $(UV_OPTIONS) \
 		--resolution $(if $(filter oldest,$@),lowest-direct,highest) --editable '.[workflow,dev]'
 	uv pip list --python build/$@ > build/$@.txt
