@@ -28,6 +28,7 @@ from spectrafm.layers import (
     with_repeats,
     without_nulls,
 )
+from spectrafm.networks import NETWORKS
 from spectrafm.networks.options import Model
 from spectrafm.options import Name, Section, validated
 from spectrafm.plugs import load
@@ -166,11 +167,18 @@ class Config(Labels):
 
     @property
     def curve_predictions(self) -> list[str]:
-        """``<stage>--<evaluation>`` of the learning curve; 0 stars: that of a stage's start."""
+        """``<stage>--<evaluation>`` of the learning curve; 0 stars: that of a stage's start.
+
+        A number of stars that is too small for the stage's network is left out.
+        """
         curve, found = self.learning_curve, []
         for stage in curve.stages:
+            own = self.stages[stage]
+            fewest = NETWORKS[own.architecture].fewest(len(own.labels or self.labels))
             for count in curve.counts:
-                start = self.stages[stage].start_from
+                if 0 < count < fewest:
+                    continue
+                start = own.start_from
                 repeats = self.repeats_of(stage, curve.draws, 1, count) if count else [start]
                 found += [f"{name}--{curve.evaluation}" for name in repeats if name is not None]
         return list(dict.fromkeys(found))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from making import fabricated
@@ -24,7 +25,10 @@ from spectrafm.figures import learning_curve as curves
 from spectrafm.figures.one_prediction import draw_first
 from spectrafm.files import read_json
 from spectrafm.inference.predictions import read_predictions
+from spectrafm.labels import Label
 from spectrafm.layers import merged
+from spectrafm.networks import NETWORKS
+from spectrafm.networks.cannon import Cannon
 from spectrafm.training.repeats import family_of
 
 REPOSITORY = Path(__file__).parents[1]
@@ -105,6 +109,14 @@ def test_the_learning_curve_keeps_the_number_of_steps(demo):
     assert "finetune_painted_n100" not in curve
     assert "finetune_observed" in curve, "no star: the model that finetune_iron starts from"
     assert set(curve) <= set(demo.stages)
+    assert "cannon_scratch_n30" in curve
+    assert "cannon_scratch_n10" not in curve, "its polynomial of five labels has 21 terms"
+
+
+def test_the_smallest_number_of_stars_is_what_the_cannon_says():
+    labels = [Label(name, "dex", name) for name in ("FE_H", "MG_FE", "O_FE")]
+    network = Cannon(torch.linspace(16105.0, 16110.0, 4), labels)
+    assert NETWORKS["cannon"].fewest(3) == network.coefficient.shape[1] + 1
 
 
 @pytest.mark.parametrize(
@@ -253,6 +265,7 @@ def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
         stage = "finetune_iron" if count == 100 else f"finetune_iron_n{count}"
         add(stage, scatter, count, start_from="pretrain")
         add(stage.replace("finetune_iron", "fcnn"), 4 * scatter, count, start_from=None)
+    add("cannon_scratch", 0.3, 100, start_from=None)
     table_learning_curve(paths, output=tmp_path / "curve.csv")
     rows = curves.read_curve(tmp_path / "curve.csv")
     own = rows[rows["stage"] == "finetune_iron"]
@@ -263,10 +276,12 @@ def test_the_learning_curve_is_a_table_and_a_figure(tmp_path):
     text = (tmp_path / "curve.md").read_text()
     assert "MOCK SURVEY" in text
     assert all(f"| {stage} " in text for stage in ("finetune_iron", "fcnn"))
+    assert "\ncannon_scratch is not trained on fewer than 22 stars" in text
+    assert "fcnn is not trained" not in text
     figure = curves.draw(rows)
     assert [axes.get_title() for axes in figure.axes] == list(curves.PANELS.values())
     drawn = {bars.get_label() for bars in figure.axes[0].containers}
-    assert drawn == {"finetune_iron", "fcnn"}
+    assert drawn == {"finetune_iron", "fcnn", "cannon_scratch"}
     assert figure.axes[0].get_ylabel() == "RMSE in [Fe/H] (dex)"
     own = rows.assign(label="TEFF", symbol="$T$", unit="K")
     assert curves.draw(own).axes[0].get_ylabel() == "RMSE in $T$ (K)"

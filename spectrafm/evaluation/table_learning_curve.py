@@ -16,6 +16,7 @@ from spectrafm.evaluation.scores import GROUPS
 from spectrafm.evaluation.wording import survey_of
 from spectrafm.files import code_version, require_suffix, write_text
 from spectrafm.integrity import hashes_beside
+from spectrafm.networks import NETWORKS
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def table_learning_curve(predictions: Sequence[Path], *, label: str = "FE_H", ou
     rows = rows.sort_values("stage", key=lambda column: column.map(order), kind="stable")
     write_text(output, rows.to_csv(index=False, float_format="%.6g"))
     inputs = hashes_beside(output.parent, predictions)
-    text = _markdown(rows, label, points[0].unit)
+    text = _markdown(rows, label, points[0].unit, _needs(points, rows["stars"]))
     write_text(output.with_suffix(".md"), f"{text}\n{made_with_text(inputs, [output])}")
     logger.info("%s: %d curves, %d points", output, rows["stage"].nunique(), len(rows))
 
@@ -91,6 +92,25 @@ def _points(family: Family) -> list[Family]:
         count = (table.attrs["trained"].get("stars") or {}).get("count")
         found.setdefault(count, []).append(table)
     return [Family(family.stage, tables, family.label) for tables in found.values()]
+
+
+def _needs(points: Sequence[Family], stars: pd.Series) -> list[str]:
+    """Say which stages are missing at the smallest number of stars, since their network needs more.
+
+    Only what a prediction says of its network counts: one of an unknown network needs nothing.
+    """
+    found = {}
+    for point in points:
+        trained = point.facts["trained"]
+        network = NETWORKS.get(trained.get("architecture"))
+        if network is not None:
+            found[point.stage] = network.fewest(len(trained.get("labels") or ()))
+    smallest = stars[stars > 0].min()
+    return [
+        f"{stage} is not trained on fewer than {fewest} stars, which its network needs."
+        for stage, fewest in found.items()
+        if fewest > smallest
+    ]
 
 
 def _scores(point: Family, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -108,7 +128,7 @@ def _scores(point: Family, bootstrap: Bootstrap) -> dict[str, Any]:
     return row
 
 
-def _markdown(rows: pd.DataFrame, label: str, unit: str) -> str:
+def _markdown(rows: pd.DataFrame, label: str, unit: str, needs: Sequence[str]) -> str:
     """Format a table for each group of stars: one line a stage, one column a number of stars."""
     survey = survey_of(rows)
     lines = [f"# RMSE of {label} ({survey}, {unit}) against the number of training stars", ""]
@@ -128,6 +148,7 @@ def _markdown(rows: pd.DataFrame, label: str, unit: str) -> str:
             f"[{LEVEL:.0%} of bootstrap samples of test stars and draws]. 0 stars: the model that "
             "the stage starts from. Each stage takes the same number of steps for all numbers of "
             "stars.",
+            *needs,
             "",
             f"Made by SpectraFM {code_version()}.",
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 
@@ -13,6 +14,8 @@ class Architecture(NamedTuple):
     reads: Literal["tokens", "grid"]  # any pixels, by wavelength; only those of its first training
     parts: tuple[str, ...] = ()  # modules that a stage may freeze
     finetunes: bool = True  # whether a training may start from its weights
+    # smallest number of stars that it can learn from, by its number of labels
+    fewest: Callable[[int], int] = lambda labels: 1
 
 
 NETWORKS = {
@@ -39,6 +42,11 @@ NETWORKS = {
     ),
     "ridge": Architecture("spectrafm.networks.ridge:Ridge", "Ridge regression", "grid"),
     "cannon": Architecture(
-        "spectrafm.networks.cannon:Cannon", "The Cannon", "grid", finetunes=False
+        "spectrafm.networks.cannon:Cannon",
+        "The Cannon",
+        "grid",
+        finetunes=False,
+        # More than the terms of a quadratic polynomial of the labels.
+        fewest=lambda labels: (labels + 1) * (labels + 2) // 2 + 1,
     ),
 }

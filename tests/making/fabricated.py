@@ -28,6 +28,15 @@ IRON_WINDOW = [[16105.8, 16220.0]]
 UNITS = {label.name: label.unit for label in PAPER_LABELS}
 
 STAGES = {
+    "cannon_scratch": {
+        "architecture": "cannon",
+        "start_from": None,
+        "spectra": "observed",
+        "windows": IRON_WINDOW,
+        "labels": list(LABELS),
+        "stars": {"where": "FE_H > -1", "count": 100},
+        "selection": "validation",
+    },
     "pretrain": {
         "architecture": "spectrafm",
         "start_from": None,
