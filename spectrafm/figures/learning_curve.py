@@ -23,8 +23,10 @@ NUMBERS = (
     *(f"{what}_{group}" for group in GROUPS for what in ("n", "rmse", "low", "high")),
 )
 
-#: Markers of the curves, after each round of colours another one.
-MARKERS = "os^Dv"
+#: Markers and lines of the curves, after each round of colours another one.
+MARKERS, LINES = "os^Dv", ("-", "--", ":", "-.", (0, (1, 3)))
+#: Numbers of stars closer than this factor share a tick, that of the smaller one.
+APART = 1.4
 
 
 def learning_curve(table: Path, *, output: Path) -> None:
@@ -83,7 +85,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     # 0 stars stand beside the logarithmic part of the axis.
     smallest = rows["stars"][rows["stars"] > 0].min() if (rows["stars"] > 0).any() else 1
     panels[0].set_xscale("symlog", linthresh=smallest, linscale=0.6)
-    ticks = sorted(set(rows["stars"]))
+    ticks = []
+    for count in sorted(set(rows["stars"])):
+        if not ticks or count > APART * ticks[-1]:
+            ticks.append(count)
     panels[0].set_xticks(ticks, labels=[f"{count:g}" for count in ticks])
     for axes in panels:
         axes.xaxis.set_minor_locator(NullLocator())
@@ -109,6 +114,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, group: str) -> None:
             label=stage,
             color=f"C{number % 10}",
             marker=MARKERS[number // 10 % len(MARKERS)],
+            ls=LINES[number // 10 % len(LINES)],
             ms=5,
             lw=1.5,
             elinewidth=0.8,
