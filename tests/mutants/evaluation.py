@@ -77,4 +77,18 @@ MUTANTS = [
         "tests/test_metrics.py tests/test_tables.py",
         "iron-poor is not what the paper means",
     ),
+    Mutant(
+        "spectrafm/networks/__init__.py",
+        "(labels + 1) * (labels + 2) // 2 + 1",
+        "(labels + 1) * (labels + 2) // 2",
+        "tests/test_repeats.py",
+        "the learning curve asks the Cannon for a fit to too few stars, and never ends",
+    ),
+    Mutant(
+        "spectrafm/config.py",
+        "if 0 < count < fewest:",
+        "if False:",
+        "tests/test_repeats.py",
+        "the same",
+    ),
 ]

@@ -130,4 +130,11 @@ MUTANTS = [
         "tests/test_signals.py::test_a_signal_in_a_finalizer_is_not_lost",
         "a signal that comes in a finalizer is lost",
     ),
+    Mutant(
+        SIGNALS,
+        "            if received:\n",
+        "            if False:\n",
+        "tests/test_signals.py::test_an_error_after_a_signal_is_its_consequence",
+        "a stopped command ends with a traceback of a library's import",
+    ),
 ]
