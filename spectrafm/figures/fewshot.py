@@ -25,7 +25,8 @@ SPREAD = 0.5
 def fewshot(table: Path, *, output: Path) -> None:
     """RMSE of every draw of the training stars and every seed, a row a stage.
 
-    Dots are the trainings, the same draw and seed at the same height in each row; bars are medians.
+    Dots are the trainings, the same draw and seed at the same height in each row; bars are medians,
+    written beside each row.
 
     Parameters
     ----------
@@ -88,8 +89,10 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def _draw_stage(axes: Axes, rmse: pd.Series, place: int) -> None:
-    """Draw a dot a training and a bar at their median."""
+    """Draw a dot a training, and a bar at their median with its value beside the panel."""
     count = len(rmse)
     heights = [place + SPREAD * ((i + 0.5) / count - 0.5) for i in range(count)]
     axes.plot(rmse, heights, "o", ms=5, color=f"C{place % 10}", alpha=0.75, mew=0)
     axes.plot([rmse.median()] * 2, [place - 0.36, place + 0.36], color="black", lw=2)
+    beside = axes.get_yaxis_transform()
+    axes.text(1.01, place, f"{rmse.median():.3f}", transform=beside, va="center", fontsize=11)
