@@ -373,7 +373,7 @@ def test_a_prediction_holds_units_symbols_and_what_was_shown(iron, store, tmp_pa
     np.testing.assert_array_equal(table["logg"], stars.label[:, 1])
 
 
-def test_errors_go_to_networks_that_use_them(network, store):
+def test_errors_go_to_networks_that_use_them(network, store, monkeypatch):
     stars = load_stars(store, "observed", "test", toy_store.WINDOWS)
     error = np.full_like(stars.flux, 0.01)
     seen = []
@@ -385,10 +385,12 @@ def test_errors_go_to_networks_that_use_them(network, store):
 
     network.forward = spying
     chunks = network.contexts(stars.wavelength, toy_store.WINDOWS, 40)
-    for given in (None, error):
+    for reads, given in ((True, None), (False, error), (True, error)):
+        monkeypatch.setattr(type(network), "wants_errors", reads)
         predictor.infer(network, stars.flux, stars.wavelength, LABELS, chunks, error=given)
-    without, with_errors = seen[: len(chunks)], seen[len(chunks) :]
-    assert without == [None] * len(chunks)
+    without, with_errors = seen[: 2 * len(chunks)], seen[2 * len(chunks) :]
+    assert without == [None] * len(without)
+    assert len(with_errors) == len(chunks)
     assert all(part[:-2].eq(0.01).all() and part[-2:].isnan().all() for part in with_errors)
 
 

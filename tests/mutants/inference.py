@@ -251,4 +251,11 @@ MUTANTS = [
         "test_validation_spectra_are_painted_with_residuals_that_no_network_was_shown",
         "validation spectra are painted with residuals that the network has learned to overlook",
     ),
+    Mutant(
+        "spectrafm/inference/chunks.py",
+        "if error is not None and network.wants_errors:",
+        "if error is not None:",
+        "tests/test_inference.py::test_errors_go_to_networks_that_use_them",
+        "a network that learned without errors is given them",
+    ),
 ]
