@@ -50,6 +50,9 @@ def map_in_children(
             # A signal stops this process: leaving the block would wait for what is under way.
             for child in multiprocessing.active_children():
                 child.kill()
+            # Nobody reads any more the work that a thread still hands to the children: do not
+            # wait for that thread at the end of this process.
+            pool._call_queue.cancel_join_thread()
             raise
 
 

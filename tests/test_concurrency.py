@@ -130,3 +130,27 @@ def test_the_children_of_mock_survey_end_with_it_and_spoil_no_other(tmp_path, nu
             f"spectrafm mock-survey: stopped by {signal.Signals(number).name}"
         )
         assert not list(tmp_path.iterdir())
+
+
+#: Work larger than the pipe to the children, stopped before a child reads any.
+LARGE_WORK = """
+import os, signal, sys, threading
+from spectrafm.children import map_in_children
+from spectrafm.signals import Stopped, stopping
+
+if __name__ == "__main__":
+    try:
+        with stopping():
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            list(map_in_children(len, [bytes(300_000)] * 40, 2))
+    except Stopped:
+        sys.exit(75)
+"""
+
+
+def test_work_that_no_child_reads_any_more_keeps_no_process_waiting(tmp_path):
+    (tmp_path / "large_work.py").write_text(LARGE_WORK)
+    for _ in range(3):
+        line = [sys.executable, "large_work.py"]
+        ended = subprocess.run(line, cwd=tmp_path, stderr=subprocess.DEVNULL, timeout=30)
+        assert ended.returncode == 75
