@@ -296,9 +296,9 @@ def test_the_terminal_shows_the_logs_of_the_trainings(finished):
     for log in logs:
         lines = log.read_text().splitlines()
         assert lines
-        # In one piece, but perhaps behind the first half of a long message of Snakemake's own:
-        # a pipe keeps together what is written at once only up to 4096 bytes.
-        assert [line for line in lines if line not in shown] == [], log.name
+        # Whole and to its end, but perhaps behind the first half of a long message of Snakemake's
+        # own: a pipe keeps together what is written at once only up to 4096 bytes.
+        assert [line for line in lines if f"{line}\n" not in shown] == [], log.name
 
 
 def test_every_job_says_in_its_log_what_it_did(run):

@@ -93,6 +93,6 @@ def _draw_stage(axes: Axes, rmse: pd.Series, place: int) -> None:
     count = len(rmse)
     heights = [place + SPREAD * ((i + 0.5) / count - 0.5) for i in range(count)]
     axes.plot(rmse, heights, "o", ms=5, color=f"C{place % 10}", alpha=0.75, mew=0)
-    axes.plot([rmse.median()] * 2, [place - 0.36, place + 0.36], color="black", lw=2)
-    beside = axes.get_yaxis_transform()
-    axes.text(1.01, place, f"{rmse.median():.3f}", transform=beside, va="center", fontsize=11)
+    median, beside = rmse.median(), axes.get_yaxis_transform()
+    axes.plot([median] * 2, [place - 0.36, place + 0.36], color="black", lw=2)
+    axes.text(1.01, place, f"{median:.3f}", transform=beside, va="center", fontsize=11)
