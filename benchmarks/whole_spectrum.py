@@ -22,7 +22,16 @@ import numpy as np
 import torch
 from cases import Case, demo_case, paper_case, with_bound_pixels
 from device import Device
-from equal_time import new_network, on_cpu, requests, stars_of, train_for
+from equal_time import (
+    Run,
+    cosine,
+    new_network,
+    on_cpu,
+    requests,
+    stars_of,
+    step_costs,
+    train_until,
+)
 from sidebyside import aligned, ratio, sidebyside, table, timed, write_timings
 from torch import Tensor
 
@@ -120,23 +129,25 @@ def errors(store: Path, minutes: float, seed: int) -> dict:
         }
     )
     pixels = Case("demo", demo.model.model_copy(update={"norm": "pre"}), stage)
-    lines = [("", "steps", "spectra", *LABELS)]
-    found = {}
-    for name, case in (
-        ("tokens of 16 pixels, one pass", with_bound_pixels(pixels)),
-        ("15 chunks", pixels),
-    ):
+    cases = {
+        "tokens of 16 pixels, one pass": with_bound_pixels(pixels),
+        "15 chunks": pixels,
+    }
+
+    def begun(case: Case) -> Run:
         stars = stars_of(store, case.stage, "train")
         network = new_network(case.model, stars, seed)
-        learner = Learner(case.stage, network, requests(network), on_cpu(stars, network, stage))
-        validation = on_cpu(stars_of(store, case.stage, "validation"), network, stage)
-        total, peak = 60 * minutes, case.stage.schedule.learning_rate
+        stars = on_cpu(stars, network, case.stage)
+        return Run(Learner(case.stage, network, requests(network), stars), seed=seed)
 
-        def rate(seconds: float, total: float = total, peak: float = peak) -> float:
-            share = min(seconds / total, 1.0)
-            return peak * min(share / 0.03, 0.5 * (1 + np.cos(np.pi * share)))
-
-        steps = train_for(learner, [total], rate, validation, seed=seed)[-1].steps
+    costs = step_costs({name: begun(case) for name, case in cases.items()})
+    lines = [("", "steps", "spectra", *LABELS)]
+    found = {}
+    for name, case in cases.items():
+        run, steps = begun(case), round(60 * minutes / costs[name])
+        network = run.learner.network
+        validation = on_cpu(stars_of(store, case.stage, "validation"), network, case.stage)
+        train_until(run, [steps], cosine(case.stage.schedule.learning_rate, steps), validation)
         for spectra in ("synthetic", "observed"):
             kind = case.stage.model_copy(update={"spectra": spectra})
             test = stars_of(store, kind, "test")

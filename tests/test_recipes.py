@@ -13,9 +13,18 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import itertools
 
 from cases import demo_case
-from equal_time import new_network, on_cpu, requests, stars_of, train_for
+from equal_time import (
+    Run,
+    cosine,
+    new_network,
+    on_cpu,
+    requests,
+    stars_of,
+    step_costs,
+    train_until,
+)
 from one_change import DriftingReplicas, OneLabel, reading_zeros, recipes
-from recipes import RECIPES, Both, rate_of
+from recipes import CYCLE, RECIPES, Both, rate_of
 
 from making.toy_store import WINDOWS, toy_stars, write_toy_store
 from spectrafm.training.processes import ALONE
@@ -87,7 +96,7 @@ def test_a_bad_pixel_is_read_as_zeros(store):
     assert not torch.allclose(zeros[0], masked[0], atol=1e-4)
 
 
-def test_muon_takes_the_hidden_matrices_and_the_time_ends_the_training(store):
+def test_muon_takes_the_hidden_matrices(store):
     learner = learner_of(store)
     learner.optimizer = Both(learner.network, 0.01)
     muon, adamw = ({id(p) for p in g["params"]} for g in learner.optimizer.param_groups)
@@ -95,9 +104,44 @@ def test_muon_takes_the_hidden_matrices_and_the_time_ends_the_training(store):
     assert muon | adamw == {id(p) for p in learner.network.parameters()}
     assert id(learner.network.embedding.label_weight) in adamw
     before = learner.network.encoder[0].feedforward[0].weight.clone()
-    recipe = RECIPES["Muon for hidden matrices, cosine to zero"]
-    reached = train_for(learner, [0.2, 0.4], rate_of(recipe, 0.4), learner.stars)
-    assert [one.steps for one in reached] == sorted({one.steps for one in reached})
-    assert reached[-1].seconds == pytest.approx(0.4, abs=0.3)
+    Run(learner).step(1e-3)
     assert not torch.equal(before, learner.network.encoder[0].feedforward[0].weight)
-    assert set(reached[0].rmse) == set(learner.network.labels)
+
+
+def test_a_training_is_validated_at_the_asked_steps_and_repeats_itself(store):
+    def reached():
+        run = Run(learner_of(store))
+        return train_until(run, [3, 7], cosine(1e-3, 7), run.learner.stars)
+
+    first, again = reached(), reached()
+    assert [one.steps for one in first] == [3, 7]
+    assert set(first[0].rmse) == set(learner_of(store).network.labels)
+    assert first == again
+
+
+def test_steps_are_timed_in_turns(store):
+    order = []
+
+    class Noted(Run):
+        def __init__(self, name):
+            super().__init__(learner_of(store))
+            self.name = name
+
+        def step(self, rate):
+            order.append(self.name)
+            super().step(rate)
+
+    costs = step_costs({"a": Noted("a"), "b": Noted("b")}, turns=2)
+    assert [name for name, _ in itertools.groupby(order)] == ["a", "b"] * 3
+    assert all(cost > 0 for cost in costs.values())
+
+
+def test_every_rate_begins_low_and_a_cosine_ends_with_the_steps():
+    for name, recipe in RECIPES.items():
+        rate = rate_of(recipe, 1e-3, total=400, cost=0.15)
+        assert rate(0) < 0.1 * recipe.rate * 1e-3, name
+        ends = rate(399) < 0.01 * recipe.rate * 1e-3
+        # 400 steps of 0.15 s are four restarted cosines.
+        assert ends == (recipe.schedule != "constant"), name
+    restarted = rate_of(RECIPES["AdamW, restarts every 15 s"], 1e-3, total=400, cost=0.15)
+    assert restarted(round(CYCLE / 0.15)) > 0.99e-3
