@@ -66,6 +66,7 @@ def fit_calibration(
     groupings = _groupings(features)
     empty = Calibration(fitted_on=fitted_on, groupings=groupings)
     place, bins = empty.places(features, len(predicted)), [len(g.edges) + 1 for g in groupings]
+    iron_poor = actual[:, labels.index("FE_H")] < IRON_POOR if "FE_H" in labels else None
     found, few = {}, []
     for i, name in enumerate(labels):
         used = np.isfinite(predicted[:, i] + sigma[:, i] + actual[:, i]) & (sigma[:, i] > 0)
@@ -73,7 +74,10 @@ def fit_calibration(
             few.append(name)
             continue
         pull = np.abs(predicted[used, i] - actual[used, i]) / sigma[used, i]
-        found[name] = _fit_label(pull, actual[used, i], place[used], bins)
+        label = _fit_label(pull, actual[used, i], place[used], bins)
+        if iron_poor is not None:
+            label = _hold_iron_poor(label, groupings, pull, place[used], iron_poor[used])
+        found[name] = label
     notes = [f"not calibrated, fewer than {FEWEST} stars: {', '.join(few)}"] if few else []
     if fitted_on.kind == "painted":
         notes.append("fitted on painted synthetic spectra, which stand for observed ones")
@@ -138,6 +142,51 @@ def _fit_factors(
             quantiles[level] *= change
             left /= change
     return quantiles.clip(*NUMBERS), [part.clip(*NUMBERS) for part in factors]
+
+
+def _hold_iron_poor(
+    label: LabelCalibration,
+    groupings: Sequence[Grouping],
+    pull: np.ndarray,
+    place: np.ndarray,
+    iron_poor: np.ndarray,
+) -> LabelCalibration:
+    """Widen the intervals of stars predicted iron-poor until iron-poor ones are within theirs.
+
+    An iron-poor star that is predicted iron-rich is far outside its interval and in a group that
+    it does not change. Of the stars that the catalogue calls iron-poor fewer than stated are
+    therefore within, unless the others of them make up for it. They do so for at most half of the
+    stars outside: no width can make up for many.
+
+    Parameters
+    ----------
+    label : LabelCalibration
+        As fitted to groups by prediction.
+    pull : numpy.ndarray, shape (n,)
+        abs(r) / sigma.
+    place : numpy.ndarray, shape (n, G)
+    iron_poor : numpy.ndarray, shape (n,), bool
+        By the catalogue.
+    """
+    number = next((i for i, part in enumerate(groupings) if IRON_POOR in part.edges), None)
+    if number is None or groupings[number].by != "FE_H":
+        return label
+    poor_bins = groupings[number].edges.index(IRON_POOR) + 1
+    predicted_so = (place[:, number] >= 0) & (place[:, number] < poor_bins)
+    factors = [np.array(part) for part in label.factors]
+    relative = pull / label.half_widths(place)
+    found, missed = iron_poor & predicted_so, iron_poor & ~predicted_so
+    if found.sum() < SMALLEST_GROUP:
+        return label
+    for level, share in enumerate(np.array(LEVELS) / 100):
+        within = (relative[level, missed] <= 1).sum()
+        wanted = np.ceil((iron_poor.sum() + 1) * share) - within
+        most = np.ceil((found.sum() + 1) * (1 + share) / 2)
+        ordered = np.sort(relative[level, found])
+        widest = ordered[int(np.clip(min(wanted, most), 1, found.sum())) - 1]
+        factors[number][:poor_bins, level] *= max(1.0, widest)
+    kept = [part.clip(*NUMBERS).tolist() for part in factors]
+    return label.model_copy(update={"factors": kept})
 
 
 def conformal_quantiles(score: np.ndarray) -> list[float]:

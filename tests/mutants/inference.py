@@ -15,6 +15,7 @@ NEIGHBOURS = "tests/test_neighbours.py::test_bad_stars_never_change_anothers_pre
 CALIBRATION = "spectrafm/inference/calibration.py"
 CONFORMAL = "spectrafm/inference/conformal.py"
 CALIBRATED = "tests/test_calibration.py"
+FITTED = "tests/test_conformal.py"
 FIRST_MISSING = "tests/test_neighbours.py::test_every_batch_has_a_missing_pixel_in_its_guard"
 TWO_CHUNKS = "tests/test_inference.py::test_inverse_variance_of_two_chunks"
 FLAGGED = "tests/test_inference.py::test_asked_for_anything_else_the_rows_are_flagged"
@@ -212,14 +213,14 @@ MUTANTS = [
         CONFORMAL,
         "-(-(n + 1) * level // 100)",
         "-(-n * level // 100)",
-        f"{CALIBRATED}::test_quantiles_of_nineteen_stars",
+        f"{FITTED}::test_quantiles_of_nineteen_stars",
         "quantiles of few stars are too small",
     ),
     Mutant(
         CALIBRATION,
         "np.maximum.accumulate(width, axis=0) * self.temperature",
         "np.maximum.accumulate(width, axis=0)",
-        f"{CALIBRATED}::test_a_calibration_by_hand",
+        f"{FITTED}::test_a_calibration_by_hand",
         "intervals forget the temperature",
     ),
     Mutant(
@@ -233,8 +234,22 @@ MUTANTS = [
         CALIBRATION,
         "width *= np.where(bins < 0, 1.0, np.array(factors)[bins].T)",
         "width *= 1.0",
-        f"{CALIBRATED}::test_groups_hold_their_share_each",
+        f"{FITTED}::test_groups_hold_their_share_each",
         "groups have no factors of their own",
+    ),
+    Mutant(
+        CONFORMAL,
+        "wanted = np.ceil((iron_poor.sum() + 1) * share) - within",
+        "wanted = np.ceil((found.sum() + 1) * share)",
+        f"{FITTED}::test_iron_poor_stars_of_the_catalogue_are_held_too",
+        "iron-poor stars that are predicted iron-rich are forgotten",
+    ),
+    Mutant(
+        CONFORMAL,
+        "min(wanted, most)",
+        "wanted",
+        f"{FITTED}::test_no_width_makes_up_for_many_hidden_iron_poor_stars",
+        "few stars make up for many, with intervals of any width",
     ),
     Mutant(
         "spectrafm/training/choice.py",
