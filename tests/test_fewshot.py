@@ -24,7 +24,7 @@ from spectrafm.networks import saved
 from spectrafm.networks.options import Token
 from spectrafm.store.read import load_stars
 from spectrafm.training.choice import stars_of
-from spectrafm.training.gap import COMPONENTS, fit_gap, painted
+from spectrafm.training.gap import COMPONENTS, _regress, fit_gap, painted
 from spectrafm.training.train import train
 
 #: A gap that follows the lines: observed lines are a fifth deeper than their models.
@@ -93,7 +93,29 @@ def test_only_the_stages_own_stars_set_the_gap(store, chosen):
     for name in ("flux", "flux_error", "apogee_id"):
         changed = replace(changed, **{name: getattr(changed, name)[rows]})
     assert np.array_equal(fit_gap(changed, chosen.replayed).slope, chosen.gap.slope)
-    assert chosen.gap.directions.shape[1] == COMPONENTS
+    assert 1 <= chosen.gap.directions.shape[1] <= COMPONENTS
+
+
+def test_the_number_of_components_is_that_which_predicts_left_out_stars_best():
+    """The error without a star is that of a fit to the others; noise asks for few components."""
+    rng = np.random.default_rng(0)
+    scores, slope = rng.normal(size=(30, 6)), rng.normal(size=(6, 50))
+    noise = rng.normal(size=(30, 50))
+    noise[3, 7] = np.nan
+
+    def best(difference, stars):
+        fits = [_regress(difference[:stars], scores[:stars, :count]) for count in range(1, 7)]
+        return 1 + int(np.argmin([fit.error for fit in fits]))
+
+    assert best(scores @ slope + noise, 30) == 6
+    assert best(0.2 * scores @ slope + noise, 10) <= 2
+    left = []
+    for star in range(12):
+        others = np.delete(np.arange(12), star)
+        fit = _regress(noise[others], scores[others, :2])
+        left.append(noise[star] - fit.solution[0] - scores[star, :2] @ fit.solution[1:])
+    expected = np.nanmean(np.square(left))
+    assert _regress(noise[:12], scores[:12, :2]).error == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_missing_pixel_does_not_enter_the_gap(store, chosen):

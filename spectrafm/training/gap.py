@@ -3,7 +3,9 @@
     observed - synthetic = offset + scores(1 - synthetic) slope + residual
 
 The scores are the leading uncentred principal components of the line depth of all synthetic
-training spectra. Slope and offset are ridge estimates, so that the gap vanishes with the lines.
+training spectra, as many as predict the gap of each star best from those of the others: six of a
+hundred stars, two or three of ten. Slope and offset are ridge estimates, so that the gap vanishes
+with the lines.
 Painting adds the gap, and the residual of one of the few stars, to other synthetic spectra. A twin
 goes the other way, from an observed spectrum to the synthetic one behind it.
 
@@ -13,6 +15,7 @@ Shapes: n stars with both kinds of spectra, N synthetic spectra, P pixels, Q com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +24,9 @@ from spectrafm.inference.twin import Twin
 from spectrafm.spectra import FluxRange
 from spectrafm.store.read import StarSet
 
-#: Number of principal components, and the ridge penalties of slope and offset for scores of unit
-#: mean square. Chosen from the flux of iron-rich stars alone: fitted to the most iron-rich of a
-#: hundred stars, they predict the gap of the others best.
+#: Largest number of principal components, and the ridge penalties of slope and offset for scores of
+#: unit mean square. Chosen from the flux of iron-rich stars alone: fitted to the most iron-rich of
+#: a hundred stars, they predict the gap of the others best.
 COMPONENTS = 6
 SLOPE_PENALTY = 3.0
 OFFSET_PENALTY = 10.0
@@ -98,21 +101,48 @@ def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
 
     pairs = _pairs(observed, synthetic)
     difference = (observed.flux - pairs).astype(np.float64)
-    known = np.isfinite(difference)
     scores = np.nan_to_num(1.0 - pairs) @ directions
+    fits = [_regress(difference, scores[:, :count]) for count in range(1, components + 1)]
+    best = min(fits, key=lambda fit: fit.error)
+    return Gap(
+        directions=directions[:, : len(best.solution) - 1],
+        slope=best.solution[1:],
+        offset=best.solution[0],
+        residual=best.residual.astype(observed.flux.dtype),
+        residual_error=np.where(np.isfinite(difference), observed.flux_error, np.nan),
+    )
+
+
+class _Fit(NamedTuple):
+    """A ridge regression of the gap on some scores.
+
+    Attributes
+    ----------
+    solution : numpy.ndarray, shape (1 + Q, P)
+        Offset and slope.
+    residual : numpy.ndarray, shape (n, P)
+    error : float
+        Mean square of what is left of each star when the fit is made without it.
+    """
+
+    solution: np.ndarray
+    residual: np.ndarray
+    error: float
+
+
+def _regress(difference: np.ndarray, scores: np.ndarray) -> _Fit:
+    """Regress observed - synthetic, shape (n, P), on scores, (n, Q), over the stars of a pixel."""
+    known = np.isfinite(difference)
     regressors = np.column_stack([np.ones(len(scores)), scores]).astype(np.float64)
-    # One ridge regression a pixel, over the stars that have the pixel.
     normal = np.einsum("np,ni,nj->pij", known.astype(np.float64), regressors, regressors)
-    normal += np.diag([OFFSET_PENALTY] + [SLOPE_PENALTY] * components)
+    normal += np.diag([OFFSET_PENALTY] + [SLOPE_PENALTY] * scores.shape[1])
     moment = np.einsum("np,ni->pi", np.where(known, difference, 0.0), regressors)
     solution = np.linalg.solve(normal, moment[..., None])[..., 0].T
-    return Gap(
-        directions=directions,
-        slope=solution[1:],
-        offset=solution[0],
-        residual=(difference - regressors @ solution).astype(observed.flux.dtype),
-        residual_error=np.where(known, observed.flux_error, np.nan),
-    )
+    residual = difference - regressors @ solution
+    # Without a star its residual is larger by 1 / (1 - leverage), in a closed form.
+    leverage = np.einsum("ni,pij,nj->np", regressors, np.linalg.inv(normal), regressors)
+    alone = residual[known] / (1 - leverage[known])
+    return _Fit(solution, residual, float(np.mean(np.square(alone))) if known.any() else 0.0)
 
 
 def _pairs(observed: StarSet, synthetic: StarSet) -> np.ndarray:
