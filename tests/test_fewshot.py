@@ -114,7 +114,7 @@ def test_the_number_of_components_is_that_which_predicts_left_out_stars_best():
         others = np.delete(np.arange(12), star)
         fit = _regress(noise[others], scores[others, :2])
         left.append(noise[star] - fit.solution[0] - scores[star, :2] @ fit.solution[1:])
-    expected = np.nanmean(np.square(left))
+    expected = np.sqrt(np.nanmean(np.square(left)))
     assert _regress(noise[:12], scores[:12, :2]).error == pytest.approx(expected, rel=1e-9)
 
 

@@ -31,6 +31,9 @@ COMPONENTS = 6
 SLOPE_PENALTY = 3.0
 OFFSET_PENALTY = 10.0
 
+#: Where the number of components makes less difference than this factor, the larger one is used:
+#: the gap of iron-poor stars is extrapolated, and has the more components.
+TIE = 1.01
 
 #: Smallest variance of a twin's pixel: less noise than any spectrum has.
 LEAST_VARIANCE = 1e-6
@@ -103,7 +106,8 @@ def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
     difference = (observed.flux - pairs).astype(np.float64)
     scores = np.nan_to_num(1.0 - pairs) @ directions
     fits = [_regress(difference, scores[:, :count]) for count in range(1, components + 1)]
-    best = min(fits, key=lambda fit: fit.error)
+    least = min(fit.error for fit in fits)
+    best = [fit for fit in fits if fit.error <= TIE * least][-1]
     return Gap(
         directions=directions[:, : len(best.solution) - 1],
         slope=best.solution[1:],
@@ -122,7 +126,7 @@ class _Fit(NamedTuple):
         Offset and slope.
     residual : numpy.ndarray, shape (n, P)
     error : float
-        Mean square of what is left of each star when the fit is made without it.
+        RMS of what is left of each star when the fit is made without it.
     """
 
     solution: np.ndarray
@@ -142,7 +146,9 @@ def _regress(difference: np.ndarray, scores: np.ndarray) -> _Fit:
     # Without a star its residual is larger by 1 / (1 - leverage), in a closed form.
     leverage = np.einsum("ni,pij,nj->np", regressors, np.linalg.inv(normal), regressors)
     alone = residual[known] / (1 - leverage[known])
-    return _Fit(solution, residual, float(np.mean(np.square(alone))) if known.any() else 0.0)
+    return _Fit(
+        solution, residual, float(np.sqrt(np.mean(np.square(alone)))) if known.any() else 0.0
+    )
 
 
 def _pairs(observed: StarSet, synthetic: StarSet) -> np.ndarray:
