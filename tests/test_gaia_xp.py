@@ -28,7 +28,6 @@ from spectrafm.surveys.gaia_xp.options import Cuts, Package
 from spectrafm.surveys.gaia_xp.select_xp import select_xp
 from spectrafm.surveys.gaia_xp.table import MEMBER, WAVELENGTH
 from spectrafm.surveys.split import Split
-from spectrafm.training.batch import correlated
 from spectrafm.training.options import Stage
 from spectrafm.training.train import train
 
@@ -250,16 +249,6 @@ def test_an_absent_input_is_no_token_and_a_given_one_counts(network):
     assert torch.allclose(without, none, atol=1e-5)
     assert torch.allclose(without[[1, 3]], given[[1, 3]], atol=1e-5)
     assert ((without - given)[[0, 2]].abs() > 1e-4).any(dim=1).all()
-
-
-def test_correlated_noise_keeps_its_variance_and_is_correlated():
-    white = torch.randn(400, 343, generator=torch.Generator().manual_seed(1))
-    assert correlated(white, 0) is white
-    smooth = correlated(white, 2.0)
-    assert abs(smooth.std() - 1) < 0.03
-    neighbour = (smooth[:, 1:] * smooth[:, :-1]).mean()
-    assert abs(neighbour - np.exp(-1 / 16)) < 0.03
-    assert abs((smooth[:, 20:] * smooth[:, :-20]).mean()) < 0.03
 
 
 # Training.

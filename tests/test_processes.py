@@ -103,6 +103,8 @@ def test_two_processes_stopped_and_going_on(store, by_two, tmp_path):
 @pytest.mark.parametrize("scheme", ["scattered", "contiguous", "paper", "all"])
 def test_the_shares_make_up_the_whole_step(store, count, scheme):
     sampling = {"scheme": scheme, "tokens": 24, "noise": 0.01, "known_labels": 0.3}
+    if scheme == "all":
+        sampling |= {"line_noise": 0.1, "continuum_noise": 0.03}
     under_way = new_run(store, stage(sampling=sampling))
     stars, options = under_way.stars, under_way.stage.sampling
     rows = torch.tensor([4, 9, 1, 50])

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spectrafm.plugs import load
+from spectrafm.training.noise import CONTINUUM_PIXELS, LINE_PIXELS, correlated, drawn_noise
 from spectrafm.training.options import Sampling
 from spectrafm.training.processes import ALONE, Processes
 from spectrafm.training.sampling import generator_for, lowest_valid
@@ -83,17 +83,25 @@ def draw_batch(
         missing = None if fewest >= pixel.shape[1] else missing
         position = stars.position[pixel]
     batch = _show(stars, rows[share], pixel, position, missing, requested[share] & own)
+    shape = (len(rows), pixel.shape[1])
     if sampling.noise > 0:
-        sigma, noise = _noise(len(rows), pixel.shape[1], sampling.noise, generator)
+        sigma, noise = drawn_noise(shape, sampling.noise, generator)
         batch = batch._replace(flux=batch.flux + noise[share])
         if batch.error is not None:
             batch = batch._replace(error=torch.hypot(batch.error, sigma[share]))
     if sampling.error_noise > 0 and batch.error is not None:
-        factor, noise = _noise(len(rows), pixel.shape[1], sampling.error_noise, generator)
+        factor, noise = drawn_noise(shape, sampling.error_noise, generator)
         noise = correlated(noise[share], sampling.noise_pixels)
         flux = batch.flux + noise * batch.error.nan_to_num(0.0)
         error = batch.error * torch.hypot(factor[share], torch.ones_like(factor[share]))
         batch = batch._replace(flux=flux, error=error)
+    if sampling.line_noise > 0:
+        change = drawn_noise(shape, sampling.line_noise, generator, LINE_PIXELS)[1]
+        depth = (1.0 - batch.flux).nan_to_num(0.0)
+        batch = batch._replace(flux=batch.flux - change[share] * depth)
+    if sampling.continuum_noise > 0:
+        change = drawn_noise(shape, sampling.continuum_noise, generator, CONTINUUM_PIXELS)[1]
+        batch = batch._replace(flux=batch.flux * (1.0 + change[share]))
     if batch.inputs is not None:
         hidden = _hidden(len(rows), batch.inputs.shape[1], generator)
         batch = batch._replace(inputs=batch.inputs.masked_fill(hidden[share], torch.nan))
@@ -202,31 +210,3 @@ def _hidden(stars: int, inputs: int, generator: torch.Generator) -> Tensor:
     """
     share = torch.rand(stars, 1, generator=generator, device=generator.device)
     return torch.rand(stars, inputs, generator=generator, device=generator.device) < share
-
-
-def correlated(noise: Tensor, pixels: float) -> Tensor:
-    """Smooth white noise along the pixels, keeping its variance.
-
-    Parameters
-    ----------
-    noise : Tensor, shape (B, T)
-    pixels : float
-        One sigma of the Gaussian; 0: the noise stays white.
-    """
-    if not pixels:
-        return noise
-    reach = max(1, round(4 * pixels))
-    offset = torch.arange(-reach, reach + 1, device=noise.device)
-    kernel = (-0.5 * (offset / pixels) ** 2).exp()
-    kernel = kernel / kernel.square().sum().sqrt()
-    padded = functional.pad(noise[:, None], (reach, reach), mode="circular")
-    return functional.conv1d(padded, kernel.to(noise)[None, None])[:, 0]
-
-
-def _noise(
-    stars: int, pixels: int, largest: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw a one-sigma for each star, between 0 and ``largest``, and Gaussian noise of it."""
-    device = generator.device
-    sigma = largest * torch.rand(stars, 1, generator=generator, device=device)
-    return sigma, sigma * torch.randn(stars, pixels, generator=generator, device=device)

@@ -73,6 +73,20 @@ class Sampling(Section):
         description="correlation of the noise of error_noise: it is smoothed by a Gaussian of so "
         "many pixels, one sigma, without losing variance; 0: none",
     )
+    line_noise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="largest one-sigma relative change of the depth of absorption lines while "
+        "training, the same for a few neighbouring pixels; for the schemes window and all",
+    )
+    continuum_noise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="largest one-sigma relative change of the continuum while training, smooth "
+        "over tens of pixels; for the schemes window and all",
+    )
     known_labels: float = Field(
         0.0,
         ge=0,

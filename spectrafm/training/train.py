@@ -225,17 +225,27 @@ def _network_class(stage: Stage) -> type[Network]:
 
 
 def _require_scheme(network: Network, stage: Stage) -> None:
-    """Require a sampling scheme whose pixels the network can read.
+    """Require a sampling scheme whose pixels the network, and smooth noise, can read.
 
     Raises
     ------
     SpectraFMError
-        When a network whose tokens hold several pixels would see single pixels.
+        When a network whose tokens hold several pixels, or noise that is smooth along the pixels,
+        would meet single pixels.
     """
-    if network.reads_whole and not load(SCHEMES[stage.sampling.scheme]).whole:
-        whole = ", ".join(name for name, where in SCHEMES.items() if load(where).whole)
+    sampling = stage.sampling
+    if load(SCHEMES[sampling.scheme]).whole:
+        return
+    whole = ", ".join(name for name, where in SCHEMES.items() if load(where).whole)
+    for name in ("line_noise", "continuum_noise"):
+        if getattr(sampling, name) > 0:
+            raise SpectraFMError(
+                f"sampling.{name}: scheme {sampling.scheme} shows single pixels: set "
+                f"sampling.scheme to one of {whole}"
+            )
+    if network.reads_whole:
         raise SpectraFMError(
-            f"sampling.scheme: {stage.sampling.scheme}: this network reads whole windows: "
+            f"sampling.scheme: {sampling.scheme}: this network reads whole windows: "
             f"choose one of {whole}"
         )
 
