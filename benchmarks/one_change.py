@@ -71,6 +71,7 @@ class Recipe:
     scheme: str = "paper"
     selection: str = "paper"
     model: dict[str, Any] = field(default_factory=lambda: {"encoding": "paper", "norm": "post"})
+    model_errors: dict[str, float] = field(default_factory=dict)
     adapt: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +94,9 @@ def recipes() -> list[Recipe]:
     then("wavelength encoding with log-spaced periods", model=model(encoding="log_wavelength"))
     then("normalisation before each layer", model=model(norm="pre"))
     then("tokens of 16 pixels", model=model(token={"width": 2.2e-4}), scheme="window")
+    sampling = _demo("pretrain")["sampling"]
+    errors = {name: sampling[name] for name in ("line_noise", "continuum_noise")}
+    then("models with wrong lines and continua in pre-training", model_errors=errors)
     then("painted replay, nothing frozen", selection="painted", adapt=_demo("finetune_painted"))
     return rows
 
@@ -182,7 +186,7 @@ def rate_of(recipe: Recipe, total: int, peak: float) -> Callable[[int], float]:
 
 def pretraining(recipe: Recipe, store: Path, seed: int) -> Run:
     """The pre-training of a row, before its first step."""
-    sampling = {"scheme": recipe.scheme, "tokens": 128, "noise": 0.02}
+    sampling = {"scheme": recipe.scheme, "tokens": 128, "noise": 0.02, **recipe.model_errors}
     stage = Stage.model_validate(_demo("pretrain") | {"sampling": sampling, "seed": 1 + seed})
     stars = stars_of(store, stage, "train")
     network = new_network(_model(recipe), stars, seed)

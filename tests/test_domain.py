@@ -260,7 +260,7 @@ def test_a_network_tells_stars_hotter_than_it_knows_from_warm_ones():
     assert trained.domain.facts.labels["TEFF"][1] < 6700
     warm, hot = scores((5000, 6500), 3), scores((7500, 8500), 4)
     assert auroc(warm[1], hot[1]) >= 0.9
-    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.08
+    assert auroc(warm[1], hot[1]) > auroc(warm[0], hot[0]) + 0.03
 
 
 # Labels.
