@@ -303,4 +303,19 @@ MUTANTS = [
         f"{SHARES}[scattered-3]",
         "a star that fills up a share counts twice",
     ),
+    # What few stars, and wrong models, teach.
+    Mutant(
+        "spectrafm/training/gap.py",
+        "alone = residual[known] / (1 - leverage[known])",
+        "alone = residual[known]",
+        "tests/test_fewshot.py::test_the_number_of_components_is_that_which_predicts_left_out_stars_best",
+        "the gap of few stars is fitted to their noise",
+    ),
+    Mutant(
+        BATCH,
+        "depth = (1.0 - batch.flux).nan_to_num(0.0)",
+        "depth = batch.flux.nan_to_num(0.0)",
+        "tests/test_noise.py::test_line_noise_changes_the_depth_of_lines_and_no_continuum",
+        "wrong lines are a wrong continuum",
+    ),
 ]
