@@ -6,7 +6,9 @@ of a new star: its predicted temperature, [Fe/H] and log g, and the signal-to-no
 spectrum. Each group has a factor, and the interval is predicted +- q f1 f2 f3 f4 T sigma, with the
 factors of the star's four groups. They are chosen such that of the stars of each group, of every
 grouping, the stated share lies within, so that the errors of faint, iron-poor giants follow from
-those of faint, of iron-poor and of giant stars: too few are all three.
+those of faint, of iron-poor and of giant stars: too few are all three. Stars predicted iron-poor
+have wider intervals than that, so that the catalogue's iron-poor stars are held, some of which are
+predicted iron-rich.
 
 The calibration holds for stars of the kind that it was fitted on; of other stars it promises
 nothing. The file comes with the model and is untrusted.
