@@ -24,10 +24,11 @@ from spectrafm.evaluation.table_calibration import table_calibration
 from spectrafm.files import read_parquet, write_parquet_parts
 from spectrafm.inference.calibrate import calibrate
 from spectrafm.inference.calibration import DOES_NOT_HOLD, LEVELS, Calibration, write_calibration
-from spectrafm.inference.conformal import fit_calibration
+from spectrafm.inference.conformal import cross_fitted_widths
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.options import Predict
 from spectrafm.inference.predict import predict
+from spectrafm.inference.predictions import interval_columns
 from spectrafm.integrity import write_checksums
 
 #: Parts of the test stars, each judged by intervals that were fitted on the others.
@@ -66,18 +67,9 @@ def cross_fitted(predictions: Path, output: Path) -> None:
     snr = table["snr"].to_numpy(np.float64)
     test = (table["split"] == "test").to_numpy()
     fold = np.where(test, np.random.default_rng(0).permutation(len(table)) % FOLDS, -1)
-    for number in range(FOLDS):
-        fit, judged = fold != number, fold == number
-        found = fit_calibration(
-            labels, predicted[fit], sigma[fit], actual[fit], snr[fit], fitted_on
-        )
-        features = dict(zip(labels, predicted[judged].T, strict=True)) | {"snr": snr[judged]}
-        for label, value, error in zip(labels, predicted[judged].T, sigma[judged].T, strict=True):
-            half = found.half_widths(label, error, features)
-            for level, width in zip(LEVELS, half, strict=True):
-                for end, sign in (("lower", -1), ("upper", 1)):
-                    ends = (value + sign * width).astype(np.float32)
-                    table.loc[judged, f"{label}_{end}{level}"] = ends
+    widths = cross_fitted_widths(labels, predicted, sigma, actual, snr, fitted_on, fold)
+    for label, value, width in zip(labels, predicted.T, widths, strict=True):
+        table = table.assign(**interval_columns(label, value, width))
     write_parquet_parts(output, [table[test]], facts)
 
 

@@ -62,6 +62,14 @@ def on_cpu(stars: StarSet, network: SpectraFM, stage: Stage) -> DeviceStars:
     return to_device(stars, network, requests(network), stage.windows, CPU)
 
 
+def new_learner(
+    model: Model, stage: Stage, stars: StarSet, seed: int = 0, kind: type[Learner] = Learner
+) -> Learner:
+    """A network with fresh weights and its training, on the CPU, before the first step."""
+    network = new_network(model, stars, seed, stage.reads)
+    return kind(stage, network, requests(network), on_cpu(stars, network, stage))
+
+
 #: Steps of each recipe in a turn, and turns, in which the cost of a step is measured.
 STEPS_A_TURN = 5
 TURNS = 12

@@ -27,16 +27,7 @@ import numpy as np
 import torch
 import yaml
 from cases import REPOSITORY
-from equal_time import (
-    Run,
-    cosine,
-    new_network,
-    on_cpu,
-    requests,
-    stars_of,
-    step_costs,
-    train_until,
-)
+from equal_time import Run, cosine, new_learner, on_cpu, stars_of, step_costs, train_until
 from torch import Tensor
 
 from spectrafm.files import write_text
@@ -189,9 +180,8 @@ def pretraining(recipe: Recipe, store: Path, seed: int) -> Run:
     sampling = {"scheme": recipe.scheme, "tokens": 128, "noise": 0.02, **recipe.model_errors}
     stage = Stage.model_validate(_demo("pretrain") | {"sampling": sampling, "seed": 1 + seed})
     stars = stars_of(store, stage, "train")
-    network = new_network(_model(recipe), stars, seed)
     kind = Learner if recipe.labels_a_pass > 1 else OneLabel
-    learner = kind(stage, network, requests(network), on_cpu(stars, network, stage))
+    learner = new_learner(_model(recipe), stage, stars, seed, kind)
     return Run(learner if recipe.annealed_replicas else DriftingReplicas(learner), seed=seed)
 
 

@@ -23,17 +23,7 @@ from pathlib import Path
 import torch
 import yaml
 from cases import REPOSITORY
-from equal_time import (
-    Reached,
-    Run,
-    cosine,
-    new_network,
-    on_cpu,
-    requests,
-    stars_of,
-    step_costs,
-    train_until,
-)
+from equal_time import Reached, Run, cosine, new_learner, on_cpu, stars_of, step_costs, train_until
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -41,7 +31,6 @@ from spectrafm.files import write_text
 from spectrafm.layers import merged, with_likes
 from spectrafm.networks.options import Model
 from spectrafm.training.options import Stage
-from spectrafm.training.step import Learner
 
 #: Decay of the averaged weights per step.
 DECAY = 0.998
@@ -142,8 +131,8 @@ class Trial:
         changes = {"batch": batch, "sampling": sampling, "seed": 1 + seed}
         stage = Stage.model_validate(self.options | changes)
         model = Model.model_validate(self.model | {"norm": recipe.norm, "token": token})
-        network = new_network(model, self.stars, seed, stage.reads)
-        learner = Learner(stage, network, requests(network), on_cpu(self.stars, network, stage))
+        learner = new_learner(model, stage, self.stars, seed)
+        network = learner.network
         if recipe.optimizer == "muon":
             learner.optimizer = Both(network, stage.weight_decay)
         averaged = None

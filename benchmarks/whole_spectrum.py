@@ -25,9 +25,9 @@ from device import Device
 from equal_time import (
     Run,
     cosine,
+    new_learner,
     new_network,
     on_cpu,
-    requests,
     stars_of,
     step_costs,
     train_until,
@@ -39,7 +39,6 @@ from making.toy_store import toy_stars, write_toy_store
 from spectrafm.inference.predictor import infer
 from spectrafm.labels import LABELS
 from spectrafm.networks.transformer import SpectraFM
-from spectrafm.training.step import Learner
 
 #: How many times faster one pass should be than the chunks.
 TARGET = 8.0
@@ -136,9 +135,7 @@ def errors(store: Path, minutes: float, seed: int) -> dict:
 
     def begun(case: Case) -> Run:
         stars = stars_of(store, case.stage, "train")
-        network = new_network(case.model, stars, seed)
-        stars = on_cpu(stars, network, case.stage)
-        return Run(Learner(case.stage, network, requests(network), stars), seed=seed)
+        return Run(new_learner(case.model, case.stage, stars, seed), seed=seed)
 
     costs = step_costs({name: begun(case) for name, case in cases.items()})
     lines = [("", "steps", "spectra", *LABELS)]

@@ -48,7 +48,8 @@ def test_whatever_the_sigmas_say_the_intervals_hold_their_share(wrong_by):
     for number, label in enumerate(("LOGG", "FE_H")):
         shares = coverage(found, label, features, sigma[:, number], actual[:, number])
         # Stars predicted iron-poor are held too often, where iron-poor ones hide among the others.
-        np.testing.assert_allclose(shares, np.array(LEVELS) / 100, atol=0.02)
+        atol = 0.02 if label == "FE_H" and wrong_by > 1 else 0.015
+        np.testing.assert_allclose(shares, np.array(LEVELS) / 100, atol=atol)
         expected = wrong_by * np.sqrt(2)  # the standard deviation of t(4)
         assert found.labels[label].temperature == pytest.approx(expected, rel=0.15)
 

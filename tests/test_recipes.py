@@ -13,16 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import itertools
 
 from cases import demo_case
-from equal_time import (
-    Run,
-    cosine,
-    new_network,
-    on_cpu,
-    requests,
-    stars_of,
-    step_costs,
-    train_until,
-)
+from equal_time import Run, cosine, new_learner, stars_of, step_costs, train_until
 from one_change import DriftingReplicas, OneLabel, reading_zeros, recipes
 from recipes import CYCLE, RECIPES, Both, rate_of
 
@@ -43,8 +34,7 @@ def learner_of(store, kind=Learner, **changes):
         update={"windows": WINDOWS, "batch": 8, "sampling": sampling, **changes}
     )
     stars = stars_of(store, stage, "train")
-    network = new_network(case.model, stars)
-    return kind(stage, network, requests(network), on_cpu(stars, network, stage))
+    return new_learner(case.model, stage, stars, kind=kind)
 
 
 def test_each_row_changes_one_thing():

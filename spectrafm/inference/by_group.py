@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import mad_std
 
-from spectrafm.inference.calibration import LEVELS, FittedOn
-from spectrafm.inference.conformal import fit_calibration
+from spectrafm.inference.calibration import FittedOn
+from spectrafm.inference.conformal import cross_fitted_widths
 from spectrafm.labels import DWARF_ABOVE, GIANT_BELOW, IRON_POOR
 
 #: Stars of a group below which its numbers say nothing.
@@ -48,7 +48,10 @@ def by_group(
     labels, predicted, sigma, actual, snr, fitted_on
         As for `spectrafm.inference.conformal.fit_calibration`.
     """
-    within = _within(labels, predicted, sigma, actual, snr, fitted_on)
+    half = np.random.default_rng(0).permutation(len(actual)) % 2
+    width = cross_fitted_widths(labels, predicted, sigma, actual, snr, fitted_on, half)
+    distance = np.abs(predicted - actual).T[:, None]
+    within = np.where(np.isnan(width), np.nan, distance <= width)
     catalogue = dict(zip(labels, actual.T, strict=True))
     found = []
     for group, members in _groups(catalogue, snr, len(actual)).items():
@@ -80,33 +83,3 @@ def _groups(
         lowest = np.nanquantile(snr, 0.2)
         found[f"S/N below {lowest:.0f}"] = snr < lowest
     return found
-
-
-def _within(
-    labels: Sequence[str],
-    predicted: np.ndarray,
-    sigma: np.ndarray,
-    actual: np.ndarray,
-    snr: np.ndarray | None,
-    fitted_on: FittedOn,
-) -> np.ndarray:
-    """Whether each star is within its intervals, shape (R, levels, n); NaN where there are none."""
-    within = np.full((len(labels), len(LEVELS), len(actual)), np.nan)
-    for fit, judge in _halves(len(actual)):
-        known = None if snr is None else snr[fit]
-        found = fit_calibration(labels, predicted[fit], sigma[fit], actual[fit], known, fitted_on)
-        features = dict(zip(labels, predicted[judge].T, strict=True))
-        features |= {} if snr is None else {"snr": snr[judge]}
-        for number, label in enumerate(labels):
-            if label in found.labels:
-                width = found.half_widths(label, sigma[judge, number], features)
-                off = np.abs(predicted[judge, number] - actual[judge, number])
-                within[number][:, judge] = off <= width
-    return within
-
-
-def _halves(stars: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Masks of the stars that intervals are fitted on and of those that judge them, both ways."""
-    half = np.random.default_rng(0).permutation(stars) % 2 == 0
-    yield ~half, half
-    yield half, ~half

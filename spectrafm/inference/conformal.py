@@ -84,6 +84,42 @@ def fit_calibration(
     return empty.model_copy(update={"labels": found, "note": "; ".join(notes)})
 
 
+def cross_fitted_widths(
+    labels: Sequence[str],
+    predicted: np.ndarray,
+    sigma: np.ndarray,
+    actual: np.ndarray,
+    snr: np.ndarray | None,
+    fitted_on: FittedOn,
+    part: np.ndarray,
+) -> np.ndarray:
+    """Half the width of each star's intervals, fitted on the stars of the other parts.
+
+    Parameters
+    ----------
+    labels, predicted, sigma, actual, snr, fitted_on
+        As for `fit_calibration`.
+    part : numpy.ndarray, shape (n,), int
+        Part of each star; below 0 for stars that only others are fitted on.
+
+    Returns
+    -------
+    numpy.ndarray, shape (R, levels, n)
+        In the labels' units; NaN where there is no interval.
+    """
+    width = np.full((len(labels), len(LEVELS), len(actual)), np.nan)
+    for number in np.unique(part[part >= 0]):
+        judged, fit = part == number, part != number
+        known = None if snr is None else snr[fit]
+        found = fit_calibration(labels, predicted[fit], sigma[fit], actual[fit], known, fitted_on)
+        features = dict(zip(labels, predicted[judged].T, strict=True))
+        features |= {} if snr is None else {"snr": snr[judged]}
+        for i, label in enumerate(labels):
+            if label in found.labels:
+                width[i][:, judged] = found.half_widths(label, sigma[judged, i], features)
+    return width
+
+
 def _fit_label(
     pull: np.ndarray, actual: np.ndarray, place: np.ndarray, bins: Sequence[int]
 ) -> LabelCalibration:
@@ -168,16 +204,18 @@ def _hold_iron_poor(
     iron_poor : numpy.ndarray, shape (n,), bool
         By the catalogue.
     """
-    number = next((i for i, part in enumerate(groupings) if IRON_POOR in part.edges), None)
-    if number is None or groupings[number].by != "FE_H":
+    number = next(
+        (i for i, one in enumerate(groupings) if one.by == "FE_H" and IRON_POOR in one.edges), None
+    )
+    if number is None:
         return label
     poor_bins = groupings[number].edges.index(IRON_POOR) + 1
     predicted_so = (place[:, number] >= 0) & (place[:, number] < poor_bins)
-    factors = [np.array(part) for part in label.factors]
-    relative = pull / label.half_widths(place)
     found, missed = iron_poor & predicted_so, iron_poor & ~predicted_so
     if found.sum() < SMALLEST_GROUP:
         return label
+    relative = pull / label.half_widths(place)
+    factors = [np.array(part) for part in label.factors]
     for level, share in enumerate(np.array(LEVELS) / 100):
         within = (relative[level, missed] <= 1).sum()
         wanted = np.ceil((iron_poor.sum() + 1) * share) - within

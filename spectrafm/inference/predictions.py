@@ -103,7 +103,7 @@ def prediction_table(
         if calibration is not None and label in calibration.labels:
             sigma, features = prediction.uncertainty[:, number], predicted | snr
             half = calibration.half_widths(label, sigma, features)
-            columns |= _intervals(label, predicted[label], half)
+            columns |= interval_columns(label, predicted[label], half)
     columns |= snr | {name: stars.columns[name] for name in COPIED if name in stars.columns}
     if "logg" not in columns and "LOGG" in known:
         columns["logg"] = stars.label[:, known.index("LOGG")]
@@ -122,7 +122,7 @@ def prediction_table(
     return pd.DataFrame(columns)
 
 
-def _intervals(label: str, predicted: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
+def interval_columns(label: str, predicted: np.ndarray, half: np.ndarray) -> dict[str, np.ndarray]:
     """Lower and upper ends of a label's intervals by column, from half widths (levels, n)."""
     return {
         f"{label}_{end}{level}": (predicted + sign * width).astype(np.float32)

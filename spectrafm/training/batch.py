@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spectrafm.plugs import load
-from spectrafm.training.noise import CONTINUUM_PIXELS, LINE_PIXELS, correlated, drawn_noise
+from spectrafm.training.noise import CONTINUUM_PIXELS, LINE_PIXELS, drawn_noise
 from spectrafm.training.options import Sampling
 from spectrafm.training.processes import ALONE, Processes
 from spectrafm.training.sampling import generator_for, lowest_valid
@@ -90,9 +90,8 @@ def draw_batch(
         if batch.error is not None:
             batch = batch._replace(error=torch.hypot(batch.error, sigma[share]))
     if sampling.error_noise > 0 and batch.error is not None:
-        factor, noise = drawn_noise(shape, sampling.error_noise, generator)
-        noise = correlated(noise[share], sampling.noise_pixels)
-        flux = batch.flux + noise * batch.error.nan_to_num(0.0)
+        factor, noise = drawn_noise(shape, sampling.error_noise, generator, sampling.noise_pixels)
+        flux = batch.flux + noise[share] * batch.error.nan_to_num(0.0)
         error = batch.error * torch.hypot(factor[share], torch.ones_like(factor[share]))
         batch = batch._replace(flux=flux, error=error)
     if sampling.line_noise > 0:
