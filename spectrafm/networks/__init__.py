@@ -25,6 +25,12 @@ NETWORKS = {
         "tokens",
         parts=("embedding", "encoder", "decoder", "head"),
     ),
+    "projection": Architecture(
+        "spectrafm.networks.projection:Projection",
+        "Projection network",
+        "tokens",
+        parts=("functions", "dense", "mean", "log_variance"),
+    ),
     "fcnn": Architecture(
         "spectrafm.networks.fcnn:FCNN",
         "Neural network",

@@ -30,6 +30,14 @@ class Answer(NamedTuple):
     feature: Tensor | None = None
 
 
+class Stretch(NamedTuple):
+    """A correction of a label's answers: centre + factor x (answer - centre)."""
+
+    label: str
+    centre: float  # mean of the stage's stars, in the label's unit
+    factor: float  # at least 1
+
+
 class TrainingStars(Protocol):
     """What a network reads of the stars of its first training: a part of a ``StarSet``."""
 
@@ -222,6 +230,12 @@ class Network(nn.Module):
         """Convert answers and one-sigma uncertainties, shape (n, R), to the labels' units."""
         scale = self.label_scale[request].to(mean)
         return mean * scale + self.label_centre[request].to(mean), sigma * scale
+
+    def stretch(self, by: Stretch) -> None:
+        """Multiply the distance of a label's answers from a value, and their uncertainty."""
+        place = self.labels.index(by.label)
+        self.label_centre[place] = by.centre + by.factor * (self.label_centre[place] - by.centre)
+        self.label_scale[place] *= by.factor
 
     # Pixels.
 

@@ -67,32 +67,31 @@ def cells_of(wavelength: Tensor, token: Token, encoding: nn.Module) -> Cells:
     return Cells(pixel, there, (harmonic * there[..., None]).float(), encoding(centre), token_of)
 
 
-class Binding(nn.Module):
-    """Tokens from the valid pixels of each cell.
-
-    The projected flux is multiplied by a vector of the cell's wavelength, so that each wavelength
-    has weights of its own, as each pixel has in a network bound to a grid.
+class Contents(nn.Module):
+    """The contents of cells: projections of their valid pixels, without trained weights.
 
     Parameters
     ----------
-    dimension : int
     token : Token
     channels : int
         Numbers of each pixel.
+
+    Attributes
+    ----------
+    count : int
+        Numbers of each cell, N: harmonics of each channel and of the places of valid pixels; the
+        mean ln error, and the share of pixels whose error is known.
     """
 
-    def __init__(self, dimension: int, token: Token, channels: int = 1):
+    def __init__(self, token: Token, channels: int = 1):
         super().__init__()
         self.drop, self.stretch = token.drop, token.stretch
-        self.content = nn.Linear((channels + 1) * token.harmonics + 2, token.hidden)
-        self.gain = nn.Linear(dimension, token.hidden)
-        self.offset = nn.Linear(dimension, token.hidden)
-        self.out = nn.Linear(token.hidden, dimension)
+        self.count = (channels + 1) * token.harmonics + 2
 
     def forward(
         self, channels: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Make the tokens of a batch of stars.
+        """Compute the contents for a batch of stars.
 
         Parameters
         ----------
@@ -107,9 +106,9 @@ class Binding(nn.Module):
 
         Returns
         -------
-        x : Tensor, shape (B, C, D)
+        content : Tensor, shape (B, C, N)
         empty : Tensor, shape (B, C), bool
-            True where a token has no valid pixel, or is hidden in training.
+            True where a cell has no valid pixel, or is hidden in training.
         """
         valid = cells.there.expand(len(channels), -1, -1)
         if missing is not None:
@@ -125,14 +124,13 @@ class Binding(nn.Module):
             )
         ]
         content = torch.cat([*content, self._errors(valid, cells, share, error)], dim=-1)
-        x = self.content(content) * (1 + self.gain(cells.encoding)) + self.offset(cells.encoding)
         empty = count.squeeze(-1) == 0
         if self.training and self.drop > 0:
             dropped = torch.rand(empty.shape, device=empty.device)
             empty = empty | (dropped < self.drop * torch.rand_like(dropped[:, :1]))
         if self.training and self.stretch > 0:
             empty = empty | ~_stretches(empty, self.stretch)
-        return self.out(nn.functional.gelu(x)), empty
+        return content, empty
 
     def _errors(self, valid: Tensor, cells: Cells, share: Tensor, error: Tensor | None) -> Tensor:
         """Mean ln error of a token's pixels, and the share of them whose error is known."""
@@ -145,6 +143,49 @@ class Binding(nn.Module):
             known = known & ~hidden
         level = (error.masked_fill(~known, ERROR_SCALE) / ERROR_SCALE).clamp(0.05, 1e3).log()
         return torch.stack([level.sum(dim=-1), known.sum(dim=-1)], dim=-1) * share
+
+
+class Binding(nn.Module):
+    """Tokens from the contents of cells.
+
+    The projected flux is multiplied by a vector of the cell's wavelength, so that each wavelength
+    has weights of its own, as each pixel has in a network bound to a grid.
+
+    Parameters
+    ----------
+    dimension : int
+    token : Token
+    channels : int
+        Numbers of each pixel.
+    """
+
+    def __init__(self, dimension: int, token: Token, channels: int = 1):
+        super().__init__()
+        self.contents = Contents(token, channels)
+        self.content = nn.Linear(self.contents.count, token.hidden)
+        self.gain = nn.Linear(dimension, token.hidden)
+        self.offset = nn.Linear(dimension, token.hidden)
+        self.out = nn.Linear(token.hidden, dimension)
+
+    def forward(
+        self, channels: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Make the tokens of a batch of stars.
+
+        Parameters
+        ----------
+        channels, cells, missing, error
+            As in `Contents.forward`.
+
+        Returns
+        -------
+        x : Tensor, shape (B, C, D)
+        empty : Tensor, shape (B, C), bool
+            True where a token has no valid pixel, or is hidden in training.
+        """
+        content, empty = self.contents(channels, cells, missing, error)
+        x = self.content(content) * (1 + self.gain(cells.encoding)) + self.offset(cells.encoding)
+        return self.out(nn.functional.gelu(x)), empty
 
 
 def _stretches(tokens: Tensor, share: float) -> Tensor:

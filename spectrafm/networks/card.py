@@ -56,6 +56,7 @@ def model_card(
         *_labelled(stage["stars"].get("labelled") or {}),
         *_replayed((stage.get("replay") or {}).get("spectra"), facts["started_from"]),
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
+        *_stretched(facts.get("stretch")),
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
         f"- skipped: {facts['skipped_steps']} steps without a finite loss or gradient",
@@ -116,6 +117,17 @@ def _replayed(spectra: str | None, start: str | None) -> list[str]:
         return []
     stars = f"stars of the kind that {start} learned from, with its own labels of them"
     return [f"- replay: {stars if spectra == 'start' else f'{spectra} spectra'}"]
+
+
+def _stretched(by: Mapping[str, Any] | None) -> list[str]:
+    """The line on answers that were corrected for their pull towards the mean."""
+    if by is None:
+        return []
+    return [
+        f"- answers of {by['label']}: their distance from {by['centre']:.3g} multiplied with "
+        f"{by['factor']:.3g}, by which the stars with the lowest values, left out of a second "
+        "training, are predicted best; the RMSE below is that before"
+    ]
 
 
 def _flux(normaliser: str | None) -> str:

@@ -188,6 +188,14 @@ class Stage(Reads):
     average: Average = Average()
     twin: TwinOptions = TwinOptions()
     pseudo_labels: PseudoLabels = PseudoLabels()
+    extrapolate: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of the stage's stars, those with the lowest values of its one label, "
+        "that a second training leaves out, to correct the answers for their pull towards the "
+        "mean; 0: answers stay as they are",
+    )
     epochs: Count = Field(description="passes over the training stars")
     batch: Count = Field(256, description="stars per step, of all processes together")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="optimizer")
@@ -266,6 +274,17 @@ class Stage(Reads):
                 )
             if self.replay.spectra or getattr(self.average, "with"):
                 raise ValueError("twin.components: such a stage neither replays nor averages")
+        if self.extrapolate and (
+            self.labels is None
+            or len(self.labels) != 1
+            or not known.parts
+            or self.twin.components
+            or "painted" in (self.replay.spectra, self.selection)
+        ):
+            raise ValueError(
+                "extrapolate: needs one label, a network that is trained in steps, and neither "
+                "painted spectra nor a twin"
+            )
         if self.pseudo_labels.teacher and (
             self.replay.spectra or self.twin.components or self.selection in ("painted", "paper")
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
 from spectrafm.training.choice import stars_of
+from spectrafm.training.extrapolation import stretch_of
 from spectrafm.training.loop import Training
 from spectrafm.training.model_folder import Start, write_model
 from spectrafm.training.options import Stage
@@ -137,6 +139,7 @@ def train(
         under_way = Training(
             name, stage, network, request, stars, validation_stars, together, replay
         )
+        untrained = copy.deepcopy(network) if stage.extrapolate else None
         under_way.environments = [{"from_step": 0, **resume.environment(under_way)}]
         kept = None
         if isinstance(network, ClosedForm) or chosen.twin is not None:
@@ -148,6 +151,10 @@ def train(
                 data += [] if replay is None else [replay.stars.flux, replay.stars.label]
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
+            if untrained is not None:
+                under_way.stretch = stretch_of(under_way, untrained, training, validation_stars)
+                if under_way.stretch is not None:
+                    network.stretch(under_way.stretch)
         if together.first:
             mock = training.mock or bool(simulated)
             write_model(output, under_way, chosen, begun, made_with, mock)
