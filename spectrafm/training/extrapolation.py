@@ -75,7 +75,7 @@ def stretch_of(
         error=outer.flux_error if untrained.wants_errors else None,
         columns=outer.columns,
     )
-    factor = factor_of(answer.mean[:, 0], values[lowest], values[known & ~lowest].mean())
+    factor = factor_of(answer.value[:, 0], values[lowest], values[known & ~lowest].mean())
     logger.info("%s: extrapolate: answers are stretched by %.3g about the mean", name, factor)
     return Stretch(label, float(values[known].mean()), factor)
 
