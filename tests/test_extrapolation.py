@@ -39,8 +39,9 @@ def few(**changes):
             "labels": ["FE_H"],
             "stars": {"count": 100, "seed": 1},
             "sampling": {"scheme": "all"},
-            "epochs": 10,
-            "schedule": {"learning_rate": 1e-3, "restart_epochs": 10},
+            # So low a rate that the answers are still too near the mean.
+            "epochs": 20,
+            "schedule": {"learning_rate": 1e-4, "restart_epochs": 20},
             "selection": "last",
             **changes,
         }
@@ -94,7 +95,7 @@ def test_a_stage_leaves_its_own_answers_stretched(store, plain, stretched):
     by = stretched.facts["stretch"]
     assert plain.facts["stretch"] is None
     assert by["label"] == "FE_H"
-    assert 1 < by["factor"] < LARGEST
+    assert 1.03 < by["factor"] < LARGEST
     stars = load_stars(store, "observed", "test", WINDOW)
     value, sigma = iron(plain, stars)
     after, wider = iron(stretched, stars)
