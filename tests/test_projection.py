@@ -62,6 +62,21 @@ def test_cells_add_up_and_an_empty_one_adds_nothing():
     assert (nothing == 0).all()
 
 
+def test_a_hidden_cell_adds_nothing_in_training():
+    network, flux = started()
+    network.contents.drop = 0.9
+    network.train()
+    torch.manual_seed(5)
+    _, empty = network.contents((1 - flux)[..., None], network.encoding(GRID), None, None)
+    assert 0.1 < empty.float().mean() < 0.9
+    torch.manual_seed(5)
+    hidden = sums(network, flux)
+    token = network.encoding(GRID).token
+    network.eval()
+    shown = sums(network, flux, missing=empty[:, token])
+    assert torch.allclose(hidden, shown, atol=1e-4)
+
+
 def test_what_a_missing_pixel_holds_changes_no_bit():
     network, flux = started()
     missing = torch.rand(flux.shape, generator=torch.Generator().manual_seed(1)) < 0.2
@@ -110,6 +125,20 @@ def test_inputs_are_read_where_a_star_has_them():
     without = answers(network, flux)
     assert torch.equal(answers(network, flux, inputs=unknown), without)
     assert not torch.allclose(answers(network, flux, inputs=given), without, atol=1e-3)
+
+
+def test_the_number_behind_an_input_says_that_it_is_there():
+    network, flux = started(reads=Reads(inputs=["bp_rp"]), bp_rp=np.linspace(-1, 1, 200))
+    unknown = torch.full((200, 1), torch.nan)
+
+    def of_weight(weight, inputs):
+        with torch.no_grad():
+            network.dense[0].weight[:, -1] = weight
+        return answers(network, flux, inputs=inputs)
+
+    assert torch.equal(of_weight(0.0, unknown), of_weight(5.0, unknown))
+    known = torch.zeros_like(unknown)
+    assert not torch.allclose(of_weight(0.0, known), of_weight(5.0, known), atol=1e-2)
 
 
 def test_of_tokens_of_one_pixel_it_makes_cells_of_its_own():

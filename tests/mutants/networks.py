@@ -188,4 +188,18 @@ MUTANTS = [
         "a link in a model's folder leads anywhere",
         may_hang=True,
     ),
+    Mutant(
+        "spectrafm/networks/projection.py",
+        "content = content.masked_fill(empty[..., None], 0.0)",
+        "content = content",
+        "tests/test_projection.py::test_a_hidden_cell_adds_nothing_in_training",
+        "a cell that is hidden in training is read",
+    ),
+    Mutant(
+        "spectrafm/networks/projection.py",
+        "numbers += [inputs.nan_to_num(), inputs.isfinite()",
+        "numbers += [inputs.nan_to_num(), inputs.isnan()",
+        "tests/test_projection.py::test_the_number_behind_an_input_says_that_it_is_there",
+        "a projection network takes an unknown input for a known one",
+    ),
 ]

@@ -3,6 +3,7 @@
 from mutants import Mutant
 
 LOSS = "spectrafm/training/objective.py"
+BASE = "spectrafm/networks/base.py"
 BATCH = "spectrafm/training/batch.py"
 STEP = "spectrafm/training/step.py"
 LOOP = "spectrafm/training/loop.py"
@@ -317,5 +318,19 @@ MUTANTS = [
         "depth = batch.flux.nan_to_num(0.0)",
         "tests/test_noise.py::test_line_noise_changes_the_depth_of_lines_and_no_continuum",
         "wrong lines are a wrong continuum",
+    ),
+    Mutant(
+        "spectrafm/training/extrapolation.py",
+        "inner, outer = subset(stars, known & ~lowest)",
+        "inner, outer = subset(stars, known)",
+        "tests/test_extrapolation.py::test_the_factor_is_of_stars_that_the_second_training_has_not_seen",
+        "the pull towards the mean is measured on stars that the network has seen",
+    ),
+    Mutant(
+        BASE,
+        "self.label_scale[place] *= by.factor",
+        "self.label_scale[place] *= 1.0",
+        "tests/test_extrapolation.py::test_a_network_multiplies_distances_and_uncertainties",
+        "answers are moved and not stretched",
     ),
 ]
