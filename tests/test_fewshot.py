@@ -24,7 +24,7 @@ from spectrafm.networks import saved
 from spectrafm.networks.options import Token
 from spectrafm.store.read import load_stars
 from spectrafm.training.choice import stars_of
-from spectrafm.training.gap import COMPONENTS, _regress, fit_gap, painted
+from spectrafm.training.gap import COMPONENTS, TIE, _best, _Fit, _regress, fit_gap, painted
 from spectrafm.training.train import train
 
 #: A gap that follows the lines: observed lines are a fifth deeper than their models.
@@ -116,6 +116,16 @@ def test_the_number_of_components_is_that_which_predicts_left_out_stars_best():
         left.append(noise[star] - fit.solution[0] - scores[star, :2] @ fit.solution[1:])
     expected = np.sqrt(np.nanmean(np.square(left)))
     assert _regress(noise[:12], scores[:12, :2]).error == pytest.approx(expected, rel=1e-9)
+
+
+def test_of_nearly_equal_gaps_the_one_with_more_components_is_used():
+    def count(*errors):
+        fits = [_Fit(np.zeros((2 + place, 1)), None, error) for place, error in enumerate(errors)]
+        return len(_best(fits).solution) - 1
+
+    assert count(1.0, 0.99 * TIE, 0.99, 1.2) == 3
+    assert count(1.0, 0.99, 0.99 * TIE, 0.99 * 1.001 * TIE) == 3
+    assert count(0.9, 1.0, 1.0) == 1
 
 
 def test_a_missing_pixel_does_not_enter_the_gap(store, chosen):

@@ -105,9 +105,7 @@ def fit_gap(observed: StarSet, synthetic: StarSet) -> Gap:
     pairs = _pairs(observed, synthetic)
     difference = (observed.flux - pairs).astype(np.float64)
     scores = np.nan_to_num(1.0 - pairs) @ directions
-    fits = [_regress(difference, scores[:, :count]) for count in range(1, components + 1)]
-    least = min(fit.error for fit in fits)
-    best = [fit for fit in fits if fit.error <= TIE * least][-1]
+    best = _best([_regress(difference, scores[:, :count]) for count in range(1, components + 1)])
     return Gap(
         directions=directions[:, : len(best.solution) - 1],
         slope=best.solution[1:],
@@ -132,6 +130,12 @@ class _Fit(NamedTuple):
     solution: np.ndarray
     residual: np.ndarray
     error: float
+
+
+def _best(fits: list[_Fit]) -> _Fit:
+    """Of fits with ever more components the last whose error is the least, but for `TIE`."""
+    least = min(fit.error for fit in fits)
+    return [fit for fit in fits if fit.error <= TIE * least][-1]
 
 
 def _regress(difference: np.ndarray, scores: np.ndarray) -> _Fit:
