@@ -12,7 +12,7 @@ from making.toy_training import MODEL, stage
 from spectrafm.errors import SpectraFMError
 from spectrafm.inference.model import TrainedModel
 from spectrafm.inference.predictor import infer
-from spectrafm.networks.base import Stretch
+from spectrafm.networks.base import Extrapolation
 from spectrafm.networks.saved import from_pretrained
 from spectrafm.store.read import load_stars
 from spectrafm.training import extrapolation
@@ -65,7 +65,7 @@ def plain(store, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stretched(store, tmp_path_factory):
+def corrected(store, tmp_path_factory):
     return trained(store, tmp_path_factory.mktemp("models") / "far", few(extrapolate=0.2))
 
 
@@ -73,7 +73,7 @@ def test_the_factor_is_that_of_least_squares_and_never_shrinks():
     label = np.linspace(-2, -1, 11)
     assert factor_of(0.7 * (label + 0.3) - 0.3, label, -0.3) == pytest.approx(1 / 0.7)
     assert factor_of(1.5 * (label + 0.3) - 0.3, label, -0.3) == 1.0
-    assert factor_of(np.full(11, -0.3), label, -0.3) == 1.0, "no distance to stretch"
+    assert factor_of(np.full(11, -0.3), label, -0.3) == 1.0, "no distance to multiply"
     assert factor_of(0.01 * (label + 0.3) - 0.3, label, -0.3) == LARGEST
     answer = 0.7 * (label + 0.3) - 0.3
     answer[4] = np.nan
@@ -85,27 +85,27 @@ def test_a_network_multiplies_distances_and_uncertainties(plain):
     request = network.request_of(["FE_H"])
     mean, sigma = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.1], [0.3]])
     value, error = network.in_units(mean, sigma, request)
-    network.stretch(Stretch("FE_H", -0.5, 1.5))
+    network.extrapolate(Extrapolation("FE_H", -0.5, 1.5))
     after, wider = network.in_units(mean, sigma, request)
     assert torch.allclose(after, -0.5 + 1.5 * (value + 0.5))
     assert torch.allclose(wider, 1.5 * error)
 
 
-def test_a_stage_leaves_its_own_answers_stretched(store, plain, stretched):
-    by = stretched.facts["stretch"]
-    assert plain.facts["stretch"] is None
+def test_a_stage_leaves_its_own_answers_corrected(store, plain, corrected):
+    by = corrected.facts["extrapolation"]
+    assert plain.facts["extrapolation"] is None
     assert by["label"] == "FE_H"
     assert 1.03 < by["factor"] < LARGEST
     stars = load_stars(store, "observed", "test", WINDOW)
     value, sigma = iron(plain, stars)
-    after, wider = iron(stretched, stars)
+    after, wider = iron(corrected, stars)
     assert np.allclose(after, by["centre"] + by["factor"] * (value - by["centre"]), atol=1e-4)
     assert np.allclose(wider, by["factor"] * sigma, rtol=1e-4)
-    assert "multiplied with" in (stretched.folder / "README.md").read_text()
+    assert "multiplied with" in (corrected.folder / "README.md").read_text()
 
 
 def test_the_factor_is_of_stars_that_the_second_training_has_not_seen(
-    store, stretched, tmp_path, monkeypatch
+    store, corrected, tmp_path, monkeypatch
 ):
     measured, began = [], []
 
@@ -121,7 +121,7 @@ def test_the_factor_is_of_stars_that_the_second_training_has_not_seen(
     monkeypatch.setattr(extrapolation, "factor_of", spy)
     monkeypatch.setattr(extrapolation, "Training", Spied)
     again = trained(store, tmp_path / "far", few(extrapolate=0.2))
-    assert again.facts["stretch"] == stretched.facts["stretch"]
+    assert again.facts["extrapolation"] == corrected.facts["extrapolation"]
     stars = load_stars(store, "observed", "train", WINDOW)
     names = [label.name for label in stars.labels]
     values = dict(zip(stars.apogee_id, stars.label[:, names.index("FE_H")], strict=True))
@@ -131,7 +131,7 @@ def test_the_factor_is_of_stars_that_the_second_training_has_not_seen(
     assert np.array_equal(np.sort(label), own[: len(label)]), "the lowest labels"
     assert len(label) == pytest.approx(0.2 * len(own), abs=1)
     assert centre == pytest.approx(own[len(label) :].mean())
-    assert again.facts["stretch"]["centre"] == pytest.approx(own.mean())
+    assert again.facts["extrapolation"]["centre"] == pytest.approx(own.mean())
     assert len(answer) == len(label)
     assert began == [len(own) - len(label)], "the others alone"
 
@@ -141,7 +141,7 @@ def test_too_few_stars_leave_the_answers(store, tmp_path, caplog):
         model = trained(
             store, tmp_path / "small", few(stars={"count": 40, "seed": 1}, extrapolate=0.2)
         )
-    assert model.facts["stretch"] is None
+    assert model.facts["extrapolation"] is None
     assert "stars have FE_H, and 50 are needed" in caplog.text
 
 

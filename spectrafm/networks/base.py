@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     feature: Tensor | None = None
 
 
-class Stretch(NamedTuple):
+class Extrapolation(NamedTuple):
     """A correction of a label's answers: centre + factor x (answer - centre)."""
 
     label: str
@@ -231,7 +231,7 @@ class Network(nn.Module):
         scale = self.label_scale[request].to(mean)
         return mean * scale + self.label_centre[request].to(mean), sigma * scale
 
-    def stretch(self, by: Stretch) -> None:
+    def extrapolate(self, by: Extrapolation) -> None:
         """Multiply the distance of a label's answers from a value, and their uncertainty."""
         place = self.labels.index(by.label)
         self.label_centre[place] = by.centre + by.factor * (self.label_centre[place] - by.centre)

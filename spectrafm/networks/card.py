@@ -56,7 +56,7 @@ def model_card(
         *_labelled(stage["stars"].get("labelled") or {}),
         *_replayed((stage.get("replay") or {}).get("spectra"), facts["started_from"]),
         f"- frozen: {', '.join(stage['freeze']) or 'nothing'}",
-        *_stretched(facts.get("stretch")),
+        *_extrapolated(facts.get("extrapolation")),
         f"- kept: epoch {facts['epoch']} of {facts['epochs_trained']}, "
         f"{_SELECTIONS[stage['selection']]}",
         f"- skipped: {facts['skipped_steps']} steps without a finite loss or gradient",
@@ -119,7 +119,7 @@ def _replayed(spectra: str | None, start: str | None) -> list[str]:
     return [f"- replay: {stars if spectra == 'start' else f'{spectra} spectra'}"]
 
 
-def _stretched(by: Mapping[str, Any] | None) -> list[str]:
+def _extrapolated(by: Mapping[str, Any] | None) -> list[str]:
     """The line on answers that were corrected for their pull towards the mean."""
     if by is None:
         return []

@@ -14,7 +14,7 @@ import logging
 import numpy as np
 
 from spectrafm.inference.predictor import infer
-from spectrafm.networks.base import Network, Stretch
+from spectrafm.networks.base import Extrapolation, Network
 from spectrafm.store.read import StarSet
 from spectrafm.training.loop import Training
 from spectrafm.training.stars import DeviceStars, column_of, subset, to_device
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 #: Number of stars below which nothing is measured.
 FEWEST = 50
 
-#: Largest factor: answers that hardly differ from the mean hold nothing that could be stretched.
+#: Largest factor: answers that hardly differ from the mean hold nothing that could be multiplied.
 LARGEST = 2.0
 
 
-def stretch_of(
+def extrapolation_of(
     training: Training, untrained: Network, stars: StarSet, validation: DeviceStars
-) -> Stretch | None:
+) -> Extrapolation | None:
     """Measure the pull towards the mean of a stage with one label.
 
     Parameters
@@ -45,7 +45,7 @@ def stretch_of(
 
     Returns
     -------
-    Stretch or None
+    Extrapolation or None
         None where fewer than `FEWEST` stars have the label.
     """
     stage, name = training.stage, training.name
@@ -76,8 +76,8 @@ def stretch_of(
         columns=outer.columns,
     )
     factor = factor_of(answer.value[:, 0], values[lowest], values[known & ~lowest].mean())
-    logger.info("%s: extrapolate: answers are stretched by %.3g about the mean", name, factor)
-    return Stretch(label, float(values[known].mean()), factor)
+    logger.info("%s: extrapolate: distances from the mean are multiplied with %.3g", name, factor)
+    return Extrapolation(label, float(values[known].mean()), factor)
 
 
 def factor_of(answer: np.ndarray, label: np.ndarray, centre: float) -> float:

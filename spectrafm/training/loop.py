@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spectrafm.errors import InterruptedTraining, SpectraFMError
-from spectrafm.networks.base import ClosedForm, Network, Stretch
+from spectrafm.networks.base import ClosedForm, Extrapolation, Network
 from spectrafm.progress import track
 from spectrafm.training import checkpoint
 from spectrafm.training.checkpoint import Checkpoints
@@ -72,7 +72,7 @@ class Training:
         Weights before the first step, where the trained ones are averaged with them.
     averaged_loss : float or None
         Validation loss of the averaged weights.
-    stretch : Stretch or None
+    extrapolation : Extrapolation or None
         Correction of the answers for their pull towards the mean.
     skipped : int
         Steps without a finite loss or gradient, which changed nothing, as last read from the
@@ -107,7 +107,7 @@ class Training:
         averages = getattr(stage.average, "with") == "start"
         self.start = checkpoint.copy_of(network) if averages else None
         self.averaged_loss: float | None = None
-        self.stretch: Stretch | None = None
+        self.extrapolation: Extrapolation | None = None
         self.metrics: list[dict[str, float]] = []
         self.options: dict[str, Any] = {}
         self.environments: list[dict[str, Any]] = []

@@ -167,7 +167,7 @@ def _facts(run: Training, stars: StageStars, begun: Start | None) -> dict[str, A
         "validation_star_count": len(stars.validation),
         "validation_loss": _loss_at(run.metrics, run.best_epoch),
         "averaged_validation_loss": run.averaged_loss,
-        "stretch": None if run.stretch is None else run.stretch._asdict(),
+        "extrapolation": None if run.extrapolation is None else run.extrapolation._asdict(),
         "normalisation": training.normalisation,
         "acknowledgement": training.acknowledgement,
         "label_ranges": _ranges(training),

@@ -24,7 +24,7 @@ from spectrafm.plugs import load
 from spectrafm.store.read import StarSet
 from spectrafm.training import resume
 from spectrafm.training.choice import stars_of
-from spectrafm.training.extrapolation import stretch_of
+from spectrafm.training.extrapolation import extrapolation_of
 from spectrafm.training.loop import Training
 from spectrafm.training.model_folder import Start, write_model
 from spectrafm.training.options import Stage
@@ -152,9 +152,11 @@ def train(
                 kept = resume.resume(under_way, checkpoints, options, data)
             under_way.fit(kept)
             if untrained is not None:
-                under_way.stretch = stretch_of(under_way, untrained, training, validation_stars)
-                if under_way.stretch is not None:
-                    network.stretch(under_way.stretch)
+                under_way.extrapolation = extrapolation_of(
+                    under_way, untrained, training, validation_stars
+                )
+                if under_way.extrapolation is not None:
+                    network.extrapolate(under_way.extrapolation)
         if together.first:
             mock = training.mock or bool(simulated)
             write_model(output, under_way, chosen, begun, made_with, mock)

@@ -331,6 +331,6 @@ MUTANTS = [
         "self.label_scale[place] *= by.factor",
         "self.label_scale[place] *= 1.0",
         "tests/test_extrapolation.py::test_a_network_multiplies_distances_and_uncertainties",
-        "answers are moved and not stretched",
+        "answers are moved and their distances kept",
     ),
 ]
