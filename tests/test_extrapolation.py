@@ -152,6 +152,8 @@ def test_too_few_stars_leave_the_answers(store, tmp_path, caplog):
         {"labels": ["FE_H", "TEFF"]},
         {"architecture": "ridge"},
         {"replay": {"spectra": "painted"}, "selection": "painted"},
+        {"replay": {"spectra": "synthetic"}},
+        {"replay": {"spectra": "start"}, "start_from": "base"},
     ],
 )
 def test_a_stage_that_cannot_be_measured_is_refused(changes):

@@ -17,7 +17,7 @@ from spectrafm.training.options import Stage, Stars
 from spectrafm.training.stars import balanced, choose, meets, subset, with_labelled
 from spectrafm.training.teaching import pseudo_labelled, remembered
 
-#: Number of stars of a stage below which none is set aside.
+#: Number of stars of a stage below which none is set aside, or left out of a second training.
 FEWEST = 50
 
 

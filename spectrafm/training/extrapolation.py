@@ -16,13 +16,11 @@ import numpy as np
 from spectrafm.inference.predictor import infer
 from spectrafm.networks.base import Extrapolation, Network
 from spectrafm.store.read import StarSet
+from spectrafm.training.choice import FEWEST
 from spectrafm.training.loop import Training
 from spectrafm.training.stars import DeviceStars, column_of, subset, to_device
 
 logger = logging.getLogger(__name__)
-
-#: Number of stars below which nothing is measured.
-FEWEST = 50
 
 #: Largest factor: answers that hardly differ from the mean hold nothing that could be multiplied.
 LARGEST = 2.0
@@ -46,7 +44,7 @@ def extrapolation_of(
     Returns
     -------
     Extrapolation or None
-        None where fewer than `FEWEST` stars have the label.
+        None where fewer than `spectrafm.training.choice.FEWEST` stars have the label.
     """
     stage, name = training.stage, training.name
     (label,) = (training.network.labels[place] for place in training.request.tolist())

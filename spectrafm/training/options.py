@@ -279,11 +279,14 @@ class Stage(Reads):
             or len(self.labels) != 1
             or not known.parts
             or self.twin.components
-            or "painted" in (self.replay.spectra, self.selection)
+            or self.replay.spectra
+            or self.selection == "painted"
         ):
+            # What is replayed, or painted with all of the stars, would show the second training
+            # what it must not have seen.
             raise ValueError(
                 "extrapolate: needs one label, a network that is trained in steps, and neither "
-                "painted spectra nor a twin"
+                "replay, painted spectra nor a twin"
             )
         if self.pseudo_labels.teacher and (
             self.replay.spectra or self.twin.components or self.selection in ("painted", "paper")
