@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, Network, TrainingStars, requested
-from spectrafm.networks.binding import Cells, Contents, cells_of
-from spectrafm.networks.channels import Channels
-from spectrafm.networks.encoding import ENCODINGS
+from spectrafm.networks.base import Answer, TrainingStars, requested
+from spectrafm.networks.binding import Cells, Contents
 from spectrafm.networks.options import PLAIN, Model, Reads, Token
-from spectrafm.networks.transformer import TransformerSizes
-from spectrafm.spectra import pixels_in
+from spectrafm.networks.tokens import TokenNetwork
 
 #: Widths of the two layers, those of the plain `spectrafm.networks.mlp.MLP`.
 WIDTHS = (512, 512)
@@ -41,7 +37,7 @@ CELL = Token(width=2.2e-4)
 SCALED_BY = 1000
 
 
-class Projection(Network):
+class Projection(TokenNetwork):
     """Pixels, by wavelength -> 512 -> 512 -> (mean, ln variance) of each label, with GELU.
 
     Parameters
@@ -54,15 +50,11 @@ class Projection(Network):
     """
 
     architecture = "projection"
-    Sizes = TransformerSizes
     reads_whole = True
 
     def __init__(self, options: Model, labels: Sequence[Label], reads: Reads = PLAIN):
-        super().__init__(labels, reads)
-        self.options = options
+        super().__init__(options, labels, reads)
         self.token = options.token if options.token.width else CELL
-        self.wavelength_encoding = ENCODINGS[options.encoding](options.dimension)
-        self.channels = Channels(reads, options.flux_scale)
         self.contents = Contents(self.token, self.channels.count)
         self.functions = nn.Sequential(
             nn.Linear(options.dimension, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, FUNCTIONS)
@@ -78,10 +70,7 @@ class Projection(Network):
     def start(
         cls, model: Model, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
     ) -> Self:
-        # As a SpectraFM network it knows every label of the store.
-        network = cls(model, stars.labels, reads)
-        network.scale_labels(stars.label)
-        network.scale_inputs(stars.columns)
+        network = super().start(model, stars, labels, reads)
         network.scale_functions(stars)
         return network
 
@@ -96,20 +85,7 @@ class Projection(Network):
             self.functions[-1].weight.div_(spread)
             self.functions[-1].bias.div_(spread)
 
-    @classmethod
-    def build(cls, sizes: TransformerSizes, labels: Sequence[Label]) -> Self:
-        return cls(sizes.model, labels, sizes.reads)
-
-    def sizes(self) -> dict[str, Any]:
-        return {
-            "model": self.options.model_dump(mode="json"),
-            "reads": self.reads.model_dump(mode="json"),
-        }
-
-    def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
-        new = type(self)(self.options, labels, self.reads)
-        new.scale_labels(label)
-        self.label_table += new.label_table
+    def join(self, new: Self) -> None:
         for name in ("mean", "log_variance"):
             own, added = getattr(self, name), getattr(new, name)
             both = nn.Linear(own.in_features, own.out_features + added.out_features)
@@ -117,26 +93,14 @@ class Projection(Network):
                 parts = [getattr(part, kind).detach() for part in (own, added)]
                 setattr(both, kind, nn.Parameter(torch.cat(parts)))
             setattr(self, name, both)
-        self.label_centre = torch.cat([self.label_centre, new.label_centre])
-        self.label_scale = torch.cat([self.label_scale, new.label_scale])
-
-    @property
-    def wants_errors(self) -> bool:
-        return self.reads_errors(self.options, self.reads)
 
     @classmethod
     def reads_errors(cls, model: Model, reads: Reads) -> bool:
         return not reads.ignore_errors
 
-    def contexts(
-        self, wavelength: np.ndarray, windows: Sequence[tuple[float, float]], tokens: int
-    ) -> list[np.ndarray]:
-        return [np.unique(np.concatenate(pixels_in(wavelength, windows)))]
-
     def encoding(self, wavelength: Tensor) -> Cells:
         """Divide the pixels into cells, with the encoding of each."""
-        cells = cells_of(wavelength, self.token, self.wavelength_encoding)
-        return cells._replace(smoothing=self.channels.smoothing(wavelength))
+        return self.cells(wavelength, self.token)
 
     def sums(
         self, flux: Tensor, cells: Cells, missing: Tensor | None, error: Tensor | None

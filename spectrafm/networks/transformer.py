@@ -7,24 +7,21 @@ R requests, D dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from astropy.stats import mad_std
-from pydantic import Field
 from torch import Tensor, nn
 
 from spectrafm.errors import SpectraFMError
 from spectrafm.labels import Label
-from spectrafm.networks.base import Answer, Network, TrainingStars
-from spectrafm.networks.binding import Binding, Cells, cells_of
+from spectrafm.networks.base import Answer
+from spectrafm.networks.binding import Binding, Cells
 from spectrafm.networks.blocks import DecoderBlock, EncoderBlock
-from spectrafm.networks.channels import Channels
 from spectrafm.networks.dropout import Dropout
-from spectrafm.networks.encoding import ENCODINGS
 from spectrafm.networks.options import PLAIN, Model, Reads, Token
-from spectrafm.options import Section
+from spectrafm.networks.tokens import TokenNetwork
 from spectrafm.spectra import pixels_in
 
 
@@ -86,14 +83,7 @@ class Head(nn.Module):
 CONTEXT_SEED = 0
 
 
-class TransformerSizes(Section):
-    """Sizes of a SpectraFM network in ``config.json``."""
-
-    model: Model = Field(description="sizes of the network")
-    reads: Reads = Field(PLAIN, description="what the network reads")
-
-
-class SpectraFM(Network):
+class SpectraFM(TokenNetwork):
     """The paper's network, an encoder and decoder Transformer.
 
     Parameters
@@ -112,18 +102,14 @@ class SpectraFM(Network):
     """
 
     architecture = "spectrafm"
-    Sizes = TransformerSizes
 
     def __init__(self, options: Model, labels: Sequence[Label], reads: Reads = PLAIN):
-        super().__init__(labels, reads)
-        self.options = options
+        super().__init__(options, labels, reads)
         if reads.normaliser and not options.token.width:
             raise SpectraFMError(
                 "normaliser: needs tokens of several pixels: set model.token.width"
             )
         size, dropout = options.dimension, options.dropout
-        self.wavelength_encoding = ENCODINGS[options.encoding](size)
-        self.channels = Channels(reads, options.flux_scale)
         self.embedding = Embedding(
             size, len(self.labels), options.token, self.channels.count, len(reads.inputs)
         )
@@ -140,27 +126,6 @@ class SpectraFM(Network):
         self.encoder_norm = last(size)
         self.decoder_norm = last(size)
 
-    @classmethod
-    def start(
-        cls, model: Model, stars: TrainingStars, labels: Sequence[str], reads: Reads = PLAIN
-    ) -> Self:
-        # The network knows every label of the store, so that a later stage can train labels that
-        # this stage does not.
-        network = cls(model, stars.labels, reads)
-        network.scale_labels(stars.label)
-        network.scale_inputs(stars.columns)
-        return network
-
-    @classmethod
-    def build(cls, sizes: TransformerSizes, labels: Sequence[Label]) -> Self:
-        return cls(sizes.model, labels, sizes.reads)
-
-    def sizes(self) -> dict[str, Any]:
-        return {
-            "model": self.options.model_dump(mode="json"),
-            "reads": self.reads.model_dump(mode="json"),
-        }
-
     @staticmethod
     def label_scaling(label: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and scale of each label: median and scaled median absolute deviation."""
@@ -169,24 +134,15 @@ class SpectraFM(Network):
         scale = np.asarray(mad_std(values, axis=0, ignore_nan=True), values.dtype)
         return torch.from_numpy(centre), torch.from_numpy(scale)
 
-    def add_labels(self, labels: Sequence[Label], label: np.ndarray) -> None:
-        new = type(self)(self.options, labels, self.reads)
-        new.scale_labels(label)
-        self.label_table += new.label_table
+    def join(self, new: Self) -> None:
         for name in ("label_weight", "label_bias"):
             both = torch.cat([getattr(part.embedding, name).detach() for part in (self, new)])
             setattr(self.embedding, name, nn.Parameter(both))
-        self.label_centre = torch.cat([self.label_centre, new.label_centre])
-        self.label_scale = torch.cat([self.label_scale, new.label_scale])
 
     @property
     def reads_whole(self) -> bool:
         """Whether a token holds several pixels, so that all pixels of a window are read at once."""
         return self.options.token.width > 0
-
-    @property
-    def wants_errors(self) -> bool:
-        return self.reads_errors(self.options, self.reads)
 
     @classmethod
     def reads_errors(cls, model: Model, reads: Reads) -> bool:
@@ -201,9 +157,9 @@ class SpectraFM(Network):
         equal size. Where a token holds several pixels, one set holds all pixels. Parameters are
         those of `Network.contexts`.
         """
-        inside = pixels_in(wavelength, windows)
         if self.reads_whole:
-            return [np.unique(np.concatenate(inside))]
+            return super().contexts(wavelength, windows, tokens)
+        inside = pixels_in(wavelength, windows)
         generator = np.random.default_rng(CONTEXT_SEED)
         contexts = []
         for pixels in inside:
@@ -223,8 +179,7 @@ class SpectraFM(Network):
         """
         token = self.options.token
         if token.width:
-            cells = cells_of(wavelength, token, self.wavelength_encoding)
-            return cells._replace(smoothing=self.channels.smoothing(wavelength))
+            return self.cells(wavelength, token)
         return self.wavelength_encoding(wavelength)
 
     def forward(
